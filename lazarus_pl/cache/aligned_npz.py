@@ -1,0 +1,107 @@
+"""NumPy's ``.npz`` with every array on a 64-byte border, so that it can be mapped, not copied.
+
+``numpy.load(mmap_mode=...)`` ignores the mode for ``.npz`` (numpy #5976), and ``numpy.savez``
+starts arrays at odd offsets. A stored (not deflated) member whose local header is padded through
+the zip format's extra field lies in the file just as it would in memory. The file stays an
+ordinary ``.npz`` that ``numpy.load`` reads.
+"""
+
+from __future__ import annotations
+
+import io
+import mmap
+import struct
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+ALIGNMENT = 64
+
+_LOCAL_HEADER = 30
+# "LZ": an extra-field tag that the zip specification leaves to applications
+_PADDING_TAG = 0x5A4C
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+class NpzError(Exception):
+    """A file is not an aligned ``.npz``, or not a whole one."""
+
+
+def write_npz(file: BinaryIO, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Writes arrays as members ``<name>.npy``, stored, each 64-byte aligned.
+
+    The same arrays always give the same bytes.
+
+    Args:
+        file: Seekable binary file.
+        arrays: Arrays of any shape and plain dtype by name.
+    """
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+        for name, array in arrays.items():
+            content = _npy_bytes(array)
+            member = zipfile.ZipInfo(f"{name}.npy", _EPOCH)
+            member.extra = _padding(file.tell() + _LOCAL_HEADER + len(member.filename.encode()))
+            archive.writestr(member, content)
+
+
+def map_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
+    """Maps the arrays of a file read-only; nothing is read until it is used.
+
+    Raises:
+        NpzError: If the file is cut short, deflated, misaligned or no zip file.
+        OSError: If it cannot be opened.
+    """
+    with path.open("rb") as file:
+        try:
+            view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        except ValueError as error:
+            raise NpzError("empty file") from error
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return {
+                member.filename.removesuffix(".npy"): _map_member(view, member)
+                for member in archive.infolist()
+            }
+    except (zipfile.BadZipFile, struct.error, ValueError, EOFError) as error:
+        raise NpzError(str(error) or "damaged zip file") from error
+
+
+def _npy_bytes(array: npt.NDArray[Any]) -> bytes:
+    buffer = io.BytesIO()
+    np.lib.format.write_array(buffer, np.ascontiguousarray(array), allow_pickle=False)
+    return buffer.getvalue()
+
+
+def _padding(offset: int) -> bytes:
+    """An extra field that moves what follows ``offset`` to the next border."""
+    length = -(offset + 4) % ALIGNMENT
+    return struct.pack("<HH", _PADDING_TAG, length) + bytes(length)
+
+
+def _map_member(view: memoryview, member: zipfile.ZipInfo) -> npt.NDArray[Any]:
+    if member.compress_type != zipfile.ZIP_STORED:
+        raise NpzError(f"member {member.filename} is compressed: it cannot be mapped")
+    name_length, extra_length = struct.unpack_from("<HH", view, member.header_offset + 26)
+    start = member.header_offset + _LOCAL_HEADER + name_length + extra_length
+    if start + member.file_size > len(view):
+        raise NpzError(f"member {member.filename} is cut short")
+    content = view[start : start + member.file_size]
+    header = io.BytesIO(content[:4096])
+    version = np.lib.format.read_magic(header)
+    read_header = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }.get(version)
+    if read_header is None:
+        raise NpzError(f"member {member.filename} has npy version {version}")
+    shape, fortran_order, dtype = read_header(header)
+    if dtype.hasobject:
+        raise NpzError(f"member {member.filename} holds Python objects")
+    array = np.frombuffer(content[header.tell() :], dtype=dtype)
+    if not array.flags.aligned or (start + header.tell()) % ALIGNMENT:
+        raise NpzError(f"member {member.filename} is not aligned")
+    return array.reshape(shape, order="F" if fortran_order else "C")

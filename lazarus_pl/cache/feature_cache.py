@@ -1,0 +1,163 @@
+"""The features of a dataset, mapped from a finished cache."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lazarus_pl.cache.aligned_npz import NpzError
+from lazarus_pl.cache.cache_header import CacheHeader
+from lazarus_pl.cache.job_file import JobFile
+from lazarus_pl.cache.job_index import JobIndex, JobState
+from lazarus_pl.cache.job_plan import JobPlan
+from lazarus_pl.data.manifest import Manifest
+from lazarus_pl.errors import LazarusError
+
+# each map keeps a file open; systems allow 1024 by default
+_MAPS = 512
+
+
+class FeatureCache:
+    """Reads features of photos by their place in the manifest.
+
+    Files are mapped when they are first needed, so opening is cheap and memory is the system's
+    page cache. An instance can be sent to another process: it maps anew there.
+
+    Args:
+        folder: The cache's folder.
+
+    Raises:
+        LazarusError: If the folder holds no cache, or an unfinished or damaged one.
+
+    Attributes:
+        header: What the cache is a cache of.
+        manifest: The photos that have features.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.header = CacheHeader.read(self.folder)
+        self.manifest = Manifest.read(self.folder)
+        self._places = self._locate(JobPlan.read(self.folder / "jobs.csv"))
+        self._maps: OrderedDict[int, JobFile] = OrderedDict()
+
+    @property
+    def feature_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of one photo's features by layer: ``(C,)`` or ``(H, W, C)``."""
+        return dict(self.header.layers)
+
+    @property
+    def encoder(self) -> dict[str, Any]:
+        """The identity of the encoder that made the features."""
+        return dict(self.header.encoder)
+
+    def indices(self, split: str) -> npt.NDArray[np.intp]:
+        """Places in the manifest of the photos of one side."""
+        sides = [photo.split == split for photo in self.manifest.photos]
+        return np.flatnonzero(np.array(sides, dtype=bool))
+
+    @cached_property
+    def targets(self) -> npt.NDArray[np.int64]:
+        """Class index of every photo in the manifest."""
+        index = {name: number for number, name in enumerate(self.manifest.class_names)}
+        return np.array([index[photo.label] for photo in self.manifest.photos], dtype=np.int64)
+
+    def gather(self, layer: str, indices: Sequence[int] | npt.NDArray[np.intp]) -> npt.NDArray[np.float16]:
+        """Copies the features of some photos out of the mapped files.
+
+        Args:
+            layer: ``pooled``, ``grid32`` or ``grid16``, if the cache keeps it.
+            indices: Places in the manifest.
+
+        Returns:
+            float16 of shape ``(len(indices), *feature_shapes[layer])``.
+
+        Raises:
+            LazarusError: If the cache does not keep the layer, or a file was damaged meanwhile.
+        """
+        self.check_layers([layer])
+        jobs, rows = self._places[np.asarray(indices, dtype=np.intp)].T
+        out = np.empty((len(jobs), *self.header.layers[layer]), dtype=np.float16)
+        order = np.argsort(jobs, kind="stable")
+        starts = np.flatnonzero(np.diff(jobs[order], prepend=-1))
+        for places in np.split(order, starts[1:]):
+            if len(places):
+                out[places] = self._job(int(jobs[places[0]])).features[layer][rows[places]]
+        return out
+
+    def check_layers(self, layers: Sequence[str]) -> None:
+        """Makes sure that the cache keeps some layers.
+
+        Raises:
+            LazarusError: If it does not.
+        """
+        for layer in layers:
+            if layer not in self.header.layers:
+                raise LazarusError(
+                    f"the cache '{self.folder}' keeps no layer '{layer}', only "
+                    f"{', '.join(self.header.layers)}: extract into another folder with "
+                    f"--encoder.layers including {layer}"
+                )
+
+    def _locate(self, plan: JobPlan) -> npt.NDArray[np.intp]:
+        """Job and row of every photo; drops those that could not be decoded."""
+        index = JobIndex(self.folder, self.header.key)
+        places: dict[str, tuple[int, int]] = {}
+        failed: set[str] = set()
+        for number, job in enumerate(plan.jobs):
+            state = self._checked(index, number)
+            if state is None:
+                continue
+            for row, (sha256, view) in enumerate(job):
+                if view or row in state.gone:
+                    continue
+                if row in state.failed:
+                    failed.add(sha256)
+                else:
+                    places[sha256] = (number, row)
+        photos = [photo for photo in self.manifest.photos if photo.sha256 not in failed]
+        missing = sum(photo.sha256 not in places for photo in photos)
+        if missing:
+            raise LazarusError(
+                f"the cache '{self.folder}' is unfinished: {missing} of {len(photos)} photos have "
+                f"no features yet; run lazarus extract --data {self.header.data} "
+                f"--out {self.folder} again, it continues where it stopped"
+            )
+        self.manifest = Manifest(tuple(photos), self.manifest.quarantine)
+        self._index = index
+        return np.array([places[p.sha256] for p in photos], dtype=np.intp).reshape(-1, 2)
+
+    def _checked(self, index: JobIndex, number: int) -> JobState | None:
+        try:
+            return index.state(number)
+        except (NpzError, OSError) as error:
+            raise self._damaged(index.path(number), error) from error
+
+    def _job(self, number: int) -> JobFile:
+        if number in self._maps:
+            self._maps.move_to_end(number)
+            return self._maps[number]
+        try:
+            job = self._index.map(number)
+        except (NpzError, OSError) as error:
+            raise self._damaged(self._index.path(number), error) from error
+        self._maps[number] = job
+        if len(self._maps) > _MAPS:
+            self._maps.popitem(last=False)
+        return job
+
+    def _damaged(self, path: Path, error: Exception) -> LazarusError:
+        return LazarusError(
+            f"'{path}' is damaged ({error}): run lazarus extract --data {self.header.data} "
+            f"--out {self.folder} again, it redoes that job alone"
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leaves the maps behind: another process opens its own."""
+        return {**self.__dict__, "_maps": OrderedDict()}

@@ -1,0 +1,91 @@
+"""The features of one micro-job on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lazarus_pl.cache.aligned_npz import NpzError, map_npz, write_npz
+from lazarus_pl.data.atomic import replace_file
+
+_META = "meta"
+
+
+@dataclass(frozen=True)
+class JobFile:
+    """What ``jobs/00017.npz`` holds.
+
+    Attributes:
+        key: Digest of all that determines the numbers; the cache's key.
+        features: float16 arrays by layer, one row a photo: ``pooled`` ``(n, C)``, grids
+            ``(n, H, W, C)``. Rows of failed photos are zero.
+        failed: Reasons of the rows that could not be decoded.
+        gone: Rows whose file vanished or changed in the meantime: to be done again.
+    """
+
+    key: str
+    features: Mapping[str, npt.NDArray[np.float16]]
+    failed: Mapping[int, str] = field(default_factory=dict)
+    gone: tuple[int, ...] = ()
+
+    def write(self, path: Path) -> None:
+        """Writes the file in one atomic step, with a digest of its features.
+
+        Raises:
+            OSError: If the disk is full or the folder cannot be written to.
+        """
+        meta = {
+            "key": self.key,
+            "sha256": _digest(self.features),
+            "failed": {str(row): reason for row, reason in self.failed.items()},
+            "gone": list(self.gone),
+        }
+        text = np.frombuffer(json.dumps(meta, sort_keys=True).encode(), dtype=np.uint8)
+        with replace_file(path) as file:
+            write_npz(file, {**self.features, _META: text})
+
+    @classmethod
+    def map(cls, path: Path, key: str, verify: bool = False) -> JobFile:
+        """Maps the features without reading them.
+
+        Args:
+            path: The file.
+            key: The key of the cache that it belongs to.
+            verify: Read everything and compare the digest.
+
+        Raises:
+            NpzError: If the file is damaged, of another key, or fails its digest.
+            OSError: If there is no such file.
+        """
+        arrays = map_npz(path)
+        try:
+            meta: dict[str, Any] = json.loads(bytes(arrays.pop(_META)))
+            job = cls(
+                meta["key"],
+                arrays,
+                {int(row): reason for row, reason in meta["failed"].items()},
+                tuple(meta["gone"]),
+            )
+            digest = meta["sha256"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise NpzError("its description is damaged") from error
+        if job.key != key:
+            raise NpzError("it was made with another encoder or other layers")
+        if verify and _digest(arrays) != digest:
+            raise NpzError("its features do not match their digest")
+        return job
+
+
+def _digest(features: Mapping[str, npt.NDArray[Any]]) -> str:
+    digest = hashlib.sha256()
+    for name, array in features.items():
+        digest.update(f"{name}{array.dtype.str}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()

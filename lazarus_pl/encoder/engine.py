@@ -1,0 +1,36 @@
+"""What runs an encoder."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+
+class Engine(Protocol):
+    """Turns pixels into features; the cache knows nothing else of encoders."""
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The encoder's identity in plain types, with ``digest``, ``image_size`` and others."""
+        ...
+
+    @property
+    def precision(self) -> str:
+        """``32``, ``bf16`` or ``16``."""
+        ...
+
+    @property
+    def layer_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of one photo's features by layer."""
+        ...
+
+    @property
+    def batch_size(self) -> int:
+        """Photos that are best encoded at once."""
+        ...
+
+    def encode(self, photos: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.float16]]:
+        """Features by layer, one row a photo, of pixels ``(B, S, S, 3)``."""
+        ...

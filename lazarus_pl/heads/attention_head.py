@@ -1,0 +1,143 @@
+"""Gated attention over the patches of a photo."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from lazarus_pl.errors import LazarusError
+from lazarus_pl.heads.head import FeatureShapes, Head
+
+
+class AttentionHead(Head):
+    """Pools patches with learned weights (gated attention, Ilse et al. 2018, arXiv:1802.04712).
+
+    A patch is a cell of the finest grid, joined with the cells of coarser grids that lie over it:
+    ``grid16`` (112 channels) and ``grid32`` (320) of an EfficientNet give 256 patches of 432
+    channels. The joined tensor is never built: a linear map of joined channels is the sum of one
+    map a grid, and a coarse cell's share in the pooled patch is the sum of the weights under it.
+
+    Args:
+        feature_shapes: Grids ``(H, W, C)`` by layer; coarser sides must divide the finest ones.
+            Layers of other shapes are ignored.
+        num_classes: Number of logits.
+        hidden: Width of the attention's gates and of the classifier's hidden layer.
+        dropout: Share of pooled channels left out in training.
+        patch_dropout: Share of patches left out in training.
+
+    Raises:
+        LazarusError: If there is no grid, or the grids do not fit each other.
+    """
+
+    def __init__(
+        self,
+        feature_shapes: FeatureShapes,
+        num_classes: int,
+        hidden: int = 128,
+        dropout: float = 0.25,
+        patch_dropout: float = 0.0,
+    ) -> None:
+        super().__init__(feature_shapes, num_classes)
+        grids = {name: shape for name, shape in self.feature_shapes.items() if len(shape) == 3}
+        if not grids:
+            raise LazarusError(
+                f"AttentionHead reads grids, the data gives only {', '.join(feature_shapes)}: "
+                "set data.init_args.layers to [grid16, grid32]"
+            )
+        self.grids = dict(sorted(grids.items(), key=lambda item: -item[1][0]))
+        self.rows, self.columns = next(iter(self.grids.values()))[:2]
+        for name, (rows, columns, _) in self.grids.items():
+            if self.rows % rows or self.columns % columns:
+                raise LazarusError(
+                    f"the grid '{name}' of {rows}x{columns} cells does not divide "
+                    f"{self.rows}x{self.columns} cells: leave it out of data.init_args.layers"
+                )
+        channels = sum(shape[2] for shape in self.grids.values())
+        self.gates = nn.ModuleDict(
+            {
+                name: nn.Linear(shape[2], 2 * hidden, bias=place == 0)
+                for place, (name, shape) in enumerate(self.grids.items())
+            }
+        )
+        self.score = nn.Linear(hidden, 1)
+        self.patch_dropout = patch_dropout
+        self.classifier = nn.Sequential(
+            nn.LayerNorm(channels),
+            nn.Dropout(dropout),
+            nn.Linear(channels, 4 * hidden),
+            nn.GELU(),
+            nn.Dropout(dropout),
+            nn.Linear(4 * hidden, num_classes),
+        )
+
+    def forward(self, features: Mapping[str, Tensor], mask: Tensor | None = None) -> Tensor:
+        """Logits ``(B, num_classes)``; arguments as in :meth:`attend`."""
+        return self.attend(features, mask)[0]
+
+    def attend(
+        self, features: Mapping[str, Tensor], mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Diagnosis and where it was read.
+
+        Args:
+            features: Grids ``(B, H, W, C)`` by layer.
+            mask: ``(B, H, W)`` of the finest grid, True where there is a patch.
+
+        Returns:
+            Logits ``(B, num_classes)``, and float32 weights ``(B, H, W)`` that sum to 1.
+        """
+        attention = self._attention(features, mask)
+        pooled = [
+            torch.einsum(
+                "bhw,bhwc->bc",
+                self._coarsened(attention, shape).to(features[name].dtype),
+                features[name],
+            )
+            for name, shape in self.grids.items()
+        ]
+        return self.classifier(torch.cat(pooled, dim=-1)), attention
+
+    def _attention(self, features: Mapping[str, Tensor], mask: Tensor | None) -> Tensor:
+        gates: Tensor | None = None
+        for name, shape in self.grids.items():
+            part = self._refined(self.gates[name](features[name]), shape)
+            gates = part if gates is None else gates + part
+        assert gates is not None
+        content, gate = gates.chunk(2, dim=-1)
+        scores = self.score(content.tanh() * gate.sigmoid()).squeeze(-1)
+        return self._softmax(scores, self._with_dropout(scores, mask))
+
+    def _with_dropout(self, scores: Tensor, mask: Tensor | None) -> Tensor | None:
+        if not self.training or not self.patch_dropout:
+            return mask
+        kept = torch.rand_like(scores, dtype=torch.float32) >= self.patch_dropout
+        return kept if mask is None else kept & mask
+
+    @staticmethod
+    def _softmax(scores: Tensor, mask: Tensor | None) -> Tensor:
+        """In float32 whatever autocast says; a photo without any patch gets zeros, not NaN."""
+        flat = scores.float().flatten(1)
+        if mask is None:
+            return flat.softmax(dim=-1).view_as(scores)
+        kept = mask.flatten(1)
+        lowest = torch.finfo(flat.dtype).min
+        weights = flat.masked_fill(~kept, lowest).softmax(dim=-1) * kept
+        return weights.view_as(scores)
+
+    def _refined(self, values: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """Repeats coarse cells ``(B, h, w, D)`` over the finest grid's ``(B, H, W, D)``."""
+        down, across = self.rows // shape[0], self.columns // shape[1]
+        if down == across == 1:
+            return values
+        batch, rows, columns, width = values.shape
+        spread = values[:, :, None, :, None].expand(batch, rows, down, columns, across, width)
+        return spread.reshape(batch, rows * down, columns * across, width)
+
+    def _coarsened(self, attention: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """Sums weights ``(B, H, W)`` over the patches under each coarse cell."""
+        rows, columns = shape[:2]
+        batch = len(attention)
+        cells = attention.view(batch, rows, self.rows // rows, columns, self.columns // columns)
+        return cells.sum(dim=(2, 4))

@@ -1,0 +1,64 @@
+"""The verb ``lazarus extract``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lazarus_pl.cache.extraction import Extraction
+from lazarus_pl.data.listing import LabelFrom
+from lazarus_pl.data.manifest import Manifest
+from lazarus_pl.data.split.split_spec import SplitSpec
+from lazarus_pl.encoder.encoder_spec import EncoderSpec
+from lazarus_pl.encoder.precision import Precision
+from lazarus_pl.pipeline.make_engine import make_engine
+
+
+def extract(
+    data: Path,
+    out: Path,
+    encoder: EncoderSpec = EncoderSpec(),
+    split: SplitSpec = SplitSpec(),
+    label_from: LabelFrom = "path",
+    device: str = "auto",
+    precision: Precision = "auto",
+    batch_size: int = 8,
+    verify: bool = False,
+) -> None:
+    """Extracts the features of photos into a cache, in micro-jobs of 64.
+
+    Ctrl-C or a crash loses the job in work; the same command continues. On a finished cache it
+    does nothing, after photos were added it extracts those.
+
+    Args:
+        data: Folder of class folders, or a CSV or Parquet table with the columns path and label
+            (and optionally group and split).
+        out: Folder of the cache.
+        encoder: The backbone.
+        split: How photos are divided into train, val and test.
+        label_from: In a folder, the label is the whole path of folders, the top one, or the parent.
+        device: auto, cpu, cuda, cuda:1, mps.
+        precision: Of the encoder; auto takes bf16 or 16 where the hardware computes in it.
+        batch_size: Photos that the encoder takes at once.
+        verify: Read every finished job again and compare its digest.
+    """
+    extraction = Extraction(
+        data,
+        out,
+        encoder,
+        split,
+        lambda spec: make_engine(spec, device, precision, batch_size),
+        label_from,
+    )
+    summary = extraction.run(verify)
+    print(
+        f"{summary.photos} photos of {summary.classes} classes in '{out}' "
+        f"({summary.extracted} extracted now, {summary.quarantined} in quarantine), "
+        f"{summary.seconds:.1f} s"
+    )
+    _print_sides(Manifest.read(out))
+
+
+def _print_sides(manifest: Manifest) -> None:
+    sides = ("train", "val", "test", "unused")
+    counts = {side: len(manifest.side(side)) for side in sides}
+    print(", ".join(f"{side} {count}" for side, count in counts.items() if count))

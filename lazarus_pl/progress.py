@@ -1,0 +1,95 @@
+"""How far a long step is, on a terminal and in a log."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Progress as RichProgress
+
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+class Progress:
+    """A bar on a terminal, a line every ten seconds elsewhere; both on standard error.
+
+    Args:
+        title: What is being done.
+        total: Number of steps.
+        unit: What a step is, in the plural.
+
+    Example:
+        >>> with Progress("extracting", total=2, unit="photos") as progress:
+        ...     progress.advance()
+        ...     progress.advance(note="job 1 of 1")
+    """
+
+    def __init__(self, title: str, total: int, unit: str) -> None:
+        self._title = title
+        self._total = total
+        self._unit = unit
+        self._done = 0
+        self._note = ""
+        self._started = self._last_line = time.monotonic()
+        self._bar = RichProgress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]} {task.fields[note]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            transient=True,
+            disable=not sys.stderr.isatty(),
+        )
+        self._task = self._bar.add_task(title, total=total, rate="", note="")
+
+    def __enter__(self) -> Progress:
+        """Shows the bar."""
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Takes the bar away."""
+        self._bar.stop()
+
+    @property
+    def rate(self) -> float:
+        """Steps a second so far."""
+        return self._done / max(time.monotonic() - self._started, 1e-9)
+
+    def advance(self, steps: int = 1, note: str | None = None) -> None:
+        """Counts steps as done.
+
+        Args:
+            steps: How many.
+            note: Shown beside the bar from now on.
+        """
+        self._done += steps
+        self._note = self._note if note is None else note
+        rate = f"{self.rate:,.0f} {self._unit}/s"
+        self._bar.update(self._task, advance=steps, rate=rate, note=self._note)
+        if self._bar.disable and time.monotonic() - self._last_line >= _SECONDS_BETWEEN_LINES:
+            self._last_line = time.monotonic()
+            self._write_line(rate)
+
+    def _write_line(self, rate: str) -> None:
+        left = (self._total - self._done) / max(self.rate, 1e-9)
+        sys.stderr.write(
+            f"{self._title}: {self._done}/{self._total} {self._unit}, {rate}, "
+            f"{left:.0f} s left {self._note}\n"
+        )

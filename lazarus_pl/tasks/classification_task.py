@@ -1,0 +1,278 @@
+"""The LightningModule that trains any head on cached features."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR
+from torchmetrics import Metric, MetricCollection
+from torchmetrics.classification import (
+    MulticlassAccuracy,
+    MulticlassCalibrationError,
+    MulticlassConfusionMatrix,
+    MulticlassF1Score,
+    MulticlassRecall,
+)
+
+from lazarus_pl import __version__
+from lazarus_pl.errors import LazarusError
+from lazarus_pl.heads.build_head import build_head
+from lazarus_pl.tasks.confusion_figure import confusion_figure
+from lazarus_pl.tasks.cosine_schedule import CosineSchedule
+from lazarus_pl.tasks.standardise import Standardise
+
+ClassWeights = Literal["none", "balanced", "effective"]
+CHECKPOINT_FORMAT = 1
+
+# of the effective number of samples; near the 0.999 and 0.9999 of the paper's experiments
+_BETA = 0.999
+
+
+class ClassificationTask(LightningModule):
+    """Trains a head and scores it by macro-F1.
+
+    Features are standardised with the statistics of the training photos, which are kept in the
+    checkpoint beside the class names and the encoder's identity: one file classifies photos.
+
+    Args:
+        head: ``linear``, ``mlp`` or ``attention``.
+        head_options: Further arguments of the head.
+        lr: Highest learning rate of AdamW, after a linear warm-up and before a cosine to zero.
+        weight_decay: Of AdamW.
+        label_smoothing: Of the cross-entropy, 0 to 1.
+        class_weights: ``balanced`` weighs classes by the inverse of their photos, ``effective`` by
+            the inverse of the effective number of samples (Cui et al. 2019, arXiv:1901.05555).
+        warmup: Share of all steps in which the learning rate rises.
+        class_names: Linked from the data.
+        class_counts: Training photos of each class; linked from the data.
+        feature_shapes: Shape of one photo's features by layer; linked from the data.
+        encoder: Identity of the encoder that made the features; linked from the data.
+
+    Raises:
+        LazarusError: If the head or one of its options does not exist, or it needs a layer that
+            the data does not give.
+    """
+
+    def __init__(
+        self,
+        head: str = "mlp",
+        head_options: dict[str, bool | int | float | str] | None = None,
+        lr: float = 1e-3,
+        weight_decay: float = 0.01,
+        label_smoothing: float = 0.0,
+        class_weights: ClassWeights = "none",
+        warmup: float = 0.05,
+        class_names: list[str] | None = None,
+        class_counts: list[int] | None = None,
+        feature_shapes: dict[str, list[int]] | None = None,
+        encoder: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        if not class_names or not feature_shapes:
+            raise LazarusError(
+                "a task needs class_names and feature_shapes: the command line links them from "
+                "the data; in Python pass those of the DataModule"
+            )
+        self.save_hyperparameters()
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.warmup = warmup
+        self.class_names = list(class_names)
+        self.encoder = dict(encoder or {})
+        self.configure_heads(head, head_options or {}, feature_shapes)
+        self.configure_losses(label_smoothing, class_weights, class_counts)
+        self.configure_metrics()
+
+    def configure_heads(
+        self, head: str, options: Mapping[str, Any], feature_shapes: Mapping[str, list[int]]
+    ) -> None:
+        """Builds the head and what standardises its input."""
+        self.head = build_head(head, feature_shapes, len(self.class_names), **options)
+        self.standardise = nn.ModuleDict(
+            {layer: Standardise(shape[-1]) for layer, shape in feature_shapes.items()}
+        )
+
+    def configure_losses(
+        self, label_smoothing: float, class_weights: ClassWeights, counts: list[int] | None
+    ) -> None:
+        """Builds the cross-entropy."""
+        weight = None
+        if class_weights != "none":
+            if not counts:
+                raise LazarusError(
+                    f"class_weights '{class_weights}' needs class_counts: pass those of the "
+                    "DataModule, or use 'none'"
+                )
+            weight = _class_weights(torch.tensor(counts, dtype=torch.float32), class_weights)
+        self.loss = nn.CrossEntropyLoss(weight=weight, label_smoothing=label_smoothing)
+
+    def configure_metrics(self) -> None:
+        """Builds the metrics of each side; macro-F1 is the one that selects."""
+        classes = len(self.class_names)
+        averaged: dict[str, Metric | MetricCollection] = {
+            "macro_f1": MulticlassF1Score(classes, average="macro"),
+            "accuracy": MulticlassAccuracy(classes, average="micro"),
+            "calibration_error": MulticlassCalibrationError(classes, n_bins=15),
+        }
+        self.train_metrics = MetricCollection(
+            {"accuracy": MulticlassAccuracy(classes, average="micro")}, prefix="train/"
+        )
+        self.val_metrics = MetricCollection(averaged, prefix="val/")
+        self.test_metrics = self.val_metrics.clone(prefix="test/")
+        self.recall = nn.ModuleDict(
+            {side: MulticlassRecall(classes, average="none") for side in ("val", "test")}
+        )
+        self.confusion = nn.ModuleDict(
+            {side: MulticlassConfusionMatrix(classes) for side in ("val", "test")}
+        )
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """AdamW with warm-up and cosine, stepped every batch."""
+        optimizer = AdamW(self.parameters(), lr=self.lr, weight_decay=self.weight_decay)
+        total = int(self.trainer.estimated_stepping_batches)
+        schedule = LambdaLR(optimizer, CosineSchedule(total, self.warmup))
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+    def setup(self, stage: str) -> None:
+        """Takes the statistics of the training photos; a checkpoint's own come after."""
+        statistics = getattr(
+            getattr(self.trainer, "datamodule", None), "feature_statistics", None
+        )
+        if stage != "fit" or statistics is None:
+            return
+        for layer, (mean, deviation) in statistics.items():
+            self.standardise[layer].fit(mean, deviation)
+
+    def forward(self, features: Mapping[str, Tensor]) -> Tensor:
+        """Logits ``(B, classes)`` of cached features by layer."""
+        return self.head(
+            {layer: self.standardise[layer](values) for layer, values in features.items()}
+        )
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        """The loss of one batch."""
+        logits = self(batch["features"])
+        loss: Tensor = self.loss(logits, batch["target"])
+        size = len(batch["target"])
+        self.train_metrics.update(logits, batch["target"])
+        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=size)
+        self.log_dict(self.train_metrics, on_step=False, on_epoch=True, batch_size=size)
+        return loss
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """Scores one batch of val."""
+        self._evaluate(batch, "val", self.val_metrics)
+
+    def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """Scores one batch of test."""
+        self._evaluate(batch, "test", self.test_metrics)
+
+    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Tensor]:
+        """Class probabilities ``(B, classes)`` and the photos' places in the manifest."""
+        probability = self(batch["features"]).float().softmax(dim=-1)
+        return {"index": batch["index"], "probability": probability}
+
+    def on_validation_epoch_start(self) -> None:
+        """Starts a confusion matrix of this epoch."""
+        self.confusion["val"].reset()
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs each class's recall."""
+        self._log_recall("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Logs each class's recall and the confusion matrix."""
+        self._log_recall("test")
+        self._draw_confusion("test")
+
+    def on_fit_end(self) -> None:
+        """Draws the confusion matrix of the last validation."""
+        self._draw_confusion("val")
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds what is needed to classify photos with this file alone."""
+        checkpoint["lazarus"] = {
+            "format": CHECKPOINT_FORMAT,
+            "version": __version__,
+            "arguments": {name: _plain(value) for name, value in self.hparams.items()},
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuses the weights of another encoder or of other classes.
+
+        Raises:
+            LazarusError: If the checkpoint does not fit the data.
+        """
+        theirs = checkpoint.get("lazarus", {}).get("arguments")
+        if theirs is None:
+            raise LazarusError(
+                "the checkpoint was not written by lazarus: give one that lazarus fit or "
+                "lazarus grid wrote"
+            )
+        if theirs["class_names"] != self.class_names:
+            raise LazarusError(
+                f"the checkpoint knows the classes {', '.join(theirs['class_names'])}, the cache "
+                f"has {', '.join(self.class_names)}: use the cache that it was trained on"
+            )
+        made_by = (theirs["encoder"] or {}).get("digest")
+        if made_by != self.encoder.get("digest"):
+            raise LazarusError(
+                f"the checkpoint was trained on features of encoder "
+                f"'{(theirs['encoder'] or {}).get('name')}' (digest {str(made_by)[:12]}), the "
+                f"cache holds those of '{self.encoder.get('name')}' (digest "
+                f"{str(self.encoder.get('digest'))[:12]}): use the cache that it was trained on"
+            )
+        mine = (self.hparams["head"], self.hparams["head_options"] or {})
+        if mine != (theirs["head"], theirs["head_options"] or {}):
+            raise LazarusError(
+                f"the checkpoint holds the head '{theirs['head']}' with options "
+                f"{theirs['head_options'] or {}}, the config asks for '{mine[0]}' with {mine[1]}: "
+                "use the config that it was trained with"
+            )
+
+    def _evaluate(self, batch: dict[str, Any], side: str, metrics: MetricCollection) -> None:
+        logits, target = self(batch["features"]).float(), batch["target"]
+        metrics.update(logits, target)
+        self.recall[side].update(logits, target)
+        self.confusion[side].update(logits, target)
+        self.log(f"{side}/loss", self.loss(logits, target), batch_size=len(target))
+        self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=len(target))
+
+    def _log_recall(self, side: str) -> None:
+        recall = self.recall[side].compute()
+        self.recall[side].reset()
+        names = (f"{side}_recall/{name}" for name in self.class_names)
+        self.log_dict(dict(zip(names, recall, strict=True)))
+
+    def _draw_confusion(self, side: str) -> None:
+        metric = self.confusion[side]
+        experiment = getattr(self.logger, "experiment", None)
+        if hasattr(experiment, "add_figure") and self.trainer.is_global_zero:
+            figure = confusion_figure(metric.compute().cpu().numpy(), self.class_names)
+            experiment.add_figure(f"confusion/{side}", figure, self.global_step)
+        metric.reset()
+
+
+def _class_weights(counts: Tensor, kind: ClassWeights) -> Tensor:
+    """Weights of mean 1 over photos; a class without photos weighs nothing."""
+    samples = counts if kind == "balanced" else (1 - _BETA**counts) / (1 - _BETA)
+    weights = torch.where(counts > 0, 1 / samples.clamp_min(1e-9), 0.0)
+    return weights * counts.sum() / (weights * counts).sum()
+
+
+def _plain(value: Any) -> Any:
+    """The same value in types that ``torch.load(weights_only=True)`` accepts."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value

@@ -1,0 +1,64 @@
+"""Parsers whose errors are one sentence."""
+
+from __future__ import annotations
+
+import re
+from difflib import get_close_matches
+from typing import Any, NoReturn
+
+from jsonargparse import ArgumentParser
+
+from lazarus_pl.errors import LazarusError
+
+
+class VerbParser(ArgumentParser):
+    """A jsonargparse parser that raises :class:`LazarusError` instead of printing its usage."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Raises the mistake as one sentence.
+
+        Raises:
+            LazarusError: Always.
+        """
+        raise LazarusError(one_sentence(message, self._known_options())) from ex
+
+    def _known_options(self) -> list[str]:
+        return [option for action in self._actions for option in action.option_strings]
+
+
+def one_sentence(message: str, options: list[str]) -> str:
+    """What a parser has to say, without its list of everything it tried.
+
+    Args:
+        message: jsonargparse's message.
+        options: Option strings of the parser, for a suggestion.
+    """
+    lines = [line.strip(" -\t") for line in message.splitlines() if line.strip(" -\t")]
+    text = _most_telling(lines)
+    if unknown := re.search(r"unrecognized arguments: (\S+)", text):
+        return f"there is no option {unknown[1]}{suggestion(unknown[1], options)}"
+    if unknown := re.search(r"(?:Key|Option|option) ['\"]?([\w.]+)['\"]? is not (?:expected|accepted)", text):
+        keys = [option.removeprefix("--") for option in options]
+        return f"there is no config key '{unknown[1]}'{suggestion(unknown[1], keys)}"
+    return text
+
+
+def suggestion(word: str, known: list[str]) -> str:
+    """``, did you mean '...'?`` if a known word is near, else a hint to the help."""
+    near = get_close_matches(word, known, n=1, cutoff=0.6)
+    return f", did you mean '{near[0]}'?" if near else "; --help lists them all"
+
+
+def _most_telling(lines: list[str]) -> str:
+    for pattern in (r"is not (expected|accepted)", r"unrecognized"):
+        for line in lines:
+            if re.search(pattern, line):
+                return line
+    where = next((line for line in lines if line.startswith("Parser key")), "")
+    told = [line for line in lines if not line.startswith(("Parser key", "Errors:", "Subtypes:"))]
+    return " ".join(part for part in (where, *told[:2]) if part) or "the command line is not valid"
+
+
+def describe_options(parser: Any) -> list[str]:
+    """All option strings of a parser."""
+    return [option for action in parser._actions for option in action.option_strings]
