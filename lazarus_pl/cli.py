@@ -26,17 +26,22 @@ EXIT_INTERRUPTED = 130
 
 @dataclass(frozen=True)
 class Verb:
-    """What a verb is for, and the function ``module:name`` that does it."""
+    """What a verb is for, the function ``module:name`` that does it, whether it continues."""
 
     help: str
     function: str
+    resumes: bool = True
 
 
 VERBS = {
     "demo": Verb("the whole main job on drawn leaves, without a network", "pipeline.demo:demo"),
-    "extract": Verb("photos to a feature cache, in resumable micro-jobs", "pipeline.extract:extract"),
+    "extract": Verb(
+        "photos to a feature cache, in resumable micro-jobs", "pipeline.extract:extract"
+    ),
     "grid": Verb("many runs on one cache, a leaderboard, the best one", "grid.run_grid:grid"),
-    "classify": Verb("photos to predictions with a trained checkpoint", "pipeline.classify:classify"),
+    "classify": Verb(
+        "photos to predictions with a trained checkpoint", "pipeline.classify:classify"
+    ),
 }
 LIGHTNING_VERBS = {
     "fit": "train one head (LightningCLI)",
@@ -56,13 +61,15 @@ def main(args: Sequence[str] | None = None) -> int:
         The exit code: 0, 2 after a user's mistake, 130 after Ctrl-C.
     """
     words = list(sys.argv[1:] if args is None else args)
-    logging.basicConfig(format="lazarus: %(message)s", level=logging.WARNING, force=False)
+    _log_to_stderr()
     try:
         return _run(words)
     except LazarusError as error:
         return _mistake(str(error))
     except KeyboardInterrupt:
-        sys.stderr.write("\nlazarus: stopped; the same command continues where this one was\n")
+        resumes = bool(words) and words[0] in VERBS and VERBS[words[0]].resumes
+        hint = "; the same command continues where this one was" if resumes else ""
+        sys.stderr.write(f"\nlazarus: stopped{hint}\n")
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -122,6 +129,16 @@ def _overview() -> str:
         "Every verb has --help, and takes -c file.yaml.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _log_to_stderr() -> None:
+    """One line a message; a second call in the same process changes nothing."""
+    log = logging.getLogger("lazarus_pl")
+    if not log.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("lazarus: %(message)s"))
+        log.addHandler(handler)
+        log.propagate = False
 
 
 def _suggestion(verb: str) -> str:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import signal
+import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -62,9 +65,7 @@ class LazarusCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Links data to model, and the run's seed to the order of the photos."""
         for name in _LINKS:
-            parser.link_arguments(
-                f"data.{name}", f"model.init_args.{name}", apply_on="instantiate"
-            )
+            parser.link_arguments(f"data.{name}", f"model.init_args.{name}", apply_on="instantiate")
         parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=int)
 
     def _parse_ckpt_path(self) -> None:
@@ -83,19 +84,40 @@ def run_lightning(args: Sequence[str]) -> LazarusCLI:
     quiet()
     _check_checkpoint_path(args)
     try:
-        return LazarusCLI(args)
+        with interruptible():
+            return LazarusCLI(args)
     except MisconfigurationException as error:
         raise LazarusError(str(error)) from error
 
 
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Lets Ctrl-C be a ``KeyboardInterrupt`` again, which the trainer turns into exit code 1."""
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as error:
+        if error.code == 1:
+            raise KeyboardInterrupt from error
+        raise
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, handler)
+
+
 def quiet() -> None:
-    """Silences hints of Lightning that are no news here: our loaders are fast without workers."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    """Silences what Lightning says of choices that are made on purpose here."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     for message in (
+        # batches are fetched whole from memory: workers would slow that down
         ".*does not have many workers.*",
         ".*The number of training batches.*smaller than the logging interval.*",
-        ".*isinstance.treespec, LeafSpec.*",
-        ".*LeafSpec.*deprecated.*",
+        # every run has a folder of its own
+        ".*The dirpath has changed from.*",
+        # we are the command line
+        ".*args parameter is intended to run from within Python.*",
+        ".*LeafSpec.*",
     ):
         warnings.filterwarnings("ignore", message=message)
 

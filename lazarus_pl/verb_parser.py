@@ -37,7 +37,9 @@ def one_sentence(message: str, options: list[str]) -> str:
     text = _most_telling(lines)
     if unknown := re.search(r"unrecognized arguments: (\S+)", text):
         return f"there is no option {unknown[1]}{suggestion(unknown[1], options)}"
-    if unknown := re.search(r"(?:Key|Option|option) ['\"]?([\w.]+)['\"]? is not (?:expected|accepted)", text):
+    if unknown := re.search(
+        r"(?:Key|Option|option) ['\"]?([\w.]+)['\"]? is not (?:expected|accepted)", text
+    ):
         keys = [option.removeprefix("--") for option in options]
         return f"there is no config key '{unknown[1]}'{suggestion(unknown[1], keys)}"
     return text

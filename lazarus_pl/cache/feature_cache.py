@@ -68,7 +68,9 @@ class FeatureCache:
         index = {name: number for number, name in enumerate(self.manifest.class_names)}
         return np.array([index[photo.label] for photo in self.manifest.photos], dtype=np.int64)
 
-    def gather(self, layer: str, indices: Sequence[int] | npt.NDArray[np.intp]) -> npt.NDArray[np.float16]:
+    def gather(
+        self, layer: str, indices: Sequence[int] | npt.NDArray[np.intp]
+    ) -> npt.NDArray[np.float16]:
         """Copies the features of some photos out of the mapped files.
 
         Args:

@@ -114,5 +114,3 @@ def _read(path: Path) -> dict[int, JobState]:
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
-
-

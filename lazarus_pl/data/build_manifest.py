@@ -118,4 +118,3 @@ def _warn(manifest: Manifest, folder: Path) -> None:
         _LOG.warning("the same bytes under different labels: %s", names)
     if len(conflicts) > _NAMED:
         _LOG.warning("the same bytes under different labels: %d more", len(conflicts) - _NAMED)
-

@@ -74,7 +74,9 @@ def open_photo(data: bytes, at_least: int | None = None, grey: bool = False) -> 
     except PhotoError:
         raise
     except Image.UnidentifiedImageError as error:
-        raise PhotoError("not a JPEG, PNG, WebP, BMP or TIFF image, or its header is broken") from error
+        raise PhotoError(
+            "not a JPEG, PNG, WebP, BMP or TIFF image, or its header is broken"
+        ) from error
     except Image.DecompressionBombError as error:
         raise PhotoError("more pixels than any photo has (decompression bomb)") from error
     except MemoryError as error:
@@ -97,13 +99,13 @@ def upright_size(data: bytes) -> tuple[int, int]:
             turned = _orientation(image) >= 5
     # A broken header can make a parser raise anything.
     except Exception as error:
-        raise PhotoError("not a JPEG, PNG, WebP, BMP or TIFF image, or its header is broken") from error
+        raise PhotoError(
+            "not a JPEG, PNG, WebP, BMP or TIFF image, or its header is broken"
+        ) from error
     return (height, width) if turned else (width, height)
 
 
-def stretch(
-    image: Image.Image, size: int, interpolation: str = "bicubic"
-) -> npt.NDArray[np.uint8]:
+def stretch(image: Image.Image, size: int, interpolation: str = "bicubic") -> npt.NDArray[np.uint8]:
     """Resizes the whole photo to a square, so that its borders are kept.
 
     Args:
@@ -119,9 +121,7 @@ def stretch(
     return np.asarray(image, dtype=np.uint8)
 
 
-def read_pixels(
-    data: bytes, size: int, interpolation: str = "bicubic"
-) -> npt.NDArray[np.uint8]:
+def read_pixels(data: bytes, size: int, interpolation: str = "bicubic") -> npt.NDArray[np.uint8]:
     """What an encoder sees of a photo: :func:`open_photo`, then :func:`stretch`.
 
     A JPEG of more than four times the size is decoded at a fraction of its size that is still at

@@ -177,4 +177,3 @@ def _relative(text: str, root: Path) -> str:
     if path.is_absolute() and path.is_relative_to(root.resolve()):
         path = path.relative_to(root.resolve())
     return path.as_posix()
-

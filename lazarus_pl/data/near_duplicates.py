@@ -10,9 +10,7 @@ import numpy.typing as npt
 _CHUNK = 1024
 
 
-def near_duplicate_groups(
-    phashes: Sequence[str], max_distance: int = 6
-) -> npt.NDArray[np.intp]:
+def near_duplicate_groups(phashes: Sequence[str], max_distance: int = 6) -> npt.NDArray[np.intp]:
     """Joins photos whose 64-bit perceptual hashes differ in few bits, transitively.
 
     Compares all pairs in blocks: memory stays below 10 MB, time grows with the square of the

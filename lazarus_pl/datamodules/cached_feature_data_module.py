@@ -87,6 +87,11 @@ class CachedFeatureDataModule(LightningDataModule):
         return self._features.encoder
 
     @property
+    def has_test(self) -> bool:
+        """Whether the split has test photos."""
+        return len(self._features.indices("test")) > 0
+
+    @property
     def feature_statistics(self) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
         """Mean and standard deviation of every channel over training photos, ``(C,)`` each."""
         indices = self._features.indices("train")
@@ -124,12 +129,12 @@ class CachedFeatureDataModule(LightningDataModule):
         Raises:
             LazarusError: If the split has no test photos.
         """
-        dataset = CachedDataset(self._features, self.layers, "test")
-        if not len(dataset):
+        if not self.has_test:
             raise LazarusError(
                 f"the split of '{self.cache}' has no test photos: extract with "
                 "--split.fractions that leave some"
             )
+        dataset = CachedDataset(self._features, self.layers, "test")
         return self._loader(dataset, SequentialSampler(dataset))
 
     def predict_dataloader(self) -> DataLoader[Batch]:

@@ -19,9 +19,7 @@ HEADS: dict[str, type[Head]] = {
 }
 
 
-def build_head(
-    name: str, feature_shapes: FeatureShapes, num_classes: int, **options: Any
-) -> Head:
+def build_head(name: str, feature_shapes: FeatureShapes, num_classes: int, **options: Any) -> Head:
     """Builds one of :data:`HEADS`.
 
     Args:

@@ -85,6 +85,7 @@ class ClassificationTask(LightningModule):
         self.warmup = warmup
         self.class_names = list(class_names)
         self.encoder = dict(encoder or {})
+        self.feature_shapes = {name: tuple(shape) for name, shape in feature_shapes.items()}
         self.configure_heads(head, head_options or {}, feature_shapes)
         self.configure_losses(label_smoothing, class_weights, class_counts)
         self.configure_metrics()
@@ -144,9 +145,7 @@ class ClassificationTask(LightningModule):
 
     def setup(self, stage: str) -> None:
         """Takes the statistics of the training photos; a checkpoint's own come after."""
-        statistics = getattr(
-            getattr(self.trainer, "datamodule", None), "feature_statistics", None
-        )
+        statistics = getattr(getattr(self.trainer, "datamodule", None), "feature_statistics", None)
         if stage != "fit" or statistics is None:
             return
         for layer, (mean, deviation) in statistics.items():
@@ -204,6 +203,11 @@ class ClassificationTask(LightningModule):
             "format": CHECKPOINT_FORMAT,
             "version": __version__,
             "arguments": {name: _plain(value) for name, value in self.hparams.items()},
+            "scores": {
+                name: float(value)
+                for name, value in self.trainer.callback_metrics.items()
+                if name.startswith("val")
+            },
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -17,7 +17,13 @@ from lazarus_pl.data.split.split_spec import SIDES, SplitSpec
 from lazarus_pl.errors import LazarusError
 
 _LOG = logging.getLogger(__name__)
-_SYNONYMS = {"valid": "val", "validation": "val", "dev": "val", "training": "train", "testing": "test"}
+_SYNONYMS = {
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "training": "train",
+    "testing": "test",
+}
 
 
 def assign_splits(
@@ -218,7 +224,11 @@ def _fill_empty_sides(
                     held.append(groups[photo.path])
             donor = max(groups_of_side, key=lambda name: len(groups_of_side[name]))
             if len(groups_of_side[donor]) < 2:
-                raise _too_few(label, len(set(map(groups.__getitem__, (p.path for p in members)))), len(spec.sides))
+                raise _too_few(
+                    label,
+                    len(set(map(groups.__getitem__, (p.path for p in members)))),
+                    len(spec.sides),
+                )
             moved = groups_of_side[donor][-1]
             sides.update({p.path: side for p in photos if groups[p.path] == moved})
     return sides

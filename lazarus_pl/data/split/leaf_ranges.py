@@ -57,30 +57,36 @@ def split_ranges(
 
 
 def _cut(sequence: Sequence[Numbered], spec: SplitSpec) -> dict[str, str]:
-    total = len(sequence)
-    train, val, test = spec.fractions
-    first_cut, second_cut = train * total, (train + val) * total
-    gap = 0
-    if not _numbers_leaves(sequence):
-        gap = min(spec.gap, int(min(val, test or val) * total / 2))
-    borders = (first_cut, first_cut + gap, second_cut, second_cut + gap if test else second_cut)
-
-    def side(position: float) -> str:
-        if position < borders[0]:
-            return "train"
-        if position < borders[1]:
-            return UNUSED
-        if position < borders[2] or not test:
-            return "val"
-        return UNUSED if position < borders[3] else "test"
-
+    borders = _borders(len(sequence), spec, gap=0 if _numbers_leaves(sequence) else spec.gap)
     sides: dict[str, str] = {}
     start = 0
-    for _, leaf in groupby(sequence, key=lambda item: item.leaf):
-        photos = list(leaf)
-        sides.update(dict.fromkeys((p.photo.path for p in photos), side(start + len(photos) / 2)))
-        start += len(photos)
+    for _, photos_of_leaf in groupby(sequence, key=lambda item: item.leaf):
+        paths = [item.photo.path for item in photos_of_leaf]
+        middle = start + len(paths) / 2
+        side = next((name for name, end in borders if middle < end), borders[-1][0])
+        sides.update(dict.fromkeys(paths, side))
+        start += len(paths)
     return sides
+
+
+def _borders(total: int, spec: SplitSpec, gap: int) -> list[tuple[str, float]]:
+    """Where each stretch of a sequence ends.
+
+    Train gives up the photos before val: it has most. Val and test share the loss between them.
+    """
+    train, val, test = spec.fractions
+    first, second = train * total, (train + val) * total
+    before_val = min(gap, first / 4)
+    stretches = [("train", first - before_val), (UNUSED, first)]
+    if not test:
+        return [*stretches, ("val", float(total))]
+    before_test = min(gap, (total - first) / 3)
+    return [
+        *stretches,
+        ("val", second - before_test / 2),
+        (UNUSED, second + before_test / 2),
+        ("test", float(total)),
+    ]
 
 
 def _numbers_leaves(sequence: Sequence[Numbered]) -> bool:
@@ -103,9 +109,7 @@ def _join_nearest(
     }
 
 
-def _bursts(
-    prefix: str, sequence: Sequence[Numbered], sides: Mapping[str, str]
-) -> dict[str, str]:
+def _bursts(prefix: str, sequence: Sequence[Numbered], sides: Mapping[str, str]) -> dict[str, str]:
     """Names leaf groups: a named leaf, or up to eight consecutive numbers of one side."""
     length = 1 if _numbers_leaves(sequence) else _BURST
     groups: dict[str, str] = {}

@@ -1,0 +1,143 @@
+"""The verb ``lazarus grid``."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from jsonargparse.typing import Path_fr
+
+from lazarus_pl.data.atomic import replace_file
+from lazarus_pl.errors import LazarusError
+from lazarus_pl.grid.grid_spec import GridSpec, Value
+
+
+def grid(
+    cache: Path,
+    out: Path,
+    configs: dict[str, Path_fr],
+    axes: dict[str, list[Value]] | None = None,
+    overrides: dict[str, Value] | None = None,
+) -> None:
+    """Trains a grid of runs on one cache, ranks them by macro-F1 on val, scores the best on test.
+
+    Finished runs are not repeated; a run that fails does not stop the rest.
+
+    Args:
+        cache: Folder of a finished feature cache.
+        out: Folder for leaderboard.csv, best.ckpt, summary.json and the runs.
+        configs: Config files of lazarus fit by name; relative paths start at this file.
+        axes: Config keys and the values that each takes; every combination is a run.
+        overrides: Values by config key, for every run.
+    """
+    spec = GridSpec(
+        {name: os.fspath(path) for name, path in configs.items()}, axes or {}, overrides or {}
+    )
+    summary = run_grid(spec, cache, out)
+    print((out / "leaderboard.md").read_text(encoding="utf-8"))
+    print(f"best: {summary['run']}, its checkpoint is '{out / 'best.ckpt'}'")
+    if summary["test_macro_f1"] is not None:
+        print(
+            f"test: macro-F1 {summary['test_macro_f1']:.4f}, "
+            f"accuracy {summary['test_accuracy']:.4f}"
+        )
+    print(f"curves: tensorboard --logdir '{out / 'runs'}'")
+
+
+def run_grid(spec: GridSpec, cache: Path, out: Path) -> dict[str, Any]:
+    """Runs a grid, copies the winner and reads test once for it.
+
+    Args:
+        spec: The grid; its config paths are absolute or start at the working directory.
+        cache: Folder of a finished feature cache.
+        out: Where everything is written.
+
+    Returns:
+        What stands in ``summary.json``.
+
+    Raises:
+        LazarusError: If the cache or a config cannot be used, or every run failed.
+    """
+    from lazarus_pl.cache.feature_cache import FeatureCache
+    from lazarus_pl.grid.grid import Grid
+    from lazarus_pl.lightning_cli import interruptible, quiet
+
+    quiet()
+    started = time.monotonic()
+    runs = list(spec.runs(Path()))
+    features = FeatureCache(cache)
+    _make_folder(out)
+    with interruptible():
+        leaderboard = Grid(runs, cache, out).run()
+    best = leaderboard.best
+    if best is None:
+        raise LazarusError(
+            f"all {len(runs)} runs of the grid failed; the first one: {leaderboard.results[0].error}"
+        )
+    summary = _read_summary(out)
+    if summary is None or summary["digest"] != best.digest:
+        _copy(out / best.checkpoint, out / "best.ckpt")
+        summary = {
+            "run": best.run,
+            "head": best.head,
+            "digest": best.digest,
+            "val_macro_f1": best.val_macro_f1,
+            **_test(out / "best.ckpt", cache),
+            "images": len(features.manifest.photos),
+            "classes": features.manifest.num_classes,
+            "quarantined": len(features.manifest.quarantine),
+            "seconds": time.monotonic() - started,
+        }
+        with replace_file(out / "summary.json") as file:
+            file.write(json.dumps(summary, indent=2).encode())
+    return summary
+
+
+def _make_folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LazarusError(
+            f"'{out}' cannot be made ({error.strerror}): name another folder with --out"
+        ) from error
+
+
+def _read_summary(out: Path) -> dict[str, Any] | None:
+    try:
+        content: dict[str, Any] = json.loads((out / "summary.json").read_bytes())
+    except (OSError, ValueError):
+        return None
+    return content if "digest" in content and (out / "best.ckpt").is_file() else None
+
+
+def _copy(source: Path, target: Path) -> None:
+    with source.open("rb") as reader, replace_file(target) as writer:
+        shutil.copyfileobj(reader, writer)
+
+
+def _test(checkpoint: Path, cache: Path) -> dict[str, float | None]:
+    from lightning.pytorch import Trainer
+
+    from lazarus_pl.datamodules.cached_feature_data_module import CachedFeatureDataModule
+    from lazarus_pl.tasks.load_task import load_task
+
+    task = load_task(checkpoint)
+    data = CachedFeatureDataModule(str(cache), layers=tuple(task.feature_shapes))
+    if not data.has_test:
+        return {"test_macro_f1": None, "test_accuracy": None}
+    trainer = Trainer(
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    scores = trainer.test(task, datamodule=data, verbose=False)[0]
+    return {
+        "test_macro_f1": float(scores["test/macro_f1"]),
+        "test_accuracy": float(scores["test/accuracy"]),
+    }
