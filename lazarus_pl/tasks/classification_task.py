@@ -202,7 +202,12 @@ class ClassificationTask(LightningModule):
         checkpoint["lazarus"] = {
             "format": CHECKPOINT_FORMAT,
             "version": __version__,
-            "arguments": {name: _plain(value) for name, value in self.hparams.items()},
+            # LightningCLI adds names of its own, which begin with an underscore
+            "arguments": {
+                name: _plain(value)
+                for name, value in self.hparams.items()
+                if not name.startswith("_")
+            },
             "scores": {
                 name: float(value)
                 for name, value in self.trainer.callback_metrics.items()
