@@ -12,8 +12,8 @@ import inspect
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
 
@@ -26,21 +26,29 @@ EXIT_INTERRUPTED = 130
 
 @dataclass(frozen=True)
 class Verb:
-    """What a verb is for, the function ``module:name`` that does it, whether it continues."""
+    """What a verb is for, the function ``module:name`` that does it, whether it continues.
+
+    Aliases are other names for options.
+    """
 
     help: str
     function: str
     resumes: bool = True
+    aliases: Mapping[str, str] = field(default_factory=dict)
 
 
 VERBS = {
     "demo": Verb("the whole main job on drawn leaves, without a network", "pipeline.demo:demo"),
     "extract": Verb(
-        "photos to a feature cache, in resumable micro-jobs", "pipeline.extract:extract"
+        "photos to a feature cache, in resumable micro-jobs",
+        "pipeline.extract:extract",
+        aliases={"--cache": "--out"},
     ),
     "grid": Verb("many runs on one cache, a leaderboard, the best one", "grid.run_grid:grid"),
     "classify": Verb(
-        "photos to predictions with a trained checkpoint", "pipeline.classify:classify"
+        "photos to predictions with a trained checkpoint",
+        "pipeline.classify:classify",
+        resumes=False,
     ),
 }
 LIGHTNING_VERBS = {
@@ -101,9 +109,14 @@ def _run_own(verb: str, words: list[str]) -> int:
     parser = VerbParser(prog=f"lazarus {verb}", description=_summary(function))
     parser.add_argument("-c", "--config", action="config", help="YAML file with these options")
     parser.add_function_arguments(function, as_group=False)
-    options = parser.instantiate(parser.parse_args(words))
+    options = parser.instantiate(parser.parse_args(_renamed(words, VERBS[verb].aliases)))
     options.pop("config", None)
     return int(function(**options.as_dict()) or 0)
+
+
+def _renamed(words: Sequence[str], aliases: Mapping[str, str]) -> list[str]:
+    parts = [word.partition("=") for word in words]
+    return [f"{aliases.get(name, name)}{equals}{value}" for name, equals, value in parts]
 
 
 def _load(name: str) -> Callable[..., Any]:

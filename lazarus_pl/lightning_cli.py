@@ -9,16 +9,18 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
-from lightning.pytorch import LightningDataModule, LightningModule
+import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from lazarus_pl import __version__
 
 # imported so that YAML may use the bare class names
 from lazarus_pl.datamodules.cached_feature_data_module import CachedFeatureDataModule
+from lazarus_pl.encoder.precision import best_precision
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.tasks.classification_task import ClassificationTask
 from lazarus_pl.verb_parser import describe_options, one_sentence
@@ -57,7 +59,7 @@ class LazarusCLI(LightningCLI):
             run=run,
         )
 
-    def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
+    def init_parser(self, **kwargs: object) -> LightningArgumentParser:
         """Builds parsers whose errors are one sentence."""
         self.parser_class = _Parser
         return super().init_parser(**kwargs)
@@ -68,11 +70,23 @@ class LazarusCLI(LightningCLI):
             parser.link_arguments(f"data.{name}", f"model.init_args.{name}", apply_on="instantiate")
         parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=int)
 
+    def instantiate_trainer(self, **kwargs: object) -> Trainer:
+        """Trains in the best precision of the machine where the config names none."""
+        asked = self._get(self.config_init, "trainer", {})
+        precision = asked.get("precision") or _best_precision(asked.get("accelerator", "auto"))
+        return super().instantiate_trainer(**{"precision": precision, **kwargs})
+
     def _parse_ckpt_path(self) -> None:
         """Lets the config and the command line decide, not the checkpoint's hyperparameters.
 
         A checkpoint that does not fit them is refused when it is loaded, with the reason.
         """
+
+
+def _best_precision(accelerator: str) -> str:
+    cuda = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    precision = best_precision(torch.device("cuda" if cuda else "cpu"))
+    return "32-true" if precision == "32" else f"{precision}-mixed"
 
 
 def run_lightning(args: Sequence[str]) -> LazarusCLI:

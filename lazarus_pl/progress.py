@@ -81,7 +81,7 @@ class Progress:
         """
         self._done += steps
         self._note = self._note if note is None else note
-        rate = f"{self.rate:,.0f} {self._unit}/s"
+        rate = f"{self.rate:,.0f} {self._unit}/s" if self.rate >= 1 else ""
         self._bar.update(self._task, advance=steps, rate=rate, note=self._note)
         if self._bar.disable and time.monotonic() - self._last_line >= _SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
@@ -90,6 +90,8 @@ class Progress:
     def _write_line(self, rate: str) -> None:
         left = (self._total - self._done) / max(self.rate, 1e-9)
         sys.stderr.write(
-            f"{self._title}: {self._done}/{self._total} {self._unit}, {rate}, "
-            f"{left:.0f} s left {self._note}\n"
+            f"{self._title}: {self._done}/{self._total} {self._unit}, "
+            + (f"{rate}, " if rate else "")
+            + f"{left:.0f} s left {self._note}".rstrip()
+            + "\n"
         )

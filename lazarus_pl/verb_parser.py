@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from difflib import get_close_matches
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from jsonargparse import ArgumentParser
 
@@ -20,10 +20,7 @@ class VerbParser(ArgumentParser):
         Raises:
             LazarusError: Always.
         """
-        raise LazarusError(one_sentence(message, self._known_options())) from ex
-
-    def _known_options(self) -> list[str]:
-        return [option for action in self._actions for option in action.option_strings]
+        raise LazarusError(one_sentence(message, describe_options(self))) from ex
 
 
 def one_sentence(message: str, options: list[str]) -> str:
@@ -61,6 +58,6 @@ def _most_telling(lines: list[str]) -> str:
     return " ".join(part for part in (where, *told[:2]) if part) or "the command line is not valid"
 
 
-def describe_options(parser: Any) -> list[str]:
+def describe_options(parser: ArgumentParser) -> list[str]:
     """All option strings of a parser."""
     return [option for action in parser._actions for option in action.option_strings]

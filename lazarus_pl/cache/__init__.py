@@ -1,0 +1,1 @@
+"""Micro-jobs that write features, and readers that map them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import logging
 import time
 from collections.abc import Callable
@@ -156,7 +157,7 @@ class Extraction:
         return header, root, manifest
 
     def _header(self, old: CacheHeader | None) -> CacheHeader:
-        request = _plain(asdict(self._spec))
+        request = _as_json(self._spec)
         encoder, layers, precision = self._encoder_of(old, request)
         header = CacheHeader(
             encoder=encoder,
@@ -165,7 +166,7 @@ class Extraction:
             precision=precision,
             data=str(self._data.resolve()),
             label_from=self._label_from,
-            split=_plain(asdict(self._split)),
+            split=_as_json(self._split),
         )
         if old is not None and old.key != header.key:
             raise LazarusError(
@@ -259,11 +260,10 @@ def _without_failed(manifest: Manifest, plan: JobPlan, index: JobIndex) -> Manif
     )
 
 
-def _plain(value: Any) -> Any:
-    """The same value as JSON gives it back."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+def _as_json(spec: EncoderSpec | SplitSpec) -> dict[str, Any]:
+    """A spec as it is read back from ``cache.json``."""
+    content: dict[str, Any] = json.loads(json.dumps(asdict(spec)))
+    return content
 
 
 def _describe(header: CacheHeader) -> str:

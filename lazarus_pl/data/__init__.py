@@ -1,0 +1,1 @@
+"""Photos on disk to manifest to splits; decoding; drawn leaves."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "TIFF")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff"})
@@ -73,7 +73,7 @@ def open_photo(data: bytes, at_least: int | None = None, grey: bool = False) -> 
             return _to_mode(_upright(image), "L" if grey else "RGB")
     except PhotoError:
         raise
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         raise PhotoError(
             "not a JPEG, PNG, WebP, BMP or TIFF image, or its header is broken"
         ) from error

@@ -6,6 +6,7 @@ import csv
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
@@ -74,7 +75,8 @@ def list_photos(data: Path, label_from: LabelFrom = "path") -> tuple[Path, list[
         )
     if not any(item.looks_like_a_photo for item in listed):
         raise LazarusError(
-            f"'{data}' holds no photo (JPEG, PNG, WebP, BMP or TIFF): give a folder of class folders"
+            f"'{data}' holds no photo (JPEG, PNG, WebP, BMP or TIFF): give a folder of class "
+            "folders"
         )
     return root, sorted(listed, key=lambda item: item.path)
 
@@ -108,7 +110,8 @@ def _walk(folder: Path) -> Iterator[PurePosixPath]:
 
 def _shared_folders(folders: Sequence[tuple[str, ...]]) -> int:
     """How many leading folders all photos share; the last folder of a path stays a label."""
-    shared = len(os.path.commonprefix(list(folders)))
+    levels = zip(*folders, strict=False)
+    shared = sum(1 for _ in takewhile(lambda names: len(set(names)) == 1, levels))
     return min([shared, *(len(parts) - 1 for parts in folders if parts)])
 
 

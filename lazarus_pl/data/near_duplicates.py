@@ -37,7 +37,8 @@ def near_duplicate_groups(phashes: Sequence[str], max_distance: int = 6) -> npt.
 
 def _popcount(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint8]:
     bits = values.view(np.uint8).reshape(*values.shape, 8)
-    return _BITS_OF_BYTE[bits].sum(axis=-1, dtype=np.uint8)
+    counts: npt.NDArray[np.uint8] = _BITS_OF_BYTE[bits].sum(axis=-1, dtype=np.uint8)
+    return counts
 
 
 _BITS_OF_BYTE = np.array([value.bit_count() for value in range(256)], dtype=np.uint8)

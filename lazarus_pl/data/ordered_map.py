@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
@@ -18,7 +18,7 @@ def ordered_map(
     items: Iterable[Item],
     workers: int | None = None,
     ahead: int = 64,
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """Yields ``work(item)`` in order while threads are at most ``ahead`` items further.
 
     Items are drawn lazily, in the consumer's thread. Closing the iterator cancels what has not

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
-from torch.utils.data import DataLoader, Sampler, SequentialSampler
+from torch.utils.data import DataLoader, Sampler, SequentialSampler, default_convert
 
 from lazarus_pl.cache.feature_cache import FeatureCache
 from lazarus_pl.datamodules.cached_dataset import Batch, CachedDataset
@@ -73,7 +73,7 @@ class CachedFeatureDataModule(LightningDataModule):
     def class_counts(self) -> list[int]:
         """Training photos of each class."""
         targets = self._features.targets[self._features.indices("train")]
-        return np.bincount(targets, minlength=self.num_classes).tolist()
+        return [int(count) for count in np.bincount(targets, minlength=self.num_classes)]
 
     @property
     def feature_shapes(self) -> dict[str, list[int]]:
@@ -147,11 +147,7 @@ class CachedFeatureDataModule(LightningDataModule):
             batch_size=self.batch_size,
             sampler=sampler,
             num_workers=self.num_workers,
-            collate_fn=_as_it_is,
+            collate_fn=default_convert,
             persistent_workers=self.num_workers > 0,
             multiprocessing_context="spawn" if self.num_workers else None,
         )
-
-
-def _as_it_is(batch: Batch) -> Batch:
-    return batch

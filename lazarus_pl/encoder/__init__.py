@@ -1,0 +1,1 @@
+"""The timm backbone, where its weights come from, and what runs it."""

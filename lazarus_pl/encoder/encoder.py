@@ -46,7 +46,7 @@ class Encoder(nn.Module):
         self.spec = spec
         self._weights = weights
         self._config = resolve_model_data_config(model)
-        self.model = model.requires_grad_(False).eval()
+        self.model: Any = model.requires_grad_(False).eval()
         self._stages = _stages(model, spec)
         mean, std = (torch.tensor(self._config[name]) for name in ("mean", "std"))
         self.register_buffer("mean", (-mean / std).view(3, 1, 1))

@@ -11,21 +11,19 @@ import torch
 from torch import Tensor
 
 from lazarus_pl.encoder.encoder import Encoder
-from lazarus_pl.encoder.precision import Precision
+from lazarus_pl.encoder.precision import Precision, best_precision
 from lazarus_pl.errors import LazarusError
 
 _LOG = logging.getLogger(__name__)
 _DTYPES = {"bf16": torch.bfloat16, "16": torch.float16}
 # what bf16 and fp16 give on sound hardware is above these by far
 _MIN_COSINE = 0.995
-_PASCAL = 6
 
 
 class TorchEngine:
     """Runs an encoder in inference mode, ``channels_last``, under autocast where that helps.
 
-    ``auto`` takes bf16 on a CPU that computes in it (AVX-512-BF16, AMX), fp16 on a GPU from Volta
-    on, and float32 elsewhere: Pascal runs fp16 at a sixty-fourth of its speed. Reduced precision is
+    ``auto`` takes :func:`~lazarus_pl.encoder.precision.best_precision`. Reduced precision is
     compared with float32 on a first batch, since some GPUs (GTX 16xx) give NaN in fp16.
 
     Args:
@@ -57,7 +55,7 @@ class TorchEngine:
             raise LazarusError(f"batch_size {batch_size} must be at least 1")
         self.device = _device(device)
         self.batch_size = batch_size
-        self._encoder = encoder.to(self.device, memory_format=torch.channels_last)
+        self._encoder = encoder.to(self.device).to(memory_format=torch.channels_last)
         self.precision = self._checked(precision)
 
     @property
@@ -100,7 +98,7 @@ class TorchEngine:
         return features
 
     def _checked(self, asked: str) -> str:
-        precision = _automatic(self.device) if asked == "auto" else asked
+        precision = best_precision(self.device) if asked == "auto" else asked
         if precision == "32":
             return precision
         worst = self._agreement(precision)
@@ -158,17 +156,3 @@ def _cuda_works() -> bool:
     except RuntimeError as error:
         _LOG.warning("the GPU cannot be used (%s): using the CPU", str(error).splitlines()[0])
         return False
-
-
-def _automatic(device: torch.device) -> str:
-    if device.type == "cuda":
-        return "16" if torch.cuda.get_device_capability(device)[0] > _PASCAL else "32"
-    if device.type == "cpu" and _cpu_computes_bf16():
-        return "bf16"
-    return "32"
-
-
-def _cpu_computes_bf16() -> bool:
-    # private in torch, so they may go: then float32 it is
-    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(getattr(torch.cpu, check, lambda: False)() for check in checks)

@@ -14,6 +14,7 @@ from typing import Any
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import TensorBoardLogger
 
 from lazarus_pl import __version__
 from lazarus_pl.cache.cache_header import CacheHeader
@@ -161,11 +162,10 @@ def _scores(checkpoint: Path) -> dict[str, float]:
 
 
 def _log_hparams(trainer: Trainer, result: RunResult) -> None:
-    if trainer.logger is None:
+    if not isinstance(trainer.logger, TensorBoardLogger):
         return
-    scores = {"val/macro_f1": result.val_macro_f1, "val/accuracy": result.val_accuracy}
     trainer.logger.log_hyperparams(
         {"head": result.head, "lr": result.lr, "seed": result.seed},
-        {f"hparam/{name}": value for name, value in scores.items()},  # type: ignore[call-arg]
+        {"best/val_macro_f1": result.val_macro_f1, "best/val_accuracy": result.val_accuracy},
     )
     trainer.logger.finalize("success")

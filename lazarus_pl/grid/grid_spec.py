@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 
+from jsonargparse.typing import Path_fr
+
 from lazarus_pl.errors import LazarusError
+from lazarus_pl.verb_parser import VerbParser
 
 Value = bool | int | float | str
 
@@ -44,32 +48,38 @@ class GridSpec:
         overrides: Values by config key, for every run.
     """
 
-    configs: dict[str, str]
-    axes: dict[str, list[Value]] = field(default_factory=dict)
-    overrides: dict[str, Value] = field(default_factory=dict)
+    configs: Mapping[str, Path_fr]
+    axes: Mapping[str, list[Value]] = field(default_factory=dict)
+    overrides: Mapping[str, Value] = field(default_factory=dict)
 
-    def runs(self, folder: Path) -> Iterator[GridRun]:
-        """All runs.
-
-        Args:
-            folder: What relative config paths start at.
+    @classmethod
+    def from_file(cls, path: Path) -> GridSpec:
+        """Reads a grid's YAML file.
 
         Raises:
-            LazarusError: If a config file does not exist or an axis has no values.
+            LazarusError: If a key is unknown or a value or a config file cannot be.
+        """
+        parser = VerbParser()
+        parser.add_class_arguments(cls)
+        spec = parser.instantiate(parser.parse_path(path))
+        return cls(**spec.as_dict())
+
+    def runs(self) -> Iterator[GridRun]:
+        """All runs.
+
+        Raises:
+            LazarusError: If an axis has no values.
         """
         for key, values in self.axes.items():
             if not values:
                 raise LazarusError(f"the axis '{key}' of the grid has no values: give some")
-        for name, text in self.configs.items():
-            config = folder / text
-            if not config.is_file():
-                raise LazarusError(f"the grid names the config '{config}', which does not exist")
-            for values in product(*self.axes.values()):
-                chosen = dict(zip(self.axes, values, strict=True))
+        for name, path in self.configs.items():
+            for combination in product(*self.axes.values()):
+                chosen = dict(zip(self.axes, combination, strict=True))
                 yield GridRun(
                     name="-".join((name, *(_part(*item) for item in chosen.items()))),
                     head=name,
-                    config=config,
+                    config=Path(os.fspath(path)),
                     overrides={**self.overrides, **chosen},
                 )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import time
 from pathlib import Path
@@ -34,10 +33,7 @@ def grid(
         axes: Config keys and the values that each takes; every combination is a run.
         overrides: Values by config key, for every run.
     """
-    spec = GridSpec(
-        {name: os.fspath(path) for name, path in configs.items()}, axes or {}, overrides or {}
-    )
-    summary = run_grid(spec, cache, out)
+    summary = run_grid(GridSpec(configs, axes or {}, overrides or {}), cache, out)
     print((out / "leaderboard.md").read_text(encoding="utf-8"))
     print(f"best: {summary['run']}, its checkpoint is '{out / 'best.ckpt'}'")
     if summary["test_macro_f1"] is not None:
@@ -52,7 +48,7 @@ def run_grid(spec: GridSpec, cache: Path, out: Path) -> dict[str, Any]:
     """Runs a grid, copies the winner and reads test once for it.
 
     Args:
-        spec: The grid; its config paths are absolute or start at the working directory.
+        spec: The grid.
         cache: Folder of a finished feature cache.
         out: Where everything is written.
 
@@ -68,7 +64,7 @@ def run_grid(spec: GridSpec, cache: Path, out: Path) -> dict[str, Any]:
 
     quiet()
     started = time.monotonic()
-    runs = list(spec.runs(Path()))
+    runs = list(spec.runs())
     features = FeatureCache(cache)
     _make_folder(out)
     with interruptible():
@@ -76,7 +72,8 @@ def run_grid(spec: GridSpec, cache: Path, out: Path) -> dict[str, Any]:
     best = leaderboard.best
     if best is None:
         raise LazarusError(
-            f"all {len(runs)} runs of the grid failed; the first one: {leaderboard.results[0].error}"
+            f"all {len(runs)} runs of the grid failed; the first one: "
+            f"{leaderboard.results[0].error}"
         )
     summary = _read_summary(out)
     if summary is None or summary["digest"] != best.digest:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from difflib import get_close_matches
-from typing import Any
 
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.heads.attention_head import AttentionHead
@@ -19,7 +18,9 @@ HEADS: dict[str, type[Head]] = {
 }
 
 
-def build_head(name: str, feature_shapes: FeatureShapes, num_classes: int, **options: Any) -> Head:
+def build_head(
+    name: str, feature_shapes: FeatureShapes, num_classes: int, **options: bool | float | str
+) -> Head:
     """Builds one of :data:`HEADS`.
 
     Args:

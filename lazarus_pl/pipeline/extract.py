@@ -12,12 +12,15 @@ from lazarus_pl.encoder.encoder_spec import EncoderSpec
 from lazarus_pl.encoder.precision import Precision
 from lazarus_pl.pipeline.make_engine import make_engine
 
+_ENCODER = EncoderSpec()
+_SPLIT = SplitSpec()
+
 
 def extract(
     data: Path,
     out: Path,
-    encoder: EncoderSpec = EncoderSpec(),
-    split: SplitSpec = SplitSpec(),
+    encoder: EncoderSpec = _ENCODER,
+    split: SplitSpec = _SPLIT,
     label_from: LabelFrom = "path",
     device: str = "auto",
     precision: Precision = "auto",

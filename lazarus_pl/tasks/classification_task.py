@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -126,12 +127,14 @@ class ClassificationTask(LightningModule):
         )
         self.val_metrics = MetricCollection(averaged, prefix="val/")
         self.test_metrics = self.val_metrics.clone(prefix="test/")
-        self.recall = nn.ModuleDict(
-            {side: MulticlassRecall(classes, average="none") for side in ("val", "test")}
+        self.val_tables = MetricCollection(
+            {
+                "recall": MulticlassRecall(classes, average="none"),
+                "confusion": MulticlassConfusionMatrix(classes),
+            }
         )
-        self.confusion = nn.ModuleDict(
-            {side: MulticlassConfusionMatrix(classes) for side in ("val", "test")}
-        )
+        self.test_tables = self.val_tables.clone()
+        self._val_confusion = torch.zeros(classes, classes, dtype=torch.long)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW with warm-up and cosine, stepped every batch."""
@@ -149,13 +152,15 @@ class ClassificationTask(LightningModule):
         if stage != "fit" or statistics is None:
             return
         for layer, (mean, deviation) in statistics.items():
-            self.standardise[layer].fit(mean, deviation)
+            standardise = self.standardise[layer]
+            assert isinstance(standardise, Standardise)
+            standardise.fit(mean, deviation)
 
     def forward(self, features: Mapping[str, Tensor]) -> Tensor:
         """Logits ``(B, classes)`` of cached features by layer."""
-        return self.head(
-            {layer: self.standardise[layer](values) for layer, values in features.items()}
-        )
+        standard = {layer: self.standardise[layer](values) for layer, values in features.items()}
+        logits: Tensor = self.head(standard)
+        return logits
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """The loss of one batch."""
@@ -169,42 +174,38 @@ class ClassificationTask(LightningModule):
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Scores one batch of val."""
-        self._evaluate(batch, "val", self.val_metrics)
+        self._evaluate(batch, "val", self.val_metrics, self.val_tables)
 
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Scores one batch of test."""
-        self._evaluate(batch, "test", self.test_metrics)
+        self._evaluate(batch, "test", self.test_metrics, self.test_tables)
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Tensor]:
         """Class probabilities ``(B, classes)`` and the photos' places in the manifest."""
         probability = self(batch["features"]).float().softmax(dim=-1)
         return {"index": batch["index"], "probability": probability}
 
-    def on_validation_epoch_start(self) -> None:
-        """Starts a confusion matrix of this epoch."""
-        self.confusion["val"].reset()
-
     def on_validation_epoch_end(self) -> None:
         """Logs each class's recall."""
-        self._log_recall("val")
+        self._val_confusion = self._log_recall("val", self.val_tables)
 
     def on_test_epoch_end(self) -> None:
         """Logs each class's recall and the confusion matrix."""
-        self._log_recall("test")
-        self._draw_confusion("test")
+        self._draw_confusion("test", self._log_recall("test", self.test_tables))
 
     def on_fit_end(self) -> None:
         """Draws the confusion matrix of the last validation."""
-        self._draw_confusion("val")
+        self._draw_confusion("val", self._val_confusion)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds what is needed to classify photos with this file alone."""
         checkpoint["lazarus"] = {
             "format": CHECKPOINT_FORMAT,
             "version": __version__,
-            # LightningCLI adds names of its own, which begin with an underscore
+            # LightningCLI adds hyperparameters of its own, with an underscore
             "arguments": {
-                name: _plain(value)
+                # JSON has the types that torch.load(weights_only=True) takes
+                name: json.loads(json.dumps(value))
                 for name, value in self.hparams.items()
                 if not name.startswith("_")
             },
@@ -248,27 +249,31 @@ class ClassificationTask(LightningModule):
                 "use the config that it was trained with"
             )
 
-    def _evaluate(self, batch: dict[str, Any], side: str, metrics: MetricCollection) -> None:
+    def _evaluate(
+        self, batch: dict[str, Any], side: str, metrics: MetricCollection, tables: MetricCollection
+    ) -> None:
         logits, target = self(batch["features"]).float(), batch["target"]
         metrics.update(logits, target)
-        self.recall[side].update(logits, target)
-        self.confusion[side].update(logits, target)
+        tables.update(logits, target)
         self.log(f"{side}/loss", self.loss(logits, target), batch_size=len(target))
         self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=len(target))
 
-    def _log_recall(self, side: str) -> None:
-        recall = self.recall[side].compute()
-        self.recall[side].reset()
+    def _log_recall(self, side: str, tables: MetricCollection) -> Tensor:
+        """Logs recalls, starts the tables anew and returns the confusion matrix."""
+        values = tables.compute()
+        tables.reset()
         names = (f"{side}_recall/{name}" for name in self.class_names)
-        self.log_dict(dict(zip(names, recall, strict=True)))
+        self.log_dict(dict(zip(names, values["recall"], strict=True)))
+        confusion: Tensor = values["confusion"]
+        return confusion
 
-    def _draw_confusion(self, side: str) -> None:
-        metric = self.confusion[side]
+    def _draw_confusion(self, side: str, counts: Tensor) -> None:
         experiment = getattr(self.logger, "experiment", None)
-        if hasattr(experiment, "add_figure") and self.trainer.is_global_zero:
-            figure = confusion_figure(metric.compute().cpu().numpy(), self.class_names)
-            experiment.add_figure(f"confusion/{side}", figure, self.global_step)
-        metric.reset()
+        draw = getattr(experiment, "add_figure", None)
+        if draw is None or not self.trainer.is_global_zero:
+            return
+        figure = confusion_figure(counts.cpu().numpy(), self.class_names)
+        draw(f"confusion/{side}", figure, self.global_step)
 
 
 def _class_weights(counts: Tensor, kind: ClassWeights) -> Tensor:
@@ -276,12 +281,3 @@ def _class_weights(counts: Tensor, kind: ClassWeights) -> Tensor:
     samples = counts if kind == "balanced" else (1 - _BETA**counts) / (1 - _BETA)
     weights = torch.where(counts > 0, 1 / samples.clamp_min(1e-9), 0.0)
     return weights * counts.sum() / (weights * counts).sum()
-
-
-def _plain(value: Any) -> Any:
-    """The same value in types that ``torch.load(weights_only=True)`` accepts."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return value

@@ -1,0 +1,1 @@
+"""Leaves that are drawn, with the truth about them."""

@@ -17,7 +17,7 @@ _LENGTH = 288.0
 
 @dataclass
 class LeafBlade:
-    """A blade lying along the x axis of a canvas of 256×336 pixels, stalk to the left.
+    """A blade lying along the x axis of a canvas of 256 by 336 pixels, stalk to the left.
 
     Colours fill the whole canvas; ``alpha`` says where the leaf is.
 
@@ -101,9 +101,9 @@ class LeafBlade:
         net = np.exp(-((smooth_noise(rng, (ROWS, COLUMNS), (34, 44)) / 0.16) ** 2))
         pale = self.colour.mean(axis=(0, 1)) * 0.55 + np.array([0.28, 0.31, 0.17], dtype=np.float32)
         strength = rng.uniform(0.45, 0.85)
-        blend(self.colour, pale, np.float32(0.16 * strength) * net)
-        blend(self.colour, pale, np.float32(0.7 * strength) * secondary)
-        blend(self.colour, pale, np.float32(strength) * midrib)
+        blend(self.colour, pale, 0.16 * strength * net)
+        blend(self.colour, pale, 0.7 * strength * secondary)
+        blend(self.colour, pale, strength * midrib)
         quilted = rng.uniform(0.8, 2.2)
         self.height -= np.float32(quilted) * (secondary + 1.4 * midrib) + 0.25 * net
 
@@ -120,7 +120,7 @@ def _half_width(
     rng: np.random.Generator, along: Field, lower: npt.NDArray[np.bool_], crinkle: float
 ) -> Field:
     """Half the blade's width in pixels at every place along it, each side for itself."""
-    steps = np.linspace(0, 1, COLUMNS, dtype=np.float32)
+    steps: Field = np.linspace(0, 1, COLUMNS, dtype=np.float32)
     rise, fall = rng.uniform(0.4, 0.75), rng.uniform(0.75, 1.3)
     profile = steps**rise * (1 - steps) ** fall
     profile *= rng.uniform(62, 104) / profile.max()
@@ -133,7 +133,8 @@ def _half_width(
         sides.append(profile * (1 + depth * (saw - 0.5) + (0.025 + 0.11 * crinkle) * waves))
     place = along * (COLUMNS - 1)
     upper_half, lower_half = (np.interp(place, np.arange(COLUMNS), side) for side in sides)
-    return np.where(lower, lower_half, upper_half).astype(np.float32)
+    half_width: Field = np.where(lower, lower_half, upper_half).astype(np.float32)
+    return half_width
 
 
 def _green(rng: np.random.Generator) -> npt.NDArray[np.float32]:
@@ -142,4 +143,5 @@ def _green(rng: np.random.Generator) -> npt.NDArray[np.float32]:
         [0.16 + 0.17 * young, 0.34 + 0.2 * young, 0.09 + 0.09 * rng.random()], dtype=np.float32
     )
     mottle = smooth_noise(rng, (ROWS, COLUMNS), (4, 6), octaves=4)
-    return np.clip(base * (1 + 0.09 * mottle[..., None]), 0, 1).astype(np.float32)
+    green: npt.NDArray[np.float32] = np.clip(base * (1 + 0.09 * mottle[..., None]), 0, 1)
+    return green

@@ -35,8 +35,9 @@ def smooth_noise(
 
 def smoothstep(values: Field, low: float, high: float) -> Field:
     """0 below ``low``, 1 above ``high``, smooth between; falls instead where ``high < low``."""
-    share = np.clip((values - np.float32(low)) / np.float32(high - low), 0, 1)
-    return share * share * (3 - 2 * share)
+    share: Field = np.clip((values - np.float32(low)) / np.float32(high - low), 0, 1)
+    share *= share * (3 - 2 * share)
+    return share
 
 
 def blend(under: npt.NDArray[np.float32], over: npt.ArrayLike, share: Field) -> None:

@@ -67,7 +67,8 @@ def _view(rng: np.random.Generator, size: int) -> npt.NDArray[np.float64]:
     to_centre, back = np.eye(3), np.eye(3)
     to_centre[:2, 2], back[:2, 2] = -centre, centre
     view: npt.NDArray[np.float64] = matrix @ back @ tilt @ to_centre
-    return view / view[2, 2]
+    view /= view[2, 2]
+    return view
 
 
 def _warped(field: Field, view: npt.NDArray[np.float64], size: int) -> Field:
@@ -82,10 +83,11 @@ def _warped(field: Field, view: npt.NDArray[np.float64], size: int) -> Field:
 
 def _relief(height: Field, light: float, rng: np.random.Generator) -> Field:
     """Brightness of a surface lit from the side."""
-    down, across = np.gradient(height)
+    down, across = np.gradient(height, axis=0), np.gradient(height, axis=1)
     slope = np.float32(np.cos(light)) * across + np.float32(np.sin(light)) * down
     shine = np.float32(rng.uniform(0.1, 0.3))
-    return np.clip(1 + shine * slope, 0.5, 1.6)
+    relief: Field = np.clip(1 + shine * slope, 0.5, 1.6)
+    return relief
 
 
 def _shadow(alpha: Field, light: float, rng: np.random.Generator) -> Field:
@@ -126,7 +128,8 @@ def _background(rng: np.random.Generator, size: int) -> Picture:
         ground = (
             rng.uniform(0.35, 0.7) * np.array([1.0, 0.98, 0.95]) * (1 + 0.1 * stains + 0.05 * fine)
         )
-    return np.clip(ground, 0.01, 1).astype(np.float32)
+    picture: Picture = np.clip(ground, 0.01, 1).astype(np.float32)
+    return picture
 
 
 def _exposed(scene: Picture, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
@@ -135,20 +138,13 @@ def _exposed(scene: Picture, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
     y, x = np.mgrid[-1 : 1 : size * 1j, -1 : 1 : size * 1j].astype(np.float32)
     direction = rng.uniform(0, 2 * np.pi)
     slope = np.float32(np.cos(direction)) * x + np.float32(np.sin(direction)) * y
-    uneven = (
-        1
-        + np.float32(rng.uniform(0, 0.22)) * slope
-        - np.float32(rng.uniform(0, 0.14)) * (x * x + y * y)
-    )
+    uneven = 1 + rng.uniform(0, 0.22) * slope - rng.uniform(0, 0.14) * (x * x + y * y)
     balance = (rng.uniform(0.82, 1.22) * rng.uniform(0.93, 1.07, 3)).astype(np.float32)
-    noise = rng.standard_normal(scene.shape, dtype=np.float32) * np.float32(
-        rng.uniform(0.004, 0.018)
-    )
+    grain = rng.standard_normal(scene.shape, dtype=np.float32) * rng.uniform(0.004, 0.018)
     exposed = scene * balance * uneven[..., None]
     if rng.random() < 0.4:
+        blur = ImageFilter.BoxBlur(rng.uniform(0.3, 0.9))
         image = Image.fromarray((np.clip(exposed, 0, 1) * 255).astype(np.uint8))
-        exposed = (
-            np.asarray(image.filter(ImageFilter.BoxBlur(rng.uniform(0.3, 0.9))), dtype=np.float32)
-            / 255
-        )
-    return (np.clip(exposed + noise, 0, 1) * 255 + 0.5).astype(np.uint8)
+        exposed = np.asarray(image.filter(blur), dtype=np.float32) / 255
+    pixels: npt.NDArray[np.uint8] = (np.clip(exposed + grain, 0, 1) * 255 + 0.5).astype(np.uint8)
+    return pixels

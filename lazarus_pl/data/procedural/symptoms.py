@@ -142,7 +142,8 @@ SYMPTOMS: dict[str, Callable[[LeafBlade, np.random.Generator], None]] = {
 
 def _ragged(rng: np.random.Generator, strength: float, cells: int) -> Field:
     noise = smooth_noise(rng, (ROWS, COLUMNS), (cells, cells * COLUMNS // ROWS), octaves=2)
-    return np.clip(np.float32(strength) * noise, -0.7, 0.7)
+    ragged: Field = np.clip(np.float32(strength) * noise, -0.7, 0.7)
+    return ragged
 
 
 def _shade(rng: np.random.Generator, colour: Colour) -> Colour:

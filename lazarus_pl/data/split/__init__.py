@@ -1,0 +1,1 @@
+"""Which photos are train, val and test."""

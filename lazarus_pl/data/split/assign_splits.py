@@ -110,7 +110,7 @@ def _alike(members: Sequence[Photo]) -> Sequence[int]:
     """Near-duplicate groups, stricter where a loose threshold joins nearly a whole class."""
     phashes = [photo.phash for photo in members]
     for distance in (6, 2, 0):
-        indices = near_duplicate_groups(phashes, distance).tolist()
+        indices: list[int] = near_duplicate_groups(phashes, distance).tolist()
         if max(Counter(indices).values()) <= len(members) / 2:
             return indices
     shas = [photo.sha256 for photo in members]
@@ -133,7 +133,8 @@ def _group_of(photo: Photo, spec: SplitSpec) -> str:
     match = re.search(spec.regex, photo.path)
     if match is None:
         raise LazarusError(
-            f"the split regex '{spec.regex}' does not match '{photo.path}': every photo needs a group"
+            f"the split regex '{spec.regex}' does not match '{photo.path}': every photo needs a "
+            "group"
         )
     return match.group(1) if match.re.groups else match.group(0)
 

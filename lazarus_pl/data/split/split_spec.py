@@ -45,7 +45,8 @@ class SplitSpec:
         """
         if self.strategy not in get_args(Strategy):
             raise LazarusError(
-                f"unknown split strategy '{self.strategy}': use one of {', '.join(get_args(Strategy))}"
+                f"unknown split strategy '{self.strategy}': use one of "
+                f"{', '.join(get_args(Strategy))}"
             )
         train, val, test = self.fractions
         if min(train, val) <= 0 or test < 0 or abs(train + val + test - 1) > 1e-6:

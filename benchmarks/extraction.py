@@ -1,0 +1,126 @@
+"""Photos a second: ``lazarus extract`` against the plain loop, and against the encoder alone.
+
+    python benchmarks/extraction.py --data PHOTOS --photos 512
+
+The plain loop is what one writes first: timm's model and its evaluation transform, PIL, a
+DataLoader with two workers, batch 64, float32, pooled features only. ``lazarus extract`` is timed
+as a whole: listing, hashing, scanning, decoding, encoding, three layers written to disk with their
+digests. Both start with their model built and warm.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import timm
+import torch
+from PIL import Image
+from report import report
+from timm.data import create_transform, resolve_model_data_config
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from lazarus_pl.cache.extraction import Extraction
+from lazarus_pl.data.decode import read_pixels
+from lazarus_pl.data.listing import list_photos
+from lazarus_pl.data.procedural.procedural_leaves import ProceduralLeaves
+from lazarus_pl.data.split.split_spec import SplitSpec
+from lazarus_pl.encoder.encoder import Encoder
+from lazarus_pl.encoder.encoder_spec import EncoderSpec
+from lazarus_pl.encoder.torch_engine import TorchEngine
+
+
+class _Files(Dataset[Tensor]):
+    def __init__(self, paths: list[Path], transform: Callable[[Image.Image], Tensor]) -> None:
+        self.paths = paths
+        self.transform = transform
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> Tensor:
+        return self.transform(Image.open(self.paths[index]).convert("RGB"))
+
+
+def plain_loop(paths: list[Path], model: torch.nn.Module) -> None:
+    """timm, its transform, a DataLoader: pooled features in float32."""
+    config: dict[str, Any] = resolve_model_data_config(model)
+    config.update(input_size=(3, 256, 256), crop_pct=1.0)
+    loader = DataLoader(_Files(paths, create_transform(**config)), batch_size=64, num_workers=2)
+    with torch.no_grad():
+        features = [model(batch).numpy() for batch in loader]
+    np.concatenate(features)
+
+
+def main() -> None:
+    """Runs the comparison."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, help="class folders; drawn leaves by default")
+    parser.add_argument("--photos", type=int, default=512)
+    parser.add_argument("--repeats", type=int, default=3)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        work = Path(temporary)
+        data = options.data or ProceduralLeaves().write(work / "drawn")
+        photos = _subset(data, work / "photos", options.photos)
+        paths = sorted(path for path in photos.rglob("*") if path.is_file())
+        engine = TorchEngine(Encoder.from_spec(EncoderSpec()))
+        plain = timm.create_model("tf_efficientnet_lite0", pretrained=False, num_classes=0).eval()
+        pixels = np.stack([read_pixels(path.read_bytes(), 256) for path in paths])
+        engine.encode(pixels[:16])
+        plain_loop(paths[:64], plain)
+
+        def extract() -> None:
+            shutil.rmtree(work / "cache", ignore_errors=True)
+            Extraction(photos, work / "cache", EncoderSpec(), SplitSpec(), lambda _: engine).run()
+
+        steps: dict[str, Callable[[], Any]] = {
+            "plain loop (fp32, pooled)": lambda: plain_loop(paths, plain),
+            "lazarus extract (three layers, on disk)": extract,
+            "encoder alone, on ready pixels": lambda: engine.encode(pixels),
+        }
+        # in turns, so that a slow minute of the machine touches all of them
+        seconds: dict[str, list[float]] = {name: [] for name in steps}
+        for _ in range(options.repeats):
+            for name, step in steps.items():
+                started = time.perf_counter()
+                step()
+                seconds[name].append(time.perf_counter() - started)
+    best = {name: len(paths) / min(times) for name, times in seconds.items()}
+    slowest = best["plain loop (fp32, pooled)"]
+    report(
+        "extraction",
+        [
+            {"what": name, "photos_per_second": rate, "ratio_to_plain": rate / slowest}
+            for name, rate in best.items()
+        ],
+        {
+            "photos": len(paths),
+            "repeats": options.repeats,
+            "taken": "the best of the repeats",
+            "precision": engine.precision,
+        },
+    )
+
+
+def _subset(data: Path, folder: Path, count: int) -> Path:
+    """Copies photos of all classes, evenly spaced."""
+    root, listed = list_photos(data)
+    usable = [item for item in listed if item.looks_like_a_photo and item.label]
+    step = max(1, len(usable) // count)
+    for item in usable[::step][:count]:
+        target = folder / item.path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(root / item.path, target)
+    return folder
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,185 @@
+"""The verb ``lazarus classify``."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from lazarus_pl.data.atomic import replace_file
+from lazarus_pl.data.decode import PhotoError, read_bytes
+from lazarus_pl.data.listing import LabelFrom, Listed, list_photos
+from lazarus_pl.data.ordered_map import ordered_map
+from lazarus_pl.encoder.precision import Precision
+from lazarus_pl.errors import LazarusError
+from lazarus_pl.progress import Progress
+
+if TYPE_CHECKING:
+    from lazarus_pl.pipeline.classifier import Classifier
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What is said of one file.
+
+    Attributes:
+        file: Path relative to the data's folder.
+        label: The class that its folder or table names, or nothing.
+        probability: Of each class, ``(classes,)``; None where the file cannot be used.
+        reason: Why it cannot be used.
+    """
+
+    file: str
+    label: str
+    probability: npt.NDArray[np.float32] | None
+    reason: str = ""
+
+
+def classify(
+    ckpt: Path,
+    data: Path,
+    out: Path = Path("predictions.csv"),
+    weights: str | None = None,
+    label_from: LabelFrom = "path",
+    device: str = "auto",
+    precision: Precision = "auto",
+    batch_size: int = 8,
+) -> None:
+    """Classifies photos with a checkpoint: its own encoder, statistics and class names.
+
+    Where folders or a table name known classes, accuracy and macro-F1 are printed too. Files that
+    cannot be used stand in the table with their reason.
+
+    Args:
+        ckpt: A checkpoint of lazarus fit or lazarus grid.
+        data: A photo, a folder of photos or of class folders, or a table.
+        out: The CSV file to write.
+        weights: File of the encoder's weights, where the extraction was given a file.
+        label_from: In a folder, the label is the whole path of folders, the top one, or the parent.
+        device: auto, cpu, cuda, cuda:1, mps.
+        precision: Of the encoder; auto takes bf16 or 16 where the hardware computes in it.
+        batch_size: Photos that the encoder takes at once.
+    """
+    root, listed = list_photos(data, label_from)
+    if out.is_dir():
+        raise LazarusError(f"'{out}' is a folder: name a file with --out")
+    from lazarus_pl.pipeline.classifier import Classifier
+
+    classifier = Classifier(ckpt, weights, device, precision, batch_size)
+    predictions = list(predict(classifier, root, listed))
+    try:
+        write_predictions(predictions, classifier.class_names, out)
+    except OSError as error:
+        raise LazarusError(
+            f"'{out}' cannot be written ({error.strerror}): name another file with --out"
+        ) from error
+    usable = sum(p.probability is not None for p in predictions)
+    unusable = len(predictions) - usable
+    print(f"{usable} photos in '{out}'" + (f", {unusable} with a reason" if unusable else ""))
+    if line := score_line(predictions, classifier.class_names):
+        print(line)
+
+
+def predict(classifier: Classifier, root: Path, listed: Sequence[Listed]) -> Iterator[Prediction]:
+    """Classifies files one batch after the other, while threads decode the next ones.
+
+    Args:
+        classifier: What predicts.
+        root: What the files' paths are relative to.
+        listed: The files.
+
+    Yields:
+        One prediction a file, in their order.
+    """
+
+    def decode(item: Listed) -> npt.NDArray[np.uint8] | str:
+        if not item.looks_like_a_photo:
+            return "its name is not that of a photo"
+        try:
+            return classifier.read(read_bytes(root / item.path))
+        except PhotoError as error:
+            return str(error)
+
+    with Progress("classifying", len(listed), "photos") as progress:
+        waiting: list[tuple[Listed, npt.NDArray[np.uint8] | str]] = []
+        for item, pixels in zip(listed, ordered_map(decode, listed), strict=True):
+            waiting.append((item, pixels))
+            if len(waiting) == classifier.batch_size:
+                yield from _predict_batch(classifier, waiting)
+                progress.advance(len(waiting))
+                waiting = []
+        yield from _predict_batch(classifier, waiting)
+        progress.advance(len(waiting))
+
+
+def write_predictions(
+    predictions: Sequence[Prediction], class_names: Sequence[str], out: Path
+) -> None:
+    """Writes the columns file, predicted, probability, one a class, and reason.
+
+    Raises:
+        OSError: If the file cannot be written.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with replace_file(out) as file:
+        # file names need not be text: surrogateescape keeps their bytes
+        text = io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="")
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["file", "predicted", "probability", *class_names, "reason"])
+        for item in predictions:
+            if item.probability is None:
+                writer.writerow([item.file, "", "", *("" for _ in class_names), item.reason])
+                continue
+            best = int(item.probability.argmax())
+            values = (f"{value:.6f}" for value in item.probability)
+            writer.writerow(
+                [item.file, class_names[best], f"{item.probability[best]:.6f}", *values, ""]
+            )
+        text.flush()
+        text.detach()
+
+
+def score_line(predictions: Sequence[Prediction], class_names: Sequence[str]) -> str:
+    """Accuracy and macro-F1 of the files whose class is known, as one line; nothing without any.
+
+    Macro-F1 is over the classes that occur as label or as prediction.
+    """
+    index = {name: number for number, name in enumerate(class_names)}
+    scored = [
+        (index[item.label], item.probability)
+        for item in predictions
+        if item.label in index and item.probability is not None
+    ]
+    if not scored:
+        return ""
+    import torch
+    from torchmetrics.functional.classification import multiclass_accuracy, multiclass_f1_score
+
+    target = torch.tensor([label for label, _ in scored])
+    probability = torch.from_numpy(np.stack([values for _, values in scored]))
+    accuracy = multiclass_accuracy(probability, target, len(class_names), average="micro")
+    macro_f1 = multiclass_f1_score(probability, target, len(class_names), average="macro")
+    others = sorted({item.label for item in predictions if item.label and item.label not in index})
+    note = f"; unknown to the checkpoint: {', '.join(others)}" if others else ""
+    return (
+        f"accuracy {accuracy:.4f}, macro-F1 {macro_f1:.4f} on {len(scored)} photos "
+        f"of known class{note}"
+    )
+
+
+def _predict_batch(
+    classifier: Classifier, batch: Sequence[tuple[Listed, npt.NDArray[np.uint8] | str]]
+) -> Iterator[Prediction]:
+    usable = [pixels for _, pixels in batch if not isinstance(pixels, str)]
+    rows = iter(classifier.probabilities(np.stack(usable)) if usable else ())
+    for item, pixels in batch:
+        if isinstance(pixels, str):
+            yield Prediction(item.path, item.label, None, pixels)
+        else:
+            yield Prediction(item.path, item.label, next(rows))
