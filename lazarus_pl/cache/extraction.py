@@ -98,6 +98,10 @@ class Extraction:
                 encoder or something else, or the disk is full.
         """
         started = time.monotonic()
+        if not self._data.exists():
+            raise LazarusError(
+                f"'{self._data}' does not exist: give a folder of class folders or a table"
+            )
         try:
             self._make_folders()
             with self._plan_lock():
@@ -141,10 +145,6 @@ class Extraction:
 
     def _prepare(self) -> tuple[CacheHeader, Path, Manifest]:
         old = CacheHeader.read(self._out) if CacheHeader.exists(self._out) else None
-        if not self._data.exists():
-            raise LazarusError(
-                f"'{self._data}' does not exist: give a folder of class folders or a table"
-            )
         header = self._header(old)
         keep_sides = old is not None and (old.split, old.label_from) == (
             header.split,

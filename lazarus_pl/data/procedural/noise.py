@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
@@ -40,6 +42,8 @@ def smoothstep(values: Field, low: float, high: float) -> Field:
     return share
 
 
-def blend(under: npt.NDArray[np.float32], over: npt.ArrayLike, share: Field) -> None:
+def blend(
+    under: npt.NDArray[np.float32], over: npt.ArrayLike, share: npt.NDArray[np.floating[Any]]
+) -> None:
     """Mixes a colour into a picture in place: ``share`` 1 covers it."""
     under += (np.asarray(over, dtype=np.float32) - under) * share[..., None]

@@ -1,0 +1,88 @@
+"""What many tests need: photos, a cache of them, and the command line."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lazarus_pl.cli import main
+from lazarus_pl.data.procedural.procedural_leaves import ProceduralLeaves
+
+
+class Outcome(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+Lazarus = Callable[..., Outcome]
+
+
+@pytest.fixture
+def lazarus(capsys: pytest.CaptureFixture[str]) -> Lazarus:
+    """Runs the command line in this process."""
+
+    def run(*words: object) -> Outcome:
+        capsys.readouterr()
+        code = main([str(word) for word in words])
+        captured = capsys.readouterr()
+        return Outcome(code, captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """45 small photos of 15 drawn leaves in three classes."""
+    leaves = ProceduralLeaves(
+        {"healthy": 6, "late_blight": 4, "rust": 5}, photos_per_leaf=(3, 3), size=64, seed=3
+    )
+    return leaves.write(tmp_path_factory.mktemp("drawn"))
+
+
+@pytest.fixture(scope="session")
+def cache(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache of the drawn photos: the real encoder with its real weights, at 64 px."""
+    folder = tmp_path_factory.mktemp("cache") / "cache"
+    words = ["extract", "--data", drawn, "--out", folder, "--encoder.image_size", 64]
+    assert main([str(word) for word in words]) == 0
+    return folder
+
+
+@pytest.fixture
+def noise(tmp_path: Path) -> Callable[..., Path]:
+    """Makes class folders of tiny photos of noise with numbered names."""
+
+    def make(counts: dict[str, int], folder: str = "photos", size: int = 24) -> Path:
+        for label, count in counts.items():
+            (tmp_path / folder / label).mkdir(parents=True, exist_ok=True)
+            for number in range(count):
+                save_noise(tmp_path / folder / label / f"IMG_{number:04d}.png", size)
+        return tmp_path / folder
+
+    return make
+
+
+def save_noise(path: Path, size: int = 24) -> None:
+    """Writes a photo of noise that its path determines."""
+    seed = list(f"{path.parent.name}/{path.name}".encode())
+    pixels = np.random.default_rng(seed).integers(0, 256, (size, size, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real photos, or a skip."""
+    text = os.environ.get("LAZARUS_REAL_DATA")
+    if not text:
+        pytest.skip("LAZARUS_REAL_DATA is not set")
+    folder = Path(text)
+    if not folder.is_dir():
+        pytest.fail(f"LAZARUS_REAL_DATA is no folder: {folder}")
+    return folder

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lazarus_pl.data.listing import list_photos
+from lazarus_pl.errors import LazarusError
+from tests.conftest import save_noise
+
+Noise = Callable[..., Path]
+
+
+def labels(data: Path, *options: str) -> dict[str, str]:
+    return {item.path: item.label for item in list_photos(data, *options)[1]}
+
+
+def test_flat_class_folders(noise: Noise) -> None:
+    found = labels(noise({"rust": 1, "healthy": 1}))
+    assert found == {"healthy/IMG_0000.png": "healthy", "rust/IMG_0000.png": "rust"}
+
+
+def test_nested_folders_and_their_three_readings(tmp_path: Path) -> None:
+    for folder in ("corn/rust", "corn/healthy", "potato/healthy"):
+        (tmp_path / folder).mkdir(parents=True)
+        save_noise(tmp_path / folder / "a 1.png")
+    assert set(labels(tmp_path).values()) == {"corn/rust", "corn/healthy", "potato/healthy"}
+    assert set(labels(tmp_path, "top").values()) == {"corn", "potato"}
+    assert set(labels(tmp_path, "parent").values()) == {"rust", "healthy"}
+
+
+def test_folders_that_all_photos_share_are_no_label(tmp_path: Path) -> None:
+    for label in ("rust", "healthy"):
+        (tmp_path / "PlantVillage" / "color" / label).mkdir(parents=True)
+        save_noise(tmp_path / "PlantVillage" / "color" / label / "a 1.png")
+    assert set(labels(tmp_path).values()) == {"rust", "healthy"}
+
+
+def test_split_folders_are_no_label(tmp_path: Path) -> None:
+    for side in ("train", "valid", "test"):
+        for label in ("rust", "healthy"):
+            (tmp_path / side / label).mkdir(parents=True)
+            save_noise(tmp_path / side / label / "a 1.png")
+    listed = list_photos(tmp_path)[1]
+    assert {item.label for item in listed} == {"rust", "healthy"}
+    assert {item.split for item in listed} == {"train", "val", "test"}
+
+
+def test_upper_case_suffixes_hidden_files_and_strangers(noise: Noise) -> None:
+    folder = noise({"rust": 1, "healthy": 1})
+    (folder / "rust" / "IMG_0000.png").rename(folder / "rust" / "IMG_0000.PNG")
+    (folder / "rust" / ".DS_Store").write_text("x")
+    (folder / "rust" / "notes.txt").write_text("x")
+    found = {item.path: item.looks_like_a_photo for item in list_photos(folder)[1]}
+    assert found == {
+        "healthy/IMG_0000.png": True,
+        "rust/IMG_0000.PNG": True,
+        "rust/notes.txt": False,
+    }
+
+
+def test_links_to_files_are_followed(noise: Noise, tmp_path: Path) -> None:
+    folder = noise({"rust": 1, "healthy": 1})
+    save_noise(tmp_path / "elsewhere.png")
+    (folder / "rust" / "link.png").symlink_to(tmp_path / "elsewhere.png")
+    assert labels(folder)["rust/link.png"] == "rust"
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_tables(kind: str, noise: Noise, tmp_path: Path) -> None:
+    folder = noise({"rust": 1, "healthy": 1})
+    rows = [
+        {"path": "photos/rust/IMG_0000.png", "label": "ill", "group": "g1", "split": "train"},
+        {"path": str(folder / "healthy" / "IMG_0000.png"), "label": "well", "group": "g2"},
+    ]
+    rows = [{"split": "test", **row} for row in rows]
+    table = tmp_path / f"table.{kind}"
+    if kind == "csv":
+        with table.open("w", newline="") as file:
+            writer = csv.DictWriter(file, ["path", "label", "group", "split"])
+            writer.writeheader()
+            writer.writerows(rows)
+    else:
+        arrow = pytest.importorskip("pyarrow")
+        from pyarrow import parquet
+
+        parquet.write_table(arrow.Table.from_pylist(rows), table)
+    root, listed = list_photos(table)
+    assert root == tmp_path
+    assert {(i.path, i.label, i.group, i.split) for i in listed} == {
+        ("photos/rust/IMG_0000.png", "ill", "g1", "train"),
+        ("photos/healthy/IMG_0000.png", "well", "g2", "test"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("path\na.png\n", "no column 'label'"),
+        ("path,label\na.png,\n", "row 2"),
+        ("path,label\na.png,x\na.png,y\n", "twice"),
+        ("path,label\n", "no photo"),
+    ],
+)
+def test_bad_tables_say_what_is_wrong(text: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(LazarusError, match=said):
+        list_photos(tmp_path / "t.csv")
+
+
+def test_a_single_photo(tmp_path: Path) -> None:
+    save_noise(tmp_path / "one.png")
+    root, listed = list_photos(tmp_path / "one.png")
+    assert (root, [item.path for item in listed]) == (tmp_path, ["one.png"])
+
+
+def test_an_empty_folder_and_a_wrong_file(tmp_path: Path) -> None:
+    with pytest.raises(LazarusError, match="holds no photo"):
+        list_photos(tmp_path)
+    (tmp_path / "a.docx").write_text("x")
+    with pytest.raises(LazarusError, match="neither a folder"):
+        list_photos(tmp_path / "a.docx")

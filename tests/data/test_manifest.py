@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lazarus_pl.data.build_manifest import build_manifest
+from lazarus_pl.data.manifest import Manifest
+from lazarus_pl.data.split.split_spec import SplitSpec
+from lazarus_pl.errors import LazarusError
+
+Noise = Callable[..., Path]
+
+
+def build(data: Path, folder: Path) -> Manifest:
+    folder.mkdir(exist_ok=True)
+    return build_manifest(data, folder, SplitSpec())[1]
+
+
+def test_round_trip_with_odd_names(noise: Noise, tmp_path: Path) -> None:
+    data = noise({'quoted "class", with comma': 4, "früh 疫病": 4})
+    manifest = build(data, tmp_path / "out")
+    assert Manifest.read(tmp_path / "out") == manifest
+    assert manifest.class_names == ("früh 疫病", 'quoted "class", with comma')
+    assert manifest.photos[0].width == 24
+
+
+def test_unusable_files_go_to_the_quarantine_with_their_reasons(
+    noise: Noise, tmp_path: Path
+) -> None:
+    data = noise({"a": 6, "b": 6})
+    whole = (data / "a" / "IMG_0000.png").read_bytes()
+    (data / "a" / "empty.jpg").write_bytes(b"")
+    (data / "a" / "cut.png").write_bytes(whole[: len(whole) // 2])
+    (data / "a" / "text.jpg").write_text("no photo")
+    (data / "b" / "readme.txt").write_text("no photo either")
+    (data / "b" / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    (data / "b" / "folder.png").mkdir()
+    save = Image.fromarray(np.zeros((4, 4, 3), np.uint8))
+    save.save(data / "stray.png")
+    manifest = build(data, tmp_path / "out")
+    assert len(manifest.photos) == 12
+    reasons = {item.path: item.reason for item in manifest.quarantine}
+    assert set(reasons) == {
+        "a/empty.jpg",
+        "a/cut.png",
+        "a/text.jpg",
+        "b/readme.txt",
+        "b/gone.png",
+        "stray.png",
+    }
+    assert all(reasons.values())
+    assert "empty" in reasons["a/empty.jpg"]
+    assert "no class folder" in reasons["stray.png"]
+
+
+def test_the_same_bytes_under_two_labels_are_reported(
+    noise: Noise, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = noise({"a": 6, "b": 6})
+    shutil.copy(data / "a" / "IMG_0003.png", data / "b" / "IMG_0099.png")
+    logging.getLogger("lazarus_pl").propagate = True
+    manifest = build(data, tmp_path / "out")
+    ((first, second),) = manifest.conflicts()
+    assert {first.path, second.path} == {"a/IMG_0003.png", "b/IMG_0099.png"}
+    assert first.split == second.split
+    assert "the same bytes under different labels" in caplog.text
+
+
+def test_a_second_scan_opens_only_what_changed(
+    noise: Noise, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lazarus_pl.data import scan
+
+    data = noise({"a": 5, "b": 5})
+    first = build(data, tmp_path / "out")
+    opened: list[Path] = []
+    read = scan.read_bytes
+    monkeypatch.setattr(scan, "read_bytes", lambda path: opened.append(path) or read(path))
+    assert build(data, tmp_path / "out") == first
+    assert opened == []
+    Image.new("RGB", (9, 9)).save(data / "a" / "IMG_0001.png")
+    build(data, tmp_path / "out")
+    assert [path.name for path in opened] == ["IMG_0001.png"]
+
+
+def test_no_usable_photo_is_a_sentence_and_the_quarantine_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "data" / "a").mkdir(parents=True)
+    (tmp_path / "data" / "a" / "x.jpg").write_bytes(b"")
+    with pytest.raises(LazarusError, match=r"quarantine\.csv"):
+        build(tmp_path / "data", tmp_path / "out")
+    assert len(Manifest.read(tmp_path / "out").quarantine) == 1
+
+
+@pytest.mark.parametrize("damage", ["", "path,label\n1,2\n", "nonsense"])
+def test_a_damaged_manifest_is_named(damage: str, noise: Noise, tmp_path: Path) -> None:
+    build(noise({"a": 4, "b": 4}), tmp_path / "out")
+    text = (tmp_path / "out" / "manifest.csv").read_text().splitlines()
+    (tmp_path / "out" / "manifest.csv").write_text(damage or "\n".join([text[0], "x,y,notint"]))
+    if damage == "nonsense":
+        assert Manifest.read(tmp_path / "out").photos == ()
+        return
+    with pytest.raises(LazarusError, match="damaged"):
+        Manifest.read(tmp_path / "out")

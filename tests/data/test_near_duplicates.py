@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lazarus_pl.data.near_duplicates import near_duplicate_groups
+
+
+def brute_force(hashes: list[int], distance: int) -> list[int]:
+    groups = list(range(len(hashes)))
+    changed = True
+    while changed:
+        changed = False
+        for i, left in enumerate(hashes):
+            for j, right in enumerate(hashes):
+                near = (left ^ right).bit_count() <= distance
+                if near and groups[i] != groups[j]:
+                    groups[i] = groups[j] = min(groups[i], groups[j])
+                    changed = True
+    seen = {root: number for number, root in enumerate(dict.fromkeys(groups))}
+    return [seen[root] for root in groups]
+
+
+@given(
+    st.lists(st.integers(0, 2**64 - 1) | st.integers(0, 255), min_size=1, max_size=24),
+    st.integers(0, 8),
+)
+def test_agrees_with_brute_force(hashes: list[int], distance: int) -> None:
+    groups = near_duplicate_groups([f"{value:016x}" for value in hashes], distance)
+    assert groups.tolist() == brute_force(hashes, distance)
+
+
+def test_more_photos_than_a_block() -> None:
+    rng = np.random.default_rng(0)
+    hashes = [f"{value:016x}" for value in rng.integers(0, 2**63, 1500).tolist()]
+    groups = near_duplicate_groups([*hashes, hashes[3], hashes[1400]])
+    assert groups[-2] == groups[3]
+    assert groups[-1] == groups[1400]
+    assert len(set(groups.tolist())) == 1500

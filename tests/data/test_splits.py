@@ -1,0 +1,226 @@
+from __future__ import annotations
+
+import logging
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lazarus_pl.data.photo import Photo
+from lazarus_pl.data.split.assign_splits import assign_splits
+from lazarus_pl.data.split.split_spec import SplitSpec
+from lazarus_pl.errors import LazarusError
+
+
+def photo(path: str, sha: str = "", phash: int = 0, group: str = "", split: str = "") -> Photo:
+    label = path.split("/", maxsplit=1)[0]
+    name = f"{hash(path) & (2**63 - 1):016x}" if not phash else f"{phash:016x}"
+    return Photo(path, label, 1, sha or path, 8, 8, name, 0, group, split)
+
+
+def camera(label: str, numbers: Iterable[int], source: str = "IMG") -> list[Photo]:
+    return [photo(f"{label}/{source}_{number:04d}.jpg") for number in numbers]
+
+
+def sides(photos: list[Photo]) -> dict[str, str]:
+    return {item.path: item.split for item in photos}
+
+
+def test_ranges_are_contiguous_with_a_gap_at_each_border() -> None:
+    photos = camera("a", range(200)) + camera("b", range(100, 300))
+    for label in "ab":
+        run = [p.split for p in assign_splits(photos, SplitSpec()) if p.label == label]
+        order = [side for side, before in zip(run, ["", *run], strict=False) if side != before]
+        assert order == ["train", "unused", "val", "unused", "test"]
+        assert Counter(run) == {"train": 132, "unused": 16, "val": 26, "test": 26}
+
+
+def test_each_photographer_has_ranges_of_their_own() -> None:
+    photos = camera("a", range(100), "RS") + camera("a", range(100), "GC") + camera("b", range(50))
+    by_source: dict[str, set[str]] = defaultdict(set)
+    for item in assign_splits(photos, SplitSpec()):
+        by_source[item.path.split("_")[0]].add(item.split)
+    assert by_source["a/RS"] >= {"train", "val", "test"}
+    assert by_source["a/GC"] >= {"train", "val", "test"}
+
+
+def test_copies_of_a_number_stay_with_it() -> None:
+    photos = [
+        photo(f"{label}/x___RS {number}{copy}.JPG")
+        for label in "ab"
+        for number in range(60)
+        for copy in ("", " copy", " copy 2")
+    ]
+    assigned = assign_splits(photos, SplitSpec(gap=0))
+    by_number: dict[str, set[str]] = defaultdict(set)
+    for item in assigned:
+        by_number[item.path.split(" copy")[0].removesuffix(".JPG")].add(item.split)
+    assert all(len(found) == 1 for found in by_number.values())
+
+
+def test_named_leaves_need_no_gap() -> None:
+    photos = [
+        photo(f"{label}/leaf {leaf:03d}.{shot}.jpg")
+        for label in "ab"
+        for leaf in range(20)
+        for shot in (1, 2, 3)
+    ]
+    assigned = assign_splits(photos, SplitSpec())
+    assert Counter(item.split for item in assigned) == {"train": 84, "val": 18, "test": 18}
+    by_leaf: dict[str, set[str]] = defaultdict(set)
+    for item in assigned:
+        by_leaf[item.group].add(item.split)
+    assert len(by_leaf) == 40
+    assert all(len(found) == 1 for found in by_leaf.values())
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.dictionaries(
+        st.sampled_from("abcd"), st.lists(st.integers(0, 400), min_size=9, unique=True), min_size=2
+    ),
+    st.sampled_from(["leaf", "random"]),
+    st.integers(0, 12),
+)
+def test_no_group_is_ever_cut_and_every_class_is_on_every_side(
+    numbers: dict[str, list[int]], strategy: str, gap: int
+) -> None:
+    photos = [item for label, found in numbers.items() for item in camera(label, found)]
+    assigned = assign_splits(photos, SplitSpec(strategy=strategy, gap=gap))  # type: ignore[arg-type]
+    by_group: dict[str, set[str]] = defaultdict(set)
+    for item in assigned:
+        by_group[item.group].add(item.split)
+    assert all(len(found) == 1 for found in by_group.values())
+    for label in numbers:
+        found = {item.split for item in assigned if item.label == label}
+        assert found >= {"train", "val", "test"}
+    assert [item.path for item in assigned] == [item.path for item in photos]
+
+
+@pytest.mark.parametrize("strategy", ["leaf", "random", "grouped"])
+def test_the_same_call_gives_the_same_split_in_any_order(strategy: str) -> None:
+    photos = camera("a", range(90)) + camera("b", range(60))
+    spec = SplitSpec(strategy=strategy, regex=r"\d{3}")  # type: ignore[arg-type]
+    first = sides(assign_splits(photos, spec))
+    assert sides(assign_splits(photos[::-1], spec)) == first
+
+
+@pytest.mark.parametrize("strategy", ["leaf", "random", "grouped"])
+def test_adding_photos_moves_none(strategy: str) -> None:
+    spec = SplitSpec(strategy=strategy, regex=r"_\d{3}")  # type: ignore[arg-type]
+    before = sides(assign_splits(camera("a", range(0, 90, 2)) + camera("b", range(60)), spec))
+    photos = camera("a", range(120)) + camera("b", range(90)) + camera("c", range(30))
+    after = sides(assign_splits(photos, spec, before))
+    assert {path: after[path] for path in before} == before
+    assert {after[path] for path in after if path.startswith("c/")} >= {"train", "val", "test"}
+
+
+def test_exact_duplicates_stay_on_one_side() -> None:
+    photos = camera("a", range(60)) + camera("b", range(60))
+    photos = [photo(p.path, sha=str(number % 50)) for number, p in enumerate(photos)]
+    for strategy in ("leaf", "random"):
+        by_sha: dict[str, set[str]] = defaultdict(set)
+        for item in assign_splits(photos, SplitSpec(strategy=strategy)):  # type: ignore[arg-type]
+            by_sha[item.sha256].add(item.split)
+        assert all(len(found) == 1 for found in by_sha.values())
+
+
+def test_names_without_numbers_fall_back_to_near_duplicates_and_say_so(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    names = ["ab", "cd", "ef", "gh", "ij", "kl", "mn", "op", "qr", "st"]
+    photos = [
+        photo(f"{label}/{name}{twin}.jpg", phash=(1 + 12345678901234567 * place * (1 + label_no)))
+        for label_no, label in enumerate("xy")
+        for place, name in enumerate(names)
+        for twin in ("left", "right")
+    ]
+    with caplog.at_level(logging.WARNING, "lazarus_pl"):
+        logging.getLogger("lazarus_pl").propagate = True
+        assigned = assign_splits(photos, SplitSpec())
+    assert "carry no running number" in caplog.text
+    by_twin: dict[str, set[str]] = defaultdict(set)
+    for item in assigned:
+        by_twin[item.path.replace("left", "").replace("right", "")].add(item.split)
+    assert all(len(found) == 1 for found in by_twin.values())
+
+
+def test_random_is_stratified_and_warns(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, "lazarus_pl"):
+        logging.getLogger("lazarus_pl").propagate = True
+        photos = camera("a", range(200)) + camera("b", range(40))
+        assigned = assign_splits(photos, SplitSpec(strategy="random"))
+    assert "flatter" in caplog.text
+    counts = Counter((item.label, item.split) for item in assigned)
+    assert counts["a", "train"] == 140
+    assert counts["b", "train"] == 28
+    assert counts["b", "test"] == 6
+    other = assign_splits(photos, SplitSpec(strategy="random", seed=1))
+    assert sides(other) != sides(assigned)
+
+
+def test_grouped_by_column_and_by_regex() -> None:
+    photos = [
+        photo(f"{label}/plot{number // 5:02d}-{number}.jpg", group=f"{label}{number // 5}")
+        for label in "ab"
+        for number in range(100)
+    ]
+    for spec in (SplitSpec("grouped"), SplitSpec("grouped", regex=r"(\w/plot\d+)")):
+        by_group: dict[str, set[str]] = defaultdict(set)
+        for item in assign_splits(photos, spec):
+            by_group[item.path.split("-")[0]].add(item.split)
+        assert len(by_group) == 40
+        assert all(len(found) == 1 for found in by_group.values())
+
+
+def test_predefined_is_taken_as_it_is() -> None:
+    photos = [
+        photo(f"{label}/{side}{n}.jpg", split=side)
+        for label in "ab"
+        for side in ("train", "valid", "test")
+        for n in range(2)
+    ]
+    found = Counter(p.split for p in assign_splits(photos, SplitSpec("predefined")))
+    assert found == {"train": 4, "val": 4, "test": 4}
+
+
+@pytest.mark.parametrize(
+    ("photos", "spec", "said"),
+    [
+        (camera("a", range(9)), SplitSpec(), "only one class, 'a'"),
+        (camera("a", range(9)) + camera("b", range(2)), SplitSpec(), "class 'b' has 2 photo"),
+        (camera("a", range(9)) + camera("b", range(9)), SplitSpec("grouped"), "no group"),
+        (camera("a", range(9)) + camera("b", range(9)), SplitSpec("predefined"), "no split"),
+        (
+            camera("a", range(9)) + camera("b", range(9)),
+            SplitSpec("grouped", regex="zzz"),
+            "does not match",
+        ),
+    ],
+)
+def test_what_cannot_be_split_says_why(photos: list[Photo], spec: SplitSpec, said: str) -> None:
+    with pytest.raises(LazarusError, match=said):
+        assign_splits(photos, spec)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"strategy": "leef"}, "unknown split strategy"),
+        ({"fractions": (0.7, 0.7, 0.1)}, "add up to 1"),
+        ({"fractions": (1.0, 0.0, 0.0)}, "positive"),
+        ({"gap": -1}, "negative"),
+        ({"regex": "("}, "no regular expression"),
+    ],
+)
+def test_bad_settings(options: dict[str, object], said: str) -> None:
+    with pytest.raises(LazarusError, match=said):
+        SplitSpec(**options)  # type: ignore[arg-type]
+
+
+def test_no_test_side_if_its_fraction_is_zero() -> None:
+    photos = camera("a", range(60)) + camera("b", range(60))
+    found = {p.split for p in assign_splits(photos, SplitSpec(fractions=(0.8, 0.2, 0)))}
+    assert found == {"train", "unused", "val"}

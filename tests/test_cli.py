@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from lazarus_pl import __version__
+from lazarus_pl.cli import LIGHTNING_VERBS, VERBS
+from tests.conftest import Lazarus
+
+
+def test_help_names_every_verb(lazarus: Lazarus) -> None:
+    done = lazarus("--help")
+    assert done.code == 0
+    for verb in (*VERBS, *LIGHTNING_VERBS):
+        assert f"\n  {verb} " in done.out
+
+
+def test_help_is_quick_and_does_not_import_torch() -> None:
+    code = (
+        "import sys; from lazarus_pl.cli import main; main(['--help']); "
+        "sys.exit('torch' in sys.modules)"
+    )
+    started = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert time.perf_counter() - started < 1.5
+
+
+def test_module_and_version() -> None:
+    command = [sys.executable, "-m", "lazarus_pl", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == f"lazarus {__version__}\n"
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_own_verbs_have_help_with_defaults(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    from lazarus_pl.cli import main
+
+    with pytest.raises(SystemExit) as stop:
+        main([verb, "--help"])
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    assert "--config" in text
+    assert "-c" in text
+    assert "default:" in text or verb == "grid"
+    assert "required" in text or verb == "demo"
+
+
+@pytest.mark.parametrize("verb", LIGHTNING_VERBS)
+def test_lightning_verbs_have_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    from lazarus_pl.cli import main
+
+    with pytest.raises(SystemExit) as stop:
+        main([verb, "--help"])
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    assert "-c" in text
+    assert "--trainer.max_epochs" in text or "--trainer" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["frobnicate"], "there is no verb 'frobnicate'"),
+        (["exract"], "did you mean 'extract'?"),
+        (["extract", "--dta", "x"], "there is no option --dta"),
+        (["extract", "--data", "no/such/folder", "--out", "x"], "'no/such/folder' does not exist"),
+        (["extract", "-c", "no.yaml"], "no.yaml"),
+        (["grid", "-c", "no.yaml", "--cache", "x", "--out", "y"], "no.yaml"),
+        (["fit", "-c", "no.yaml"], "no.yaml"),
+        (["classify", "--ckpt", "no.ckpt", "--data", "no"], "'no' does not exist"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_mistakes_are_one_sentence_and_exit_code_2(
+    words: list[str],
+    said: str,
+    lazarus: Lazarus,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = lazarus(*words)
+    assert done.code == 2
+    assert done.err.startswith("lazarus: error: ")
+    assert done.err.count("\n") == 1
+    assert said in done.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_verb_shows_the_help_and_fails(lazarus: Lazarus) -> None:
+    done = lazarus()
+    assert done.code == 2
+    assert "usage: lazarus" in done.out
+
+
+def test_a_misspelt_config_key_is_named(lazarus: Lazarus, tmp_path: Path) -> None:
+    config = tmp_path / "extract.yaml"
+    config.write_text("data: photos\nout: cache\nbatch_sise: 4\n")
+    done = lazarus("extract", "-c", config)
+    assert done.code == 2
+    assert "'batch_sise'" in done.err
+    assert "did you mean 'batch_size'?" in done.err
+
+
+def test_cache_is_another_name_of_extracts_out(lazarus: Lazarus, tmp_path: Path) -> None:
+    done = lazarus("extract", "--data", tmp_path / "none", f"--cache={tmp_path / 'cache'}")
+    assert "'" + str(tmp_path / "none") + "' does not exist" in done.err
