@@ -62,7 +62,7 @@ def test_unusable_files_go_to_the_quarantine_with_their_reasons(
 def test_the_same_bytes_under_two_labels_are_reported(
     noise: Noise, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    data = noise({"a": 6, "b": 6})
+    data = noise({"a": 40, "b": 40})
     shutil.copy(data / "a" / "IMG_0003.png", data / "b" / "IMG_0099.png")
     logging.getLogger("lazarus_pl").propagate = True
     manifest = build(data, tmp_path / "out")

@@ -214,6 +214,7 @@ def _fill_empty_sides(
     by_label: dict[str, list[Photo]] = defaultdict(list)
     for photo in photos:
         by_label[photo.label].append(photo)
+    fixed = {groups[photo.path] for photo in photos if photo.path in settled}
     for label, members in by_label.items():
         for side in spec.sides:
             if any(sides[photo.path] == side for photo in members):
@@ -221,7 +222,7 @@ def _fill_empty_sides(
             groups_of_side: dict[str, list[str]] = defaultdict(list)
             for photo in members:
                 held = groups_of_side[sides[photo.path]]
-                if photo.path not in settled and groups[photo.path] not in held:
+                if groups[photo.path] not in (*fixed, *held):
                     held.append(groups[photo.path])
             donor = max(groups_of_side, key=lambda name: len(groups_of_side[name]))
             if len(groups_of_side[donor]) < 2:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
 from lazarus_pl.data.leaf_name import LeafName
 from lazarus_pl.data.photo import Photo
+from lazarus_pl.data.split.balanced import deal_groups
 from lazarus_pl.data.split.split_spec import UNUSED, SplitSpec
 
 _BURST = 8
+_FEWEST = 3
+_SHORT = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,8 @@ def split_ranges(
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Cuts each class's and photographer's sequence into train, val and test ranges.
 
+    Where a class has many sequences of a few photos (a name a plant), each stays whole instead.
+
     Args:
         photos: Numbered photos of any classes.
         spec: Fractions and gap.
@@ -45,15 +50,29 @@ def split_ranges(
     sequences: dict[tuple[str, str], list[Numbered]] = defaultdict(list)
     for photo in photos:
         sequences[photo.photo.label, photo.name.source].append(photo)
-    sides: dict[str, str] = {}
-    groups: dict[str, str] = {}
+    groups = {
+        item.photo.path: f"{label}/{source}"
+        for label, source in _scattered(sequences)
+        for item in sequences[label, source]
+    }
+    scattered = [item.photo for item in photos if item.photo.path in groups]
+    sides = deal_groups(scattered, groups, spec, settled)
     for (label, source), sequence in sequences.items():
+        if sequence[0].photo.path in sides:
+            continue
         sequence.sort(key=lambda item: (item.name.number, item.photo.path))
         known = [item for item in sequence if item.photo.path in settled]
         cut = _join_nearest(sequence, known, settled) if known else _cut(sequence, spec)
         sides.update(cut)
         groups.update(_bursts(f"{label}/{source}", sequence, cut))
     return sides, groups
+
+
+def _scattered(sequences: Mapping[tuple[str, str], Sequence[Numbered]]) -> list[tuple[str, str]]:
+    """Sequences too short to be cut, where a class has so many that they can be dealt out whole."""
+    short = [key for key, sequence in sequences.items() if len(sequence) < _SHORT]
+    of_class = Counter(label for label, _ in short)
+    return [key for key in short if of_class[key[0]] >= _SHORT]
 
 
 def _cut(sequence: Sequence[Numbered], spec: SplitSpec) -> dict[str, str]:
@@ -76,11 +95,15 @@ def _borders(total: int, spec: SplitSpec, gap: int) -> list[tuple[str, float]]:
     """
     train, val, test = spec.fractions
     first, second = train * total, (train + val) * total
-    before_val = min(gap, first / 4)
+    if total >= _FEWEST:
+        # however few photos there are, each side gets one
+        first = min(first, total - (2 if test else 1))
+        second = max(first + 1, min(second, total - 1))
+    before_val = min(gap, int(first / 4))
     stretches = [("train", first - before_val), (UNUSED, first)]
     if not test:
         return [*stretches, ("val", float(total))]
-    before_test = min(gap, (total - first) / 3)
+    before_test = min(gap, int((total - first) / 3))
     return [
         *stretches,
         ("val", second - before_test / 2),
