@@ -66,8 +66,12 @@ def map_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
                 member.filename.removesuffix(".npy"): _map_member(view, member)
                 for member in archive.infolist()
             }
-    except (zipfile.BadZipFile, struct.error, ValueError, EOFError) as error:
-        raise NpzError(str(error) or "damaged zip file") from error
+    except (NpzError, OSError):
+        raise
+    # a damaged header can make zipfile's and NumPy's parsers raise anything
+    except Exception as error:
+        reason = " ".join(str(error).split()) or "damaged zip file"
+        raise NpzError(reason) from error
 
 
 def _npy_bytes(array: npt.NDArray[Any]) -> bytes:

@@ -1,0 +1,311 @@
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lazarus_pl.cache.extraction import Extraction, ExtractionSummary
+from lazarus_pl.cache.feature_cache import FeatureCache
+from lazarus_pl.cache.job_file import JobFile
+from lazarus_pl.cache.job_plan import JobPlan, Row
+from lazarus_pl.data.split.split_spec import SplitSpec
+from lazarus_pl.encoder.encoder_spec import EncoderSpec
+from lazarus_pl.errors import LazarusError
+from tests.cache.engines import MeanColourEngine
+from tests.conftest import save_noise
+
+Noise = Callable[..., Path]
+
+SLOW = """
+import sys
+from pathlib import Path
+from lazarus_pl.cache.extraction import Extraction
+from lazarus_pl.data.split.split_spec import SplitSpec
+from lazarus_pl.encoder.encoder_spec import EncoderSpec
+from tests.cache.engines import MeanColourEngine
+data, out = map(Path, sys.argv[1:])
+engine = MeanColourEngine(seconds=0.04)
+spec = EncoderSpec(weights="random")
+summary = Extraction(data, out, spec, SplitSpec(), lambda _: engine).run()
+print("extracted", summary.extracted)
+"""
+
+
+def extract(data: Path, out: Path, engine: MeanColourEngine | None = None) -> ExtractionSummary:
+    engine = engine or MeanColourEngine()
+    return Extraction(data, out, EncoderSpec(weights="random"), SplitSpec(), lambda _: engine).run()
+
+
+def all_features(out: Path) -> dict[str, np.ndarray]:
+    cache = FeatureCache(out)
+    values = cache.gather("grid32", range(len(cache.manifest.photos)))
+    return {photo.path: row for photo, row in zip(cache.manifest.photos, values, strict=True)}
+
+
+def assert_same(left: dict[str, np.ndarray], right: dict[str, np.ndarray]) -> None:
+    assert left.keys() == right.keys()
+    for path, values in left.items():
+        np.testing.assert_allclose(values, right[path], atol=1e-3)
+
+
+def start(data: Path, out: Path) -> subprocess.Popen[str]:
+    root = Path(__file__).parent.parent.parent
+    command = [sys.executable, "-c", SLOW, str(data), str(out)]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=root
+    )
+
+
+def wait_for_jobs(out: Path, count: int, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 60
+    while len(list((out / "jobs").glob("*.npz"))) < count:
+        assert time.monotonic() < deadline
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.005)
+
+
+def test_features_are_those_of_the_photos_in_their_rows(noise: Noise, tmp_path: Path) -> None:
+    from lazarus_pl.data.decode import read_pixels
+
+    data = noise({"a": 70, "b": 30})
+    summary = extract(data, tmp_path / "cache")
+    assert (summary.photos, summary.classes, summary.extracted) == (100, 2, 100)
+    plan = JobPlan.read(tmp_path / "cache" / "jobs.csv")
+    assert [len(job) for job in plan.jobs] == [64, 36]
+    for path, values in all_features(tmp_path / "cache").items():
+        pixels = read_pixels((data / path).read_bytes(), 16)
+        expected = MeanColourEngine().encode(pixels[None])["grid32"][0]
+        np.testing.assert_array_equal(values, expected)
+
+
+def test_a_second_call_does_nothing_and_needs_no_encoder(noise: Noise, tmp_path: Path) -> None:
+    data = noise({"a": 70, "b": 30})
+    extract(data, tmp_path / "cache")
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "cache" / "jobs").iterdir()}
+    engine = MeanColourEngine()
+    again = extract(data, tmp_path / "cache", engine)
+    assert (again.extracted, engine.encoded) == (0, 0)
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "cache" / "jobs").iterdir()} == before
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.skipif(sys.platform == "win32", reason="signals differ")
+def test_killed_and_resumed_equals_never_killed(
+    how: signal.Signals, noise: Noise, tmp_path: Path
+) -> None:
+    data = noise({"a": 250, "b": 70})
+    process = start(data, tmp_path / "cache")
+    wait_for_jobs(tmp_path / "cache", 2, process)
+    process.send_signal(how)
+    process.communicate()
+    assert process.returncode != 0
+    with pytest.raises(LazarusError, match="unfinished"):
+        FeatureCache(tmp_path / "cache")
+    engine = MeanColourEngine()
+    summary = extract(data, tmp_path / "cache", engine)
+    assert summary.photos == 320
+    assert engine.encoded <= 320 - 2 * 64
+    extract(data, tmp_path / "whole")
+    assert_same(all_features(tmp_path / "cache"), all_features(tmp_path / "whole"))
+    assert not list((tmp_path / "cache" / "jobs").glob("*.tmp")) or how == signal.SIGKILL
+
+
+def test_two_processes_share_the_work(noise: Noise, tmp_path: Path) -> None:
+    data = noise({"a": 300, "b": 84})
+    first, second = start(data, tmp_path / "cache"), start(data, tmp_path / "cache")
+    counts = []
+    for process in (first, second):
+        out, err = process.communicate(timeout=120)
+        assert process.returncode == 0, err
+        counts.append(int(out.split()[-1]))
+    assert sum(counts) == 384
+    assert min(counts) > 0
+    extract(data, tmp_path / "whole")
+    assert_same(all_features(tmp_path / "cache"), all_features(tmp_path / "whole"))
+
+
+def test_adding_photos_extracts_only_them_and_moves_nothing(noise: Noise, tmp_path: Path) -> None:
+    data = noise({"a": 70, "b": 30})
+    extract(data, tmp_path / "cache")
+    before = {p.path: p.split for p in FeatureCache(tmp_path / "cache").manifest.photos}
+    for number in range(100, 105):
+        save_noise(data / "a" / f"IMG_{number:04d}.png")
+    engine = MeanColourEngine()
+    summary = extract(data, tmp_path / "cache", engine)
+    assert (summary.photos, engine.encoded) == (105, 5)
+    after = {p.path: p.split for p in FeatureCache(tmp_path / "cache").manifest.photos}
+    assert {path: after[path] for path in before} == before
+
+
+def test_removed_and_changed_photos(noise: Noise, tmp_path: Path) -> None:
+    data = noise({"a": 40, "b": 40})
+    extract(data, tmp_path / "cache")
+    (data / "a" / "IMG_0003.png").unlink()
+    save_noise(data / "b" / "IMG_0004.png", size=30)
+    engine = MeanColourEngine()
+    summary = extract(data, tmp_path / "cache", engine)
+    assert (summary.photos, engine.encoded) == (79, 1)
+    extract(data, tmp_path / "whole")
+    assert_same(all_features(tmp_path / "cache"), all_features(tmp_path / "whole"))
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "foreign"])
+def test_a_damaged_job_is_found_and_done_again(damage: str, noise: Noise, tmp_path: Path) -> None:
+    data = noise({"a": 80, "b": 80})
+    extract(data, tmp_path / "cache")
+    whole = all_features(tmp_path / "cache")
+    path = tmp_path / "cache" / "jobs" / "00001.npz"
+    content = bytearray(path.read_bytes())
+    if damage == "truncated":
+        path.write_bytes(content[: len(content) // 2])
+    elif damage == "flipped":
+        content[300] ^= 255
+        path.write_bytes(content)
+    else:
+        JobFile("another key", {"pooled": np.zeros((64, 3), np.float16)}).write(path)
+    os.utime(path, ns=(1, 1))
+    with pytest.raises(LazarusError, match=r"00001\.npz' is damaged"):
+        FeatureCache(tmp_path / "cache")
+    engine = MeanColourEngine()
+    extract(data, tmp_path / "cache", engine)
+    assert engine.encoded == 64
+    assert_same(all_features(tmp_path / "cache"), whole)
+
+
+def test_verify_finds_damage_that_keeps_size_and_time(noise: Noise, tmp_path: Path) -> None:
+    data = noise({"a": 40, "b": 40})
+    extract(data, tmp_path / "cache")
+    path = tmp_path / "cache" / "jobs" / "00000.npz"
+    status = path.stat()
+    content = bytearray(path.read_bytes())
+    content[300] ^= 255
+    path.write_bytes(content)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    engine = MeanColourEngine()
+    spec = EncoderSpec(weights="random")
+    Extraction(data, tmp_path / "cache", spec, SplitSpec(), lambda _: engine).run(verify=True)
+    assert engine.encoded == 64
+
+
+def test_a_full_disk_is_a_sentence_and_keeps_what_is_done(
+    noise: Noise, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = noise({"a": 150, "b": 80})
+    write = JobFile.write
+
+    def fail_at_the_third(self: JobFile, path: Path) -> None:
+        if path.name == "00002.npz":
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        write(self, path)
+
+    monkeypatch.setattr(JobFile, "write", fail_at_the_third)
+    with pytest.raises(LazarusError, match="is full"):
+        extract(data, tmp_path / "cache")
+    monkeypatch.undo()
+    engine = MeanColourEngine()
+    extract(data, tmp_path / "cache", engine)
+    assert engine.encoded == 230 - 2 * 64
+
+
+def test_too_little_room_is_said_before_starting(
+    noise: Noise, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import shutil
+
+    usage = shutil.disk_usage(tmp_path)._replace(free=100)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(LazarusError, match=r"need .* MB"):
+        extract(noise({"a": 10, "b": 10}), tmp_path / "cache")
+
+
+def test_a_photo_that_breaks_after_the_scan_is_quarantined(
+    noise: Noise, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lazarus_pl.cache import job_runner
+    from lazarus_pl.data.decode import PhotoError, read_pixels
+
+    data = noise({"a": 30, "b": 30})
+    broken = (data / "a" / "IMG_0007.png").read_bytes()
+
+    def fail_on_one(data: bytes, *options: object) -> np.ndarray:
+        if data == broken:
+            raise PhotoError("cannot be decoded: tiles are missing")
+        return read_pixels(data, *options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(job_runner, "read_pixels", fail_on_one)
+    summary = extract(data, tmp_path / "cache")
+    assert (summary.photos, summary.quarantined) == (59, 1)
+    assert "tiles are missing" in (tmp_path / "cache" / "quarantine.csv").read_text()
+    assert "a/IMG_0007.png" not in all_features(tmp_path / "cache")
+
+
+def test_another_encoder_is_refused_and_nothing_is_lost(noise: Noise, tmp_path: Path) -> None:
+    data = noise({"a": 30, "b": 30})
+    extract(data, tmp_path / "cache")
+    whole = all_features(tmp_path / "cache")
+    spec = EncoderSpec("test_resnet", weights="random")
+    with pytest.raises(LazarusError, match="was made by encoder 'mean colour'"):
+        Extraction(
+            data, tmp_path / "cache", spec, SplitSpec(), lambda _: MeanColourEngine("other")
+        ).run()
+    assert_same(all_features(tmp_path / "cache"), whole)
+
+
+def test_a_folder_with_other_things_is_not_written_to(noise: Noise, tmp_path: Path) -> None:
+    data = noise({"a": 30, "b": 30})
+    with pytest.raises(LazarusError, match="holds other files"):
+        extract(data, data)
+    assert {p.name for p in data.iterdir()} == {"a", "b"}
+
+
+def test_values_that_float16_cannot_hold_are_refused(noise: Noise, tmp_path: Path) -> None:
+    class Overflowing(MeanColourEngine):
+        def encode(self, photos: np.ndarray) -> dict[str, np.ndarray]:
+            features = super().encode(photos)
+            features["pooled"][0] = np.inf
+            return features
+
+    with pytest.raises(LazarusError, match="float16 cannot hold"):
+        extract(noise({"a": 10, "b": 10}), tmp_path / "cache", Overflowing())
+
+
+def test_copies_of_a_photo_share_their_row(noise: Noise, tmp_path: Path) -> None:
+    data = noise({"a": 40, "b": 40})
+    (data / "a" / "IMG_0011 copy.png").write_bytes((data / "a" / "IMG_0011.png").read_bytes())
+    engine = MeanColourEngine()
+    summary = extract(data, tmp_path / "cache", engine)
+    assert (summary.photos, engine.encoded) == (81, 80)
+    features = all_features(tmp_path / "cache")
+    assert np.array_equal(features["a/IMG_0011 copy.png"], features["a/IMG_0011.png"])
+
+
+def test_the_plan_has_room_for_views(tmp_path: Path) -> None:
+    plan = JobPlan().extended([Row("x"), Row("x", 1), Row("y")], 2)
+    plan.write(tmp_path / "jobs.csv")
+    assert JobPlan.read(tmp_path / "jobs.csv") == plan
+    assert plan.jobs == ((Row("x"), Row("x", 1)), (Row("y"),))
+
+
+def test_the_cache_travels_to_another_process(noise: Noise, tmp_path: Path) -> None:
+    import pickle
+
+    extract(noise({"a": 30, "b": 40}), tmp_path / "cache")
+    cache = FeatureCache(tmp_path / "cache")
+    here = cache.gather("pooled", [3, 1, 60, 3])
+    there = pickle.loads(pickle.dumps(cache)).gather("pooled", [3, 1, 60, 3])
+    assert np.array_equal(here, there)
+    assert np.array_equal(here[0], here[3])
+
+
+def test_an_unknown_layer_is_named(noise: Noise, tmp_path: Path) -> None:
+    extract(noise({"a": 30, "b": 40}), tmp_path / "cache")
+    with pytest.raises(LazarusError, match="keeps no layer 'grid16', only pooled, grid32"):
+        FeatureCache(tmp_path / "cache").gather("grid16", [0])

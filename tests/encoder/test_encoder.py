@@ -1,0 +1,204 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+from torch import nn
+
+from lazarus_pl.data.procedural.procedural_leaves import ProceduralLeaves
+from lazarus_pl.encoder.encoder import Encoder
+from lazarus_pl.encoder.encoder_spec import EncoderSpec
+from lazarus_pl.encoder.torch_engine import TorchEngine
+from lazarus_pl.encoder.weights import find_weights
+from lazarus_pl.errors import LazarusError
+
+
+@pytest.fixture(scope="module")
+def pixels() -> np.ndarray:
+    leaves = ProceduralLeaves(photos_per_leaf=(1, 1), size=128, seed=2)
+    return np.stack([leaves.draw(index).pixels for index in range(0, len(leaves), 9)])
+
+
+@pytest.fixture(scope="module")
+def lite0() -> Encoder:
+    return Encoder.from_spec(EncoderSpec(image_size=128))
+
+
+def test_layers_have_the_shapes_of_an_efficientnet() -> None:
+    encoder = Encoder.from_spec(EncoderSpec(weights="random"))
+    assert encoder.layer_shapes == {
+        "pooled": (1280,),
+        "grid32": (8, 8, 320),
+        "grid16": (16, 16, 112),
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "layers", "size"),
+    [
+        ("test_efficientnet", ("pooled", "grid32", "grid16"), 96),
+        ("test_resnet", ("pooled", "grid32", "grid16"), 96),
+        ("test_convnext", ("pooled", "grid32", "grid16"), 96),
+        ("mobilenetv3_small_050", ("pooled", "grid32", "grid16"), 96),
+        ("test_vit", ("pooled", "grid16"), 160),
+    ],
+)
+def test_one_pass_equals_timms_own(name: str, layers: tuple[str, ...], size: int) -> None:
+    spec = EncoderSpec(name, "random", size, layers)
+    encoder = Encoder.from_spec(spec)
+    images = torch.randn(2, 3, size, size)
+    with torch.inference_mode():
+        features = encoder(images)
+        expected = encoder.model.forward_head(
+            encoder.model.forward_features(images), pre_logits=True
+        )
+    torch.testing.assert_close(features["pooled"], expected)
+    assert tuple(features) == layers
+    for layer, stride in (("grid16", 16), ("grid32", 32)):
+        if layer in layers:
+            assert features[layer].shape[1:3] == (size // stride, size // stride)
+
+
+def test_packaged_weights_are_real_imagenet_weights(lite0: Encoder) -> None:
+    """Names are mapped by order alone, so the model must still know its classes' statistics."""
+    norms = [m for m in lite0.model.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert all((norm.running_var >= 0).all() for norm in norms)
+    assert not any((norm.running_var == 1).all() for norm in norms)
+    assert all(norm.running_mean.abs().sum() > 0 for norm in norms)
+    with torch.inference_mode():
+        # features of a trained network stay O(1); wrongly ordered weights blow up or die
+        features = lite0(torch.randn(4, 3, 128, 128))["pooled"]
+    assert 0.05 < features.std() < 5
+
+
+def test_stays_in_evaluation_mode_without_gradients(lite0: Encoder) -> None:
+    lite0.train()
+    assert not any(module.training for module in lite0.modules())
+    assert not any(parameter.requires_grad for parameter in lite0.parameters())
+
+
+def test_normalise_equals_timms_transform(lite0: Encoder, pixels: np.ndarray) -> None:
+    from PIL import Image
+    from timm.data import create_transform, resolve_model_data_config
+
+    config = resolve_model_data_config(lite0.model)
+    config.update(input_size=(3, 128, 128), crop_pct=1.0)
+    expected = create_transform(**config)(Image.fromarray(pixels[0]))
+    ours = lite0.normalise(torch.from_numpy(pixels[:1]))[0]
+    torch.testing.assert_close(ours, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_digest_changes_with_what_determines_the_numbers(tmp_path: Path) -> None:
+    def digest(**options: object) -> str:
+        spec = EncoderSpec(**{"name": "test_efficientnet", "image_size": 64, **options})
+        return str(Encoder.from_spec(spec).identity["digest"])
+
+    model = timm.create_model("test_efficientnet")
+    torch.save(model.state_dict(), tmp_path / "w.pth")
+    random = digest(weights="random")
+    assert digest(weights="random") == random
+    assert digest(weights="random", layers=("pooled",)) == random
+    others = [
+        digest(weights="random", image_size=96),
+        digest(weights=str(tmp_path / "w.pth")),
+        digest(weights="random", name="test_efficientnet_ln"),
+    ]
+    assert len({random, *others}) == 4
+
+
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+def test_weights_from_a_file(suffix: str, tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    torch.manual_seed(7)
+    model = timm.create_model("test_efficientnet", num_classes=5).eval()
+    path = tmp_path / f"weights.{suffix}"
+    (save_file if suffix == "safetensors" else torch.save)(model.state_dict(), path)
+    encoder = Encoder.from_spec(EncoderSpec("test_efficientnet", str(path), 64, ("pooled",)))
+    images = torch.randn(2, 3, 64, 64)
+    expected = model.forward_head(model.forward_features(images), pre_logits=True)
+    torch.testing.assert_close(encoder(images)["pooled"], expected)
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ({"name": "efficientnet_bo"}, "did you mean"),
+        ({"name": "efficientnet_b0", "weights": "no.pth"}, "are no file"),
+        ({"name": "efficientnet_b0", "weights": "packaged"}, "only 'tf_efficientnet_lite0'"),
+        ({"image_size": 100}, "multiple of 32"),
+        ({"layers": ("grid8",)}, "no encoder layer 'grid8'"),
+        (
+            {"name": "test_vit", "weights": "random", "image_size": 160, "layers": ("grid32",)},
+            "has no layer 'grid32'.*pooled, grid16",
+        ),
+    ],
+)
+def test_mistakes_name_the_way_out(spec: dict[str, object], said: str) -> None:
+    with pytest.raises(LazarusError, match=said):
+        Encoder.from_spec(EncoderSpec(**spec))
+
+
+def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
+    torch.save(timm.create_model("test_resnet").state_dict(), tmp_path / "w.pth")
+    with pytest.raises(LazarusError, match="not those of 'test_efficientnet'|not its weights"):
+        Encoder.from_spec(EncoderSpec("test_efficientnet", str(tmp_path / "w.pth"), 64))
+    (tmp_path / "bad.pth").write_bytes(b"nonsense")
+    with pytest.raises(LazarusError, match="cannot be read as tensors"):
+        Encoder.from_spec(EncoderSpec("test_efficientnet", str(tmp_path / "bad.pth"), 64))
+
+
+def test_no_network_and_no_weights_names_both_ways_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lazarus_pl.encoder import weights
+
+    monkeypatch.setattr(weights, "_reachable", lambda _: False)
+    with pytest.raises(LazarusError) as caught:
+        find_weights(EncoderSpec("resnet18"))
+    assert "--encoder.weights FILE" in str(caught.value)
+    assert "tf_efficientnet_lite0" in str(caught.value)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "auto"])
+def test_reduced_precision_means_the_same(
+    precision: str, lite0: Encoder, pixels: np.ndarray
+) -> None:
+    exact = TorchEngine(lite0, "cpu", "32").encode(pixels)
+    reduced = TorchEngine(lite0, "cpu", precision).encode(pixels)  # type: ignore[arg-type]
+    for layer, values in exact.items():
+        left = values.reshape(len(values), -1).astype(np.float64)
+        right = reduced[layer].reshape(len(values), -1).astype(np.float64)
+        norms = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
+        cosine = (left * right).sum(axis=1) / norms
+        assert cosine.mean() >= 0.998
+        assert cosine.min() >= 0.995
+
+
+def test_batch_size_hardly_changes_the_numbers(lite0: Encoder, pixels: np.ndarray) -> None:
+    one = TorchEngine(lite0, "cpu", "32", batch_size=1).encode(pixels)
+    many = TorchEngine(lite0, "cpu", "32", batch_size=16).encode(pixels)
+    for layer, values in one.items():
+        np.testing.assert_allclose(values, many[layer], atol=4e-3, rtol=4e-3)
+
+
+def test_unusable_precision_falls_back_or_says_so(
+    lite0: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lazarus_pl.encoder import torch_engine
+
+    monkeypatch.setattr(TorchEngine, "_agreement", lambda self, precision: -1.0)
+    monkeypatch.setattr(torch_engine, "best_precision", lambda device: "16")
+    assert TorchEngine(lite0, "cpu", "auto").precision == "32"
+    with pytest.raises(LazarusError, match="--precision 32"):
+        TorchEngine(lite0, "cpu", "16")
+
+
+def test_unknown_devices_and_precisions(lite0: Encoder) -> None:
+    with pytest.raises(LazarusError, match="the device 'gpu0'"):
+        TorchEngine(lite0, "gpu0")
+    with pytest.raises(LazarusError, match="no precision 'fp16'"):
+        TorchEngine(lite0, "cpu", "fp16")  # type: ignore[arg-type]

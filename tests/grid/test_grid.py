@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from lazarus_pl.errors import LazarusError
+from lazarus_pl.grid.grid_spec import GridSpec
+from lazarus_pl.grid.leaderboard import Leaderboard
+from lazarus_pl.grid.run_result import RunResult
+from lazarus_pl.pipeline.shipped_config import shipped_config
+from tests.conftest import Lazarus
+
+SMALL = """
+configs: {{linear: {heads}/linear.yaml, mlp: {heads}/mlp.yaml}}
+axes:
+  model.init_args.lr: [1.0e-3, 1.0e-2]
+overrides: {{trainer.max_epochs: 2}}
+"""
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    heads = Path(__file__).parent.parent.parent / "configs" / "heads"
+    (tmp_path / "grid.yaml").write_text(SMALL.format(heads=heads))
+    return tmp_path / "grid.yaml"
+
+
+def rows(out: Path) -> list[dict[str, str]]:
+    with (out / "leaderboard.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_shipped_grid_is_nine_runs() -> None:
+    runs = list(GridSpec.from_file(shipped_config("grids/heads_3x3.yaml")).runs())
+    assert len({run.name for run in runs}) == 9
+    assert {run.head for run in runs} == {"linear", "mlp", "attention"}
+    assert len({run.overrides["model.init_args.lr"] for run in runs}) == 3
+
+
+@pytest.mark.slow
+def test_nine_runs_end_to_end(cache: Path, tmp_path: Path, lazarus: Lazarus) -> None:
+    out = tmp_path / "run"
+    config = shipped_config("grids/heads_3x3.yaml")
+    done = lazarus("grid", "-c", config, "--cache", cache, "--out", out)
+    assert done.code == 0, done.err
+    board = rows(out)
+    assert [row["rank"] for row in board] == [str(n) for n in range(1, 10)]
+    scores = [float(row["val_macro_f1"]) for row in board]
+    assert scores == sorted(scores, reverse=True)
+    assert list(board[0])[:9] == [
+        *("rank", "head", "lr", "seed", "val_macro_f1", "val_accuracy"),
+        *("epochs", "seconds", "checkpoint"),
+    ]
+    summary = json.loads((out / "summary.json").read_text())
+    assert {"test_macro_f1", "test_accuracy", "images", "classes", "quarantined", "seconds"} <= set(
+        summary
+    )
+    assert (summary["images"], summary["classes"], summary["quarantined"]) == (45, 3, 0)
+    assert 0 <= summary["test_macro_f1"] <= 1
+    winner = (out / board[0]["checkpoint"]).read_bytes()
+    assert (out / "best.ckpt").read_bytes() == winner
+    assert board[0]["head"] in (out / "leaderboard.md").read_text()
+    for row in board:
+        assert list((out / row["checkpoint"]).parent.parent.glob("events.out.tfevents*"))
+
+
+def test_a_second_call_repeats_nothing_and_a_lost_run_alone_is_trained_again(
+    small: Path, cache: Path, tmp_path: Path, lazarus: Lazarus
+) -> None:
+    out = tmp_path / "run"
+    words = ("grid", "-c", small, "--cache", cache, "--out", out)
+    assert lazarus(*words).code == 0
+    times = {p: p.stat().st_mtime_ns for p in out.rglob("best.ckpt")}
+    first = rows(out)
+    assert lazarus(*words).code == 0
+    assert {p: p.stat().st_mtime_ns for p in out.rglob("best.ckpt")} == times
+    lost = out / first[-1]["checkpoint"]
+    shutil.rmtree(lost.parent.parent)
+    assert lazarus(*words).code == 0
+    changed = {p for p in out.rglob("best.ckpt") if p.stat().st_mtime_ns != times[p]}
+    assert changed == {lost}
+    same = ("head", "lr", "val_macro_f1")
+    assert [[r[k] for k in same] for r in rows(out)] == [[r[k] for k in same] for r in first]
+
+
+def test_a_run_of_the_grid_equals_lazarus_fit(
+    small: Path, cache: Path, tmp_path: Path, lazarus: Lazarus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lazarus_pl.tasks.load_task import load_task
+
+    out = tmp_path / "run"
+    assert lazarus("grid", "-c", small, "--cache", cache, "--out", out).code == 0
+    monkeypatch.chdir(tmp_path)
+    done = lazarus(
+        "fit",
+        *("-c", shipped_config("heads/mlp.yaml")),
+        f"--data.init_args.cache={cache}",
+        *("--model.init_args.lr=0.01", "--trainer.max_epochs=2"),
+        "--trainer.enable_progress_bar=false",
+    )
+    assert done.code == 0, done.err
+    ours = load_task(out / "runs" / "mlp-lr0.01" / "checkpoints" / "best.ckpt")
+    theirs = load_task(Path("lightning_logs/version_0/checkpoints/best.ckpt"))
+    for name, value in ours.state_dict().items():
+        assert value.equal(theirs.state_dict()[name]), name
+
+
+def test_a_failing_run_does_not_stop_the_rest(
+    small: Path, cache: Path, tmp_path: Path, lazarus: Lazarus
+) -> None:
+    bad = tmp_path / "bad.yaml"
+    text = Path(shipped_config("heads/mlp.yaml")).read_text()
+    bad.write_text(text.replace("hidden: 512", "hiden: 512"))
+    small.write_text(small.read_text().replace("configs: {", f"configs: {{bad: {bad}, "))
+    done = lazarus("grid", "-c", small, "--cache", cache, "--out", tmp_path / "run")
+    assert done.code == 0, done.err
+    board = rows(tmp_path / "run")
+    assert len(board) == 6
+    assert [row["head"] for row in board[-2:]] == ["bad", "bad"]
+    assert "hiden" in board[-1]["error"]
+    assert "hiden" in done.err
+
+
+def test_when_all_fail_it_says_so(cache: Path, tmp_path: Path, lazarus: Lazarus) -> None:
+    grid = tmp_path / "grid.yaml"
+    mlp = Path(__file__).parent.parent.parent / "configs" / "heads" / "mlp.yaml"
+    grid.write_text(f"configs: {{mlp: {mlp}}}\noverrides: {{model.init_args.head: mpl}}\n")
+    done = lazarus("grid", "-c", grid, "--cache", cache, "--out", tmp_path / "run")
+    assert done.code == 2
+    assert "all 1 runs of the grid failed" in done.err
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("configs: {a: nowhere.yaml}\n", "nowhere.yaml"),
+        ("config: {}\n", "config"),
+        ("configs: {}\n", "no runs"),
+    ],
+)
+def test_bad_grid_files(
+    text: str, said: str, cache: Path, tmp_path: Path, lazarus: Lazarus
+) -> None:
+    (tmp_path / "grid.yaml").write_text(text)
+    out = tmp_path / "run"
+    done = lazarus("grid", "-c", tmp_path / "grid.yaml", "--cache", cache, "--out", out)
+    assert done.code == 2
+    assert said in done.err
+
+
+def test_an_axis_without_values() -> None:
+    spec = GridSpec({}, {"model.init_args.lr": []})
+    with pytest.raises(LazarusError, match="has no values"):
+        list(spec.runs())
+
+
+def test_the_leaderboard_ranks_by_macro_f1_then_accuracy_and_failed_last(tmp_path: Path) -> None:
+    def result(name: str, f1: float, accuracy: float, error: str = "") -> RunResult:
+        return RunResult(name, name, 0.1, 0, f1, accuracy, 1, 1.0, "c", "d", error)
+
+    board = Leaderboard(
+        [
+            result("failed", float("nan"), float("nan"), "why | not"),
+            result("low", 0.2, 0.9),
+            result("tie", 0.5, 0.6),
+            result("best", 0.5, 0.7),
+        ]
+    )
+    assert [r.run for r in board.results] == ["best", "tie", "low", "failed"]
+    assert board.best is not None
+    assert board.best.run == "best"
+    board.write(tmp_path)
+    assert len(rows(tmp_path)) == 4
+    assert RunResult.read(tmp_path) is None
+    board.results[0].write(tmp_path)
+    assert RunResult.read(tmp_path) == board.results[0]

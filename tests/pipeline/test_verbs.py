@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+import csv
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+
+from lazarus_pl.pipeline.shipped_config import shipped_config
+from tests.conftest import Lazarus, save_noise
+
+
+@pytest.fixture(scope="module")
+def checkpoint(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from lazarus_pl.grid.grid_spec import GridSpec
+    from lazarus_pl.grid.run_grid import run_grid
+
+    out = tmp_path_factory.mktemp("grid")
+    spec = GridSpec({"mlp": shipped_config("heads/mlp.yaml").resolve()})  # type: ignore[dict-item]
+    run_grid(spec, cache, out)
+    return out / "best.ckpt"
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_classify_folders_prints_scores_that_agree_with_the_table(
+    checkpoint: Path, drawn: Path, tmp_path: Path, lazarus: Lazarus
+) -> None:
+    from sklearn.metrics import accuracy_score, f1_score
+
+    out = tmp_path / "sub" / "p.csv"
+    done = lazarus("classify", "--ckpt", checkpoint, "--data", drawn, "--out", out)
+    assert done.code == 0, done.err
+    table = rows(out)
+    assert list(table[0]) == [
+        *("file", "predicted", "probability", "healthy", "late_blight", "rust", "reason"),
+    ]
+    assert [row["file"] for row in table] == sorted(
+        path.relative_to(drawn).as_posix() for path in drawn.rglob("*.jpg")
+    )
+    labels = [row["file"].split("/")[0] for row in table]
+    predicted = [row["predicted"] for row in table]
+    assert f"accuracy {accuracy_score(labels, predicted):.4f}" in done.out
+    assert f"macro-F1 {f1_score(labels, predicted, average='macro'):.4f}" in done.out
+    assert accuracy_score(labels, predicted) > 0.8
+    for row in table:
+        values = {name: float(row[name]) for name in ("healthy", "late_blight", "rust")}
+        assert sum(values.values()) == pytest.approx(1, abs=1e-4)
+        assert max(values, key=lambda name: values[name]) == row["predicted"]
+
+
+def test_classify_agrees_with_the_cache(
+    checkpoint: Path, drawn: Path, cache: Path, tmp_path: Path, lazarus: Lazarus
+) -> None:
+    """The photo's way and the cache's way to a prediction are the same."""
+    import torch
+
+    from lazarus_pl.cache.feature_cache import FeatureCache
+    from lazarus_pl.tasks.load_task import load_task
+
+    out = tmp_path / "p.csv"
+    assert lazarus("classify", "--ckpt", checkpoint, "--data", drawn, "--out", out).code == 0
+    features = FeatureCache(cache)
+    task = load_task(checkpoint)
+    pooled = torch.from_numpy(features.gather("pooled", range(len(features.manifest.photos))))
+    with torch.no_grad():
+        probability = task({"pooled": pooled}).softmax(-1)
+    table = {row["file"]: row for row in rows(out)}
+    for photo, values in zip(features.manifest.photos, probability, strict=True):
+        for name, value in zip(task.class_names, values.tolist(), strict=True):
+            assert float(table[photo.path][name]) == pytest.approx(value, abs=0.02)
+
+
+def test_classify_a_file_and_unreadable_ones(
+    checkpoint: Path, drawn: Path, tmp_path: Path, lazarus: Lazarus
+) -> None:
+    folder = tmp_path / "new"
+    folder.mkdir()
+    shutil.copy(next(drawn.rglob("*.jpg")), folder / "fine.jpg")
+    (folder / "broken.jpg").write_bytes((folder / "fine.jpg").read_bytes()[:300])
+    (folder / "empty.png").write_bytes(b"")
+    out = tmp_path / "p.csv"
+    done = lazarus("classify", "--ckpt", checkpoint, "--data", folder, "--out", out)
+    assert done.code == 0
+    table = {row["file"]: row for row in rows(out)}
+    assert table["fine.jpg"]["predicted"]
+    for name in ("broken.jpg", "empty.png"):
+        assert table[name]["predicted"] == ""
+        assert table[name]["reason"]
+    assert "macro-F1" not in done.out
+    one = lazarus("classify", "--ckpt", checkpoint, "--data", folder / "fine.jpg", "--out", out)
+    assert one.code == 0
+    assert [row["file"] for row in rows(out)] == ["fine.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"--ckpt": "no.ckpt"}, "'no.ckpt' does not exist"),
+        ({"--data": "nowhere"}, "'nowhere' does not exist"),
+        ({"--out": "."}, "is a folder"),
+        ({"--weights": "no.pth"}, "are no file"),
+        ({"--device": "tpu7"}, "the device 'tpu7'"),
+    ],
+    ids=str,
+)
+def test_classify_mistakes(
+    change: dict[str, str],
+    said: str,
+    checkpoint: Path,
+    drawn: Path,
+    tmp_path: Path,
+    lazarus: Lazarus,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = {"--ckpt": str(checkpoint), "--data": str(drawn), **change}
+    done = lazarus("classify", *(word for pair in options.items() for word in pair))
+    assert done.code == 2
+    assert said in done.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_classify_refuses_other_weights(
+    checkpoint: Path, drawn: Path, tmp_path: Path, lazarus: Lazarus
+) -> None:
+    import timm
+    import torch
+
+    torch.save(timm.create_model("tf_efficientnet_lite0").state_dict(), tmp_path / "w.pth")
+    words = ("--data", drawn, "--weights", tmp_path / "w.pth", "--out", tmp_path / "p.csv")
+    done = lazarus("classify", "--ckpt", checkpoint, *words)
+    assert done.code == 2
+    assert "was trained on features of encoder digest" in done.err
+
+
+@pytest.mark.parametrize(
+    ("counts", "options", "said"),
+    [
+        ({}, [], "holds no photo"),
+        ({"a": 9}, [], "only one class, 'a'"),
+        ({"a": 9, "b": 2}, [], "class 'b' has 2 photo"),
+        ({"a": 9, "b": 9}, ["--encoder.name=resnett18"], "did you mean"),
+        ({"a": 9, "b": 9}, ["--encoder.layers=[grid8]"], "grid8"),
+        ({"a": 9, "b": 9}, ["--split.strategy=leef"], "leef"),
+        ({"a": 9, "b": 9}, ["--precision=8"], "precision"),
+        ({"a": 9, "b": 9}, ["--device=tpu7"], "the device 'tpu7'"),
+    ],
+    ids=str,
+)
+def test_extract_mistakes(
+    counts: dict[str, int], options: list[str], said: str, tmp_path: Path, lazarus: Lazarus
+) -> None:
+    (tmp_path / "photos").mkdir()
+    for label, count in counts.items():
+        (tmp_path / "photos" / label).mkdir()
+        for number in range(count):
+            save_noise(tmp_path / "photos" / label / f"IMG_{number:04d}.png")
+    words = ("--data", tmp_path / "photos", "--out", tmp_path / "cache", *options)
+    done = lazarus("extract", *words)
+    assert done.code == 2, done.out
+    assert said in done.err
+    assert "Traceback" not in done.err
+    assert not list(tmp_path.rglob("*.npz"))
+
+
+def test_extract_again_with_another_encoder_is_refused(
+    drawn: Path, cache: Path, lazarus: Lazarus
+) -> None:
+    words = ("--data", drawn, "--out", cache, "--encoder.image_size", 96)
+    done = lazarus("extract", *words)
+    assert done.code == 2
+    assert "was made by encoder 'tf_efficientnet_lite0' at 64 px" in done.err
+
+
+def test_extract_a_second_time_is_quick(drawn: Path, cache: Path, lazarus: Lazarus) -> None:
+    started = time.perf_counter()
+    done = lazarus("extract", "--data", drawn, "--out", cache, "--encoder.image_size", 64)
+    assert done.code == 0
+    assert "0 extracted now" in done.out
+    assert time.perf_counter() - started < 2
+
+
+@pytest.mark.slow
+def test_demo_does_it_all_and_repeats_nothing(tmp_path: Path, lazarus: Lazarus) -> None:
+    out = tmp_path / "demo"
+    done = lazarus("demo", "--out", out, "--leaves", 0.25)
+    assert done.code == 0, done.err
+    assert "| 1    |" in done.out
+    assert "What to type next" in done.out
+    for name in ("leaves.png", "run/leaderboard.csv", "run/best.ckpt", "predictions.csv"):
+        assert (out / name).exists(), name
+    assert len(rows(out / "predictions.csv")) == 21
+    times = {path: path.stat().st_mtime_ns for path in (out / "run").rglob("*.ckpt")}
+    assert lazarus("demo", "--out", out, "--leaves", 0.25).code == 0
+    assert {path: path.stat().st_mtime_ns for path in (out / "run").rglob("*.ckpt")} == times
