@@ -109,7 +109,12 @@ def _run_own(verb: str, words: list[str]) -> int:
     parser = VerbParser(prog=f"lazarus {verb}", description=_summary(function))
     parser.add_argument("-c", "--config", action="config", help="YAML file with these options")
     parser.add_function_arguments(function, as_group=False)
-    options = parser.instantiate(parser.parse_args(_renamed(words, VERBS[verb].aliases)))
+    try:
+        parsed = parser.parse_args(_renamed(words, VERBS[verb].aliases))
+    except AttributeError as error:
+        # jsonargparse takes the key for its own option and stumbles
+        raise LazarusError(f"'config' is no key of a config file of lazarus {verb}") from error
+    options = parser.instantiate(parsed)
     options.pop("config", None)
     return int(function(**options.as_dict()) or 0)
 
@@ -145,13 +150,13 @@ def _overview() -> str:
 
 
 def _log_to_stderr() -> None:
-    """One line a message; a second call in the same process changes nothing."""
+    """One line a message, to what is standard error now."""
     log = logging.getLogger("lazarus_pl")
-    if not log.handlers:
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("lazarus: %(message)s"))
-        log.addHandler(handler)
-        log.propagate = False
+    for handler in log.handlers:
+        log.removeHandler(handler)
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("lazarus: %(message)s"))
+    log.addHandler(handler)
 
 
 def _suggestion(verb: str) -> str:

@@ -70,6 +70,17 @@ class LazarusCLI(LightningCLI):
             parser.link_arguments(f"data.{name}", f"model.init_args.{name}", apply_on="instantiate")
         parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=int)
 
+    def instantiate_classes(self) -> None:
+        """Builds data, model and trainer.
+
+        Raises:
+            LazarusError: What one of them has to say, without the parser's account of it.
+        """
+        try:
+            super().instantiate_classes()
+        except ValueError as error:
+            raise _mistake_behind(error) or error from error
+
     def instantiate_trainer(self, **kwargs: object) -> Trainer:
         """Trains in the best precision of the machine where the config names none."""
         asked = self._get(self.config_init, "trainer", {})
@@ -81,6 +92,12 @@ class LazarusCLI(LightningCLI):
 
         A checkpoint that does not fit them is refused when it is loaded, with the reason.
         """
+
+
+def _mistake_behind(error: BaseException | None) -> LazarusError | None:
+    while error is not None and not isinstance(error, LazarusError):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def _best_precision(accelerator: str) -> str:

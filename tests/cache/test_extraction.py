@@ -25,7 +25,9 @@ from tests.conftest import save_noise
 Noise = Callable[..., Path]
 
 SLOW = """
-import sys
+import signal, sys
+# a shell's background jobs, and what they start, ignore Ctrl-C
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from pathlib import Path
 from lazarus_pl.cache.extraction import Extraction
 from lazarus_pl.data.split.split_spec import SplitSpec

@@ -12,7 +12,9 @@ from callbacks import PredictionsCSV
 
 
 class Model(LightningModule):
-    def predict_step(self, batch: Tensor, batch_idx: int) -> dict[str, Tensor]:
+    def predict_step(
+        self, batch: Tensor, batch_idx: int, dataloader_idx: int = 0
+    ) -> dict[str, Tensor]:
         return {"index": batch, "probability": torch.eye(3)[batch % 3]}
 
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import logging
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -64,7 +63,7 @@ def test_the_same_bytes_under_two_labels_are_reported(
 ) -> None:
     data = noise({"a": 40, "b": 40})
     shutil.copy(data / "a" / "IMG_0003.png", data / "b" / "IMG_0099.png")
-    logging.getLogger("lazarus_pl").propagate = True
+
     manifest = build(data, tmp_path / "out")
     ((first, second),) = manifest.conflicts()
     assert {first.path, second.path} == {"a/IMG_0003.png", "b/IMG_0099.png"}

@@ -165,7 +165,6 @@ def test_names_without_numbers_fall_back_to_near_duplicates_and_say_so(
         for twin in ("left", "right")
     ]
     with caplog.at_level(logging.WARNING, "lazarus_pl"):
-        logging.getLogger("lazarus_pl").propagate = True
         assigned = assign_splits(photos, SplitSpec())
     assert "carry no running number" in caplog.text
     by_twin: dict[str, set[str]] = defaultdict(set)
@@ -176,7 +175,6 @@ def test_names_without_numbers_fall_back_to_near_duplicates_and_say_so(
 
 def test_random_is_stratified_and_warns(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "lazarus_pl"):
-        logging.getLogger("lazarus_pl").propagate = True
         photos = camera("a", range(200)) + camera("b", range(40))
         assigned = assign_splits(photos, SplitSpec(strategy="random"))
     assert "flatter" in caplog.text

@@ -144,7 +144,7 @@ def test_mistakes_name_the_way_out(spec: dict[str, object], said: str) -> None:
 
 def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
     torch.save(timm.create_model("test_resnet").state_dict(), tmp_path / "w.pth")
-    with pytest.raises(LazarusError, match="not those of 'test_efficientnet'|not its weights"):
+    with pytest.raises(LazarusError, match=r"not those of 'test_efficientnet'|not its weights"):
         Encoder.from_spec(EncoderSpec("test_efficientnet", str(tmp_path / "w.pth"), 64))
     (tmp_path / "bad.pth").write_bytes(b"nonsense")
     with pytest.raises(LazarusError, match="cannot be read as tensors"):
