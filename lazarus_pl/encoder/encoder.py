@@ -15,6 +15,7 @@ from timm.data import resolve_model_data_config
 from torch import Tensor, nn
 
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
+from lazarus_pl.encoder.fold_batch_norm import fold_batch_norm
 from lazarus_pl.encoder.model_names import unknown_model
 from lazarus_pl.encoder.weights import WeightsFile, find_weights
 from lazarus_pl.errors import LazarusError
@@ -67,6 +68,10 @@ class Encoder(nn.Module):
         if weights.path is not None:
             _load(model, weights, spec)
         return cls(model, spec, weights)
+
+    def folded(self) -> Encoder:
+        """The same encoder with batch normalisation folded into convolutions, if it has any."""
+        return Encoder(fold_batch_norm(self.model), self.spec, self._weights)
 
     @property
     def identity(self) -> dict[str, Any]:

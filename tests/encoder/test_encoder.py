@@ -178,6 +178,47 @@ def test_reduced_precision_means_the_same(
         assert cosine.min() >= 0.995
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "test_efficientnet",
+        "test_resnet",
+        "mobilenetv3_small_050",
+        "resnetv2_50d_gn",
+        "test_convnext",
+    ],
+)
+def test_folded_normalisation_gives_the_same_values(name: str) -> None:
+    encoder = Encoder.from_spec(EncoderSpec(name, "random", 64, ("pooled",)))
+    for module in encoder.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.2)
+            module.running_var.uniform_(0.5, 2)
+    images = torch.randn(2, 3, 64, 64)
+    folded = encoder.folded()
+    torch.testing.assert_close(folded(images), encoder(images), atol=1e-4, rtol=1e-3)
+
+    def norms(module: nn.Module) -> int:
+        return sum(isinstance(part, nn.BatchNorm2d) for part in module.modules())
+
+    assert norms(folded) < norms(encoder) or norms(encoder) == 0
+
+
+def test_a_fold_that_changes_values_is_not_taken(
+    lite0: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = Encoder.from_spec(EncoderSpec(weights="random", image_size=128))
+    monkeypatch.setattr(Encoder, "folded", lambda self: other)
+    assert TorchEngine(lite0, "cpu", "32")._encoder is lite0
+
+
+def test_auto_on_a_cpu_is_float32_and_leaves_the_encoder_alone(lite0: Encoder) -> None:
+    engine = TorchEngine(lite0, "cpu", "auto")
+    assert engine.precision == "32"
+    assert engine.identity == lite0.identity
+    assert any(isinstance(module, nn.BatchNorm2d) for module in lite0.modules())
+
+
 def test_batch_size_hardly_changes_the_numbers(lite0: Encoder, pixels: np.ndarray) -> None:
     one = TorchEngine(lite0, "cpu", "32", batch_size=1).encode(pixels)
     many = TorchEngine(lite0, "cpu", "32", batch_size=16).encode(pixels)
@@ -191,7 +232,7 @@ def test_unusable_precision_falls_back_or_says_so(
     from lazarus_pl.encoder import torch_engine
 
     monkeypatch.setattr(TorchEngine, "_agreement", lambda self, precision: -1.0)
-    monkeypatch.setattr(torch_engine, "best_precision", lambda device: "16")
+    monkeypatch.setattr(torch_engine, "_automatic", lambda device: "16")
     assert TorchEngine(lite0, "cpu", "auto").precision == "32"
     with pytest.raises(LazarusError, match="--precision 32"):
         TorchEngine(lite0, "cpu", "16")
