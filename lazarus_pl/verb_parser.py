@@ -30,6 +30,7 @@ def one_sentence(message: str, options: list[str]) -> str:
         message: jsonargparse's message.
         options: Option strings of the parser, for a suggestion.
     """
+    message = message.replace("Does not validate against any of the Union subtypes", "")
     lines = [line.strip(" -\t") for line in message.splitlines() if line.strip(" -\t")]
     text = _most_telling(lines)
     if unknown := re.search(r"unrecognized arguments: (\S+)", text):
@@ -54,7 +55,8 @@ def _most_telling(lines: list[str]) -> str:
             if re.search(pattern, line):
                 return line
     where = next((line for line in lines if line.startswith("Parser key")), "")
-    told = [line for line in lines if not line.startswith(("Parser key", "Errors:", "Subtypes:"))]
+    account = ("Parser key", "Errors:", "Subtypes:", "Expected a <class 'NoneType'>", "Given value")
+    told = [line for line in lines if not line.startswith(account)]
     return " ".join(part for part in (where, *told[:2]) if part) or "the command line is not valid"
 
 

@@ -103,6 +103,14 @@ def test_mistakes_are_one_sentence(
     assert not Path("lightning_logs").exists() or not list(Path().rglob("*.ckpt"))
 
 
+def test_a_missing_cache_is_named_without_the_parsers_account(lazarus: Lazarus) -> None:
+    done = lazarus("fit", "-c", ROOT / "configs" / "heads" / "mlp.yaml")
+    assert done.code == 2
+    assert "arguments are required: cache" in done.err
+    for noise in ("Union", "NoneType", "Namespace"):
+        assert noise not in done.err
+
+
 def test_a_checkpoint_of_another_project_is_refused(cache: Path, lazarus: Lazarus) -> None:
     import torch
 

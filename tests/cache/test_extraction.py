@@ -98,15 +98,13 @@ def test_a_second_call_does_nothing_and_needs_no_encoder(noise: Noise, tmp_path:
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "cache" / "jobs").iterdir()} == before
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("how", ["SIGKILL", "SIGINT"])
 @pytest.mark.skipif(sys.platform == "win32", reason="signals differ")
-def test_killed_and_resumed_equals_never_killed(
-    how: signal.Signals, noise: Noise, tmp_path: Path
-) -> None:
+def test_killed_and_resumed_equals_never_killed(how: str, noise: Noise, tmp_path: Path) -> None:
     data = noise({"a": 250, "b": 70})
     process = start(data, tmp_path / "cache")
     wait_for_jobs(tmp_path / "cache", 2, process)
-    process.send_signal(how)
+    process.send_signal(getattr(signal, how))
     process.communicate()
     assert process.returncode != 0
     with pytest.raises(LazarusError, match="unfinished"):
@@ -117,7 +115,7 @@ def test_killed_and_resumed_equals_never_killed(
     assert engine.encoded <= 320 - 2 * 64
     extract(data, tmp_path / "whole")
     assert_same(all_features(tmp_path / "cache"), all_features(tmp_path / "whole"))
-    assert not list((tmp_path / "cache" / "jobs").glob("*.tmp")) or how == signal.SIGKILL
+    assert not list((tmp_path / "cache" / "jobs").glob("*.tmp")) or how == "SIGKILL"
 
 
 def test_two_processes_share_the_work(noise: Noise, tmp_path: Path) -> None:
