@@ -32,7 +32,7 @@ from lazarus_pl.cache.feature_cache import FeatureCache
 from lazarus_pl.grid.grid_spec import GridSpec
 from lazarus_pl.grid.run_grid import run_grid
 from lazarus_pl.heads.build_head import build_head
-from lazarus_pl.pipeline.shipped_config import shipped_config
+from lazarus_pl.shipped_config import shipped_config
 from lazarus_pl.tasks.cosine_schedule import CosineSchedule
 
 

@@ -14,7 +14,7 @@ from lazarus_pl.data.listing import list_photos
 from lazarus_pl.data.photo import Photo
 from lazarus_pl.data.split.assign_splits import assign_splits
 from lazarus_pl.data.split.split_spec import SplitSpec
-from lazarus_pl.pipeline.shipped_config import shipped_config
+from lazarus_pl.shipped_config import shipped_config
 from tests.conftest import Lazarus
 
 pytestmark = pytest.mark.real_data

@@ -19,6 +19,7 @@ from lazarus_pl.cache.job_index import JobIndex, JobState
 from lazarus_pl.cache.job_plan import JobPlan, Row
 from lazarus_pl.cache.job_runner import JobRunner
 from lazarus_pl.data.build_manifest import build_manifest
+from lazarus_pl.data.corrections import Corrections
 from lazarus_pl.data.listing import LabelFrom
 from lazarus_pl.data.manifest import Manifest
 from lazarus_pl.data.rejected import Rejected
@@ -67,6 +68,7 @@ class Extraction:
         split: How photos are divided.
         make_engine: Builds what runs the encoder; not called when a cache has nothing left to do.
         label_from: How labels are read off folders.
+        corrections: Other labels and exclusions than the data's.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class Extraction:
         split: SplitSpec,
         make_engine: Callable[[EncoderSpec], Engine],
         label_from: LabelFrom = "path",
+        corrections: Corrections | None = None,
     ) -> None:
         self._data = data
         self._out = out
@@ -84,6 +87,7 @@ class Extraction:
         self._split = split
         self._make_engine = make_engine
         self._label_from: LabelFrom = label_from
+        self._corrections = corrections
         self._engine: Engine | None = None
 
     def run(self, verify: bool = False) -> ExtractionSummary:
@@ -151,7 +155,12 @@ class Extraction:
             header.label_from,
         )
         root, manifest = build_manifest(
-            self._data, self._out, self._split, self._label_from, keep_sides
+            self._data,
+            self._out,
+            self._split,
+            self._label_from,
+            keep_sides,
+            self._corrections,
         )
         header.write(self._out)
         return header, root, manifest

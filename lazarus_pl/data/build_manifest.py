@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from lazarus_pl.data.corrections import Corrections
 from lazarus_pl.data.listing import LabelFrom, Listed, list_photos
 from lazarus_pl.data.manifest import Manifest
 from lazarus_pl.data.photo import Photo
@@ -30,6 +31,7 @@ def build_manifest(
     split: SplitSpec,
     label_from: LabelFrom = "path",
     keep_sides: bool = False,
+    corrections: Corrections | None = None,
 ) -> tuple[Path, Manifest]:
     """Scans and splits a dataset and writes its manifest into a folder.
 
@@ -42,6 +44,7 @@ def build_manifest(
         split: How photos are divided.
         label_from: How labels are read off folders.
         keep_sides: Leave every photo of the manifest in the folder on the side it has there.
+        corrections: Other labels and exclusions than the data's.
 
     Returns:
         The root that the photos' paths are relative to, and the manifest.
@@ -51,6 +54,7 @@ def build_manifest(
             written all the same.
     """
     root, listed = list_photos(data, label_from)
+    listed, excluded = (corrections or Corrections()).apply(listed)
     before = Manifest.read(folder).photos if (folder / "manifest.csv").exists() else ()
     photos, rejected = _scan(root, listed, folder, before)
     labelled = [photo for photo in photos if photo.label]
@@ -59,6 +63,7 @@ def build_manifest(
         for photo in photos
         if not photo.label
     ]
+    rejected += excluded
     quarantine = tuple(sorted(rejected, key=lambda item: item.path))
     if not labelled:
         Manifest((), quarantine).write(folder)

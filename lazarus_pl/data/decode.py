@@ -88,22 +88,14 @@ def open_photo(data: bytes, at_least: int | None = None, grey: bool = False) -> 
         raise PhotoError(f"cannot be decoded: {reason}") from error
 
 
-def upright_size(data: bytes) -> tuple[int, int]:
-    """Width and height in pixels after the EXIF orientation, read from the header alone.
-
-    Raises:
-        PhotoError: If the header is no photo's.
-    """
+def orientation_of(image: Image.Image) -> int:
+    """EXIF orientation, 1 to 8; 1 where there is none or it is broken."""
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            width, height = image.size
-            turned = _orientation(image) >= 5
-    # A broken header can make a parser raise anything.
-    except Exception as error:
-        raise PhotoError(
-            "not a JPEG, PNG, WebP, BMP or TIFF image, or its header is broken"
-        ) from error
-    return (height, width) if turned else (width, height)
+        found = int(image.getexif().get(0x0112, 1))
+    # Broken EXIF data beside sound pixels can raise anything; the photo is taken as upright.
+    except Exception:
+        return 1
+    return found if 1 <= found <= 8 else 1
 
 
 def stretch(image: Image.Image, size: int, interpolation: str = "bicubic") -> npt.NDArray[np.uint8]:
@@ -152,16 +144,8 @@ def _check_size(image: Image.Image) -> None:
         )
 
 
-def _orientation(image: Image.Image) -> int:
-    try:
-        return int(image.getexif().get(0x0112, 1))
-    # Broken EXIF data beside sound pixels can raise anything; the photo is taken as upright.
-    except Exception:
-        return 1
-
-
 def _upright(image: Image.Image) -> Image.Image:
-    if not 2 <= _orientation(image) <= 8:
+    if orientation_of(image) == 1:
         return image
     return ImageOps.exif_transpose(image)
 

@@ -2,19 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
+MAX_DISTANCE = 6
+
 _CHUNK = 1024
 
 
-def near_duplicate_groups(phashes: Sequence[str], max_distance: int = 6) -> npt.NDArray[np.intp]:
-    """Joins photos whose 64-bit perceptual hashes differ in few bits, transitively.
+def near_pairs(
+    phashes: Sequence[str], max_distance: int = MAX_DISTANCE
+) -> Iterator[tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.uint8]]]:
+    """All pairs of photos whose 64-bit perceptual hashes differ in few bits, block by block.
 
-    Compares all pairs in blocks: memory stays below 10 MB, time grows with the square of the
-    number of photos (26,000 photos of one class: seconds).
+    Compares all pairs in blocks of a few MB; time grows with the square of the number of photos
+    (26,000 photos: seconds).
+
+    Args:
+        phashes: 16 hex digits a photo.
+        max_distance: Bits in which two photos of a pair may differ.
+
+    Yields:
+        Places of the left and of the right photos, left before right, and their distances in bits.
+    """
+    hashes = np.array([int(value, 16) for value in phashes], dtype=np.uint64)
+    for start in range(0, len(hashes), _CHUNK):
+        for other in range(start, len(hashes), _CHUNK):
+            block, against = hashes[start : start + _CHUNK], hashes[other : other + _CHUNK]
+            distances = _popcount(block[:, None] ^ against[None, :])
+            left, right = np.nonzero(distances <= max_distance)
+            distance = distances[left, right]
+            left, right = left + start, right + other
+            forward = left < right
+            yield left[forward], right[forward], distance[forward]
+
+
+def near_duplicate_groups(
+    phashes: Sequence[str], max_distance: int = MAX_DISTANCE
+) -> npt.NDArray[np.intp]:
+    """Joins photos whose perceptual hashes differ in few bits, transitively.
 
     Args:
         phashes: 16 hex digits a photo.
@@ -23,22 +51,23 @@ def near_duplicate_groups(phashes: Sequence[str], max_distance: int = 6) -> npt.
     Returns:
         The index of each photo's group, numbered by first appearance; shape ``(len(phashes),)``.
     """
-    hashes = np.array([int(value, 16) for value in phashes], dtype=np.uint64)
-    parent = np.arange(len(hashes))
-    for start in range(0, len(hashes), _CHUNK):
-        block = hashes[start : start + _CHUNK]
-        near = _popcount(block[:, None] ^ hashes[None, start:]) <= max_distance
-        for left, right in zip(*np.nonzero(near), strict=True):
-            _union(parent, start + int(left), start + int(right))
-    roots = np.array([_find(parent, index) for index in range(len(hashes))], dtype=np.intp)
-    first_seen = {root: number for number, root in enumerate(dict.fromkeys(roots.tolist()))}
-    return np.array([first_seen[root] for root in roots.tolist()], dtype=np.intp)
+    distinct = list(dict.fromkeys(phashes))
+    parent = np.arange(len(distinct))
+    for left, right, _ in near_pairs(distinct, max_distance):
+        for one, other in zip(left.tolist(), right.tolist(), strict=True):
+            _union(parent, one, other)
+    root = {phash: _find(parent, place) for place, phash in enumerate(distinct)}
+    number = {found: place for place, found in enumerate(dict.fromkeys(root.values()))}
+    return np.array([number[root[phash]] for phash in phashes], dtype=np.intp)
 
 
 def _popcount(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint8]:
+    if hasattr(np, "bitwise_count"):
+        counts: npt.NDArray[np.uint8] = np.bitwise_count(values)
+        return counts
     bits = values.view(np.uint8).reshape(*values.shape, 8)
-    counts: npt.NDArray[np.uint8] = _BITS_OF_BYTE[bits].sum(axis=-1, dtype=np.uint8)
-    return counts
+    summed: npt.NDArray[np.uint8] = _BITS_OF_BYTE[bits].sum(axis=-1, dtype=np.uint8)
+    return summed
 
 
 _BITS_OF_BYTE = np.array([value.bit_count() for value in range(256)], dtype=np.uint8)

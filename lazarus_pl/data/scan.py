@@ -9,7 +9,8 @@ from pathlib import Path
 
 import imagehash
 
-from lazarus_pl.data.decode import PhotoError, open_photo, read_bytes, upright_size
+from lazarus_pl.data.decode import PhotoError, open_photo, read_bytes
+from lazarus_pl.data.header import Header
 from lazarus_pl.data.listing import Listed
 from lazarus_pl.data.ordered_map import ordered_map
 from lazarus_pl.data.photo import Photo
@@ -59,15 +60,15 @@ def _scan(root: Path, item: Listed, known: Photo | None) -> Photo | Rejected:
         if known is not None and _unchanged(path, known):
             return _labelled(known, item)
         data = read_bytes(path)
-        width, height = upright_size(data)
+        header = Header.read(data)
         image = open_photo(data, at_least=_HASHED_SIDE, grey=True)
         return Photo(
             path=item.path,
             label=item.label,
             bytes=len(data),
             sha256=hashlib.sha256(data).hexdigest(),
-            width=width,
-            height=height,
+            width=header.width,
+            height=header.height,
             phash=str(imagehash.phash(image)),
             modified=path.stat().st_mtime_ns,
             group=item.group,

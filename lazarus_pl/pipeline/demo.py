@@ -17,7 +17,7 @@ from lazarus_pl.grid.grid_spec import GridSpec
 from lazarus_pl.grid.run_grid import run_grid
 from lazarus_pl.pipeline.classify import classify
 from lazarus_pl.pipeline.make_engine import make_engine
-from lazarus_pl.pipeline.shipped_config import shipped_config
+from lazarus_pl.shipped_config import shipped_config
 
 # no drawing of these was trained on
 _UNSEEN_SEED_OFFSET = 1_000_000

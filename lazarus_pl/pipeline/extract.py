@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lazarus_pl.cache.extraction import Extraction
+from lazarus_pl.data.corrections import Corrections
 from lazarus_pl.data.listing import LabelFrom
 from lazarus_pl.data.manifest import Manifest
 from lazarus_pl.data.split.split_spec import SplitSpec
@@ -22,6 +23,7 @@ def extract(
     encoder: EncoderSpec = _ENCODER,
     split: SplitSpec = _SPLIT,
     label_from: LabelFrom = "path",
+    corrections: Path | None = None,
     device: str = "auto",
     precision: Precision = "auto",
     batch_size: int = 8,
@@ -39,6 +41,8 @@ def extract(
         encoder: The backbone.
         split: How photos are divided into train, val and test.
         label_from: In a folder, the label is the whole path of folders, the top one, or the parent.
+        corrections: CSV of relabelled and excluded photos: label_doubts.csv of lazarus audit with
+            its actions filled in.
         device: auto, cpu, cuda, cuda:1, mps.
         precision: Of the encoder; auto takes 32 on a CPU, 16 on a GPU from Volta on.
         batch_size: Photos that the encoder takes at once.
@@ -51,6 +55,7 @@ def extract(
         split,
         lambda spec: make_engine(spec, device, precision, batch_size),
         label_from,
+        Corrections.read(corrections) if corrections else None,
     )
     summary = extraction.run(verify)
     print(

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lazarus_pl.data.decode import PhotoError, open_photo, read_pixels, stretch, upright_size
+from lazarus_pl.data.decode import PhotoError, open_photo, read_pixels, stretch
+from lazarus_pl.data.header import Header
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
@@ -48,7 +49,8 @@ def test_exif_orientation_is_applied(orientation: int) -> None:
     data = encoded(gradient(), exif=exif.tobytes())
     expected = gradient().transpose(turns[orientation]) if orientation > 1 else gradient()
     assert np.array_equal(np.asarray(open_photo(data)), np.asarray(expected))
-    assert upright_size(data) == expected.size
+    header = Header.read(data)
+    assert (header.width, header.height) == expected.size
 
 
 def test_broken_exif_does_not_cost_the_photo() -> None:
@@ -97,7 +99,7 @@ def test_what_is_no_photo_is_refused(data: bytes) -> None:
     with pytest.raises(PhotoError):
         open_photo(data)
     with pytest.raises(PhotoError):
-        upright_size(data)
+        Header.read(data)
 
 
 def _png(width: int, height: int) -> bytes:

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lazarus_pl.data.near_duplicates import near_duplicate_groups
+from lazarus_pl.data.near_duplicates import near_duplicate_groups, near_pairs
 
 
 def brute_force(hashes: list[int], distance: int) -> list[int]:
@@ -38,3 +38,15 @@ def test_more_photos_than_a_block() -> None:
     assert groups[-2] == groups[3]
     assert groups[-1] == groups[1400]
     assert len(set(groups.tolist())) == 1500
+
+
+def test_pairs_are_each_told_once_with_their_distance() -> None:
+    rng = np.random.default_rng(1)
+    values = rng.integers(0, 2**63, 1100).tolist()
+    values += [values[2] ^ 0b101, values[1050] ^ 1]
+    found = {
+        (int(left), int(right)): int(distance)
+        for lefts, rights, distances in near_pairs([f"{value:016x}" for value in values])
+        for left, right, distance in zip(lefts, rights, distances, strict=True)
+    }
+    assert found == {(2, 1100): 2, (1050, 1101): 1}

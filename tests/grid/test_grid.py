@@ -11,7 +11,7 @@ from lazarus_pl.errors import LazarusError
 from lazarus_pl.grid.grid_spec import GridSpec
 from lazarus_pl.grid.leaderboard import Leaderboard
 from lazarus_pl.grid.run_result import RunResult
-from lazarus_pl.pipeline.shipped_config import shipped_config
+from lazarus_pl.shipped_config import shipped_config
 from tests.conftest import Lazarus
 
 SMALL = """

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lazarus_pl.pipeline.shipped_config import shipped_config
+from lazarus_pl.shipped_config import shipped_config
 from tests.conftest import Lazarus, save_noise
 
 
