@@ -52,6 +52,7 @@ ARROWS = {
     "datamodules": {"data", "encoder", "cache"},
     "tasks": {"heads"},
     "grid": {"data", "encoder", "cache", "datamodules", "heads", "tasks"},
+    "audit": {"data", "encoder", "cache", "datamodules", "heads", "tasks"},
 }
 
 
