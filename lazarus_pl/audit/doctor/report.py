@@ -68,7 +68,7 @@ def _wrapped(finding: Finding, names: int, width: int) -> str:
     hanging = margin + " " * (names + 2)
     lines = _fill(finding.value, f"{margin}{finding.name:{names}}  ", hanging, width)
     if finding.advice:
-        lines += _fill(finding.advice, f"{hanging}-> ", f"{hanging}   ", width)
+        lines += _fill(finding.advice, f"{margin}-> ", f"{margin}   ", width)
     return lines.removeprefix(margin)
 
 

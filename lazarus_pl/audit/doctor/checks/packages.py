@@ -55,9 +55,12 @@ def _torchvision(machine: Machine) -> Finding:
         if not version and problem.startswith("ModuleNotFoundError"):
             advice = "timm cannot be imported without it: pip install torchvision"
             return Finding(_SECTION, name, "not installed", "fault", advice)
-        wanted = f" (it wants torch {machine.torch_wanted})" if not matches else ""
-        advice = f"it does not match torch {torch}{wanted}, and timm needs it: {_BOTH}"
-        return _broken(name, version, problem, advice)
+        reason = (
+            "it was most likely built for another torch"
+            if matches
+            else f"it does not match torch {torch} (it wants torch {machine.torch_wanted})"
+        )
+        return _broken(name, version, problem, f"{reason}, and timm needs it: {_BOTH}")
     if not matches:
         advice = (
             f"it was built for torch {machine.torch_wanted}, torch {torch} is installed: {_BOTH}"
