@@ -39,6 +39,9 @@ class Verb:
 
 VERBS = {
     "demo": Verb("the whole main job on drawn leaves, without a network", "pipeline.demo:demo"),
+    "audit": Verb(
+        "what is wrong with the data, and what each step will cost", "audit.run_audit:audit"
+    ),
     "extract": Verb(
         "photos to a feature cache, in resumable micro-jobs",
         "pipeline.extract:extract",

@@ -49,7 +49,7 @@ def read_bytes(path: Path) -> bytes:
     return data
 
 
-def open_photo(data: bytes, at_least: int | None = None, grey: bool = False) -> Image.Image:
+def open_photo(data: bytes, at_least: int | None = None) -> Image.Image:
     """Decodes a photo completely, turns it upright and converts it to RGB.
 
     EXIF orientation is applied, alpha is laid on white, 16-bit values are scaled to 8 bits and
@@ -60,7 +60,6 @@ def open_photo(data: bytes, at_least: int | None = None, grey: bool = False) -> 
         at_least: A JPEG may be decoded at 1/2, 1/4 or 1/8 of its size as long as both sides keep
             this many pixels (`Image.draft
             <https://pillow.readthedocs.io/en/stable/reference/Image.html>`_).
-        grey: Return mode ``L`` instead of ``RGB``; saves a JPEG the decoding of its colours.
 
     Raises:
         PhotoError: If the bytes are no photo, are cut short, or would decode to too many pixels.
@@ -69,9 +68,9 @@ def open_photo(data: bytes, at_least: int | None = None, grey: bool = False) -> 
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _check_size(image)
             if at_least is not None:
-                image.draft("L" if grey else "RGB", (at_least, at_least))
+                image.draft("RGB", (at_least, at_least))
             image.load()
-            return _to_mode(_upright(image), "L" if grey else "RGB")
+            return _to_rgb(_upright(image))
     except PhotoError:
         raise
     except UnidentifiedImageError as error:
@@ -150,14 +149,14 @@ def _upright(image: Image.Image) -> Image.Image:
     return ImageOps.exif_transpose(image)
 
 
-def _to_mode(image: Image.Image, mode: str) -> Image.Image:
+def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         image = _eight_bits(image)
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         rgba = image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, "white")
         image = Image.alpha_composite(white, rgba)
-    return image.convert(mode)
+    return image.convert("RGB")
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

@@ -1,0 +1,1 @@
+"""What is wrong with the data, what each step will cost, what this machine can do."""
