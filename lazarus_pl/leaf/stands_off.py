@@ -69,8 +69,8 @@ def _off_centre(mask: Bools) -> float:
     """Distance from the photo's middle to the leaf's, as a share of the photo's side."""
     moments = cv2.moments(mask.astype(np.uint8), binaryImage=True)
     height, width = mask.shape
-    down = float(moments["m01"]) / float(moments["m00"]) / height
-    across = float(moments["m10"]) / float(moments["m00"]) / width
+    down: float = float(moments["m01"]) / float(moments["m00"]) / height
+    across: float = float(moments["m10"]) / float(moments["m00"]) / width
     return max(abs(down - 0.5), abs(across - 0.5))
 
 
