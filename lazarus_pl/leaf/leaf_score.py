@@ -67,7 +67,7 @@ class Colours:
         self.green: Field = 2 * green - red - blue
         self.yellow: Field = red + green - 2 * blue
         self._damped: Field = np.reciprocal(self.brightness + np.float32(_DAMPING))
-        self._strongest: Field = np.max(calm, axis=2)
+        self._strongest: Field = np.maximum(np.maximum(red, green), blue)
 
     def leafiness(self) -> Field:
         """Green over blue, whatever the background: a first guess, ``(H, W)``."""
