@@ -48,8 +48,9 @@ ARROWS = {
     "data": set(),
     "heads": set(),
     "encoder": {"data"},
-    "cache": {"data", "encoder"},
-    "datamodules": {"data", "encoder", "cache"},
+    "leaf": {"data"},
+    "cache": {"data", "encoder", "leaf"},
+    "datamodules": {"data", "encoder", "cache", "leaf"},
     "tasks": {"heads"},
     "grid": {"data", "encoder", "cache", "datamodules", "heads", "tasks"},
 }
