@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +21,9 @@ from lazarus_pl.data.scan import inspect_photo, is_unchanged, relabelled
 from lazarus_pl.progress import Progress
 
 _NAME = "survey.csv"
+# handing photos from thread to thread one by one costs as much as measuring them
+_CHUNK = 16
+_AHEAD = 8
 _COLUMNS = (*Photo.columns(), *Measures.columns())
 
 
@@ -71,10 +75,10 @@ def survey_photos(root: Path, listed: Sequence[Listed], folder: Path) -> Survey:
         if old is not None and is_unchanged(root / item.path, old.photo):
             return Surveyed(relabelled(old.photo, item), old.measures), False
         try:
-            photo, header, image = inspect_photo(root / item.path, item)
+            inspected = inspect_photo(root / item.path, item)
         except PhotoError as error:
             return Rejected(item.path, item.label, str(error)), True
-        return Surveyed(photo, Measures.of(header, image)), True
+        return Surveyed(inspected.photo, Measures.of(inspected)), True
 
     with (
         Progress("auditing", len(listed), "photos") as progress,
@@ -83,7 +87,9 @@ def survey_photos(root: Path, listed: Sequence[Listed], folder: Path) -> Survey:
         ) as table,
     ):
         writer = csv.writer(table, lineterminator="\n")
-        for result, is_new in ordered_map(look, listed):
+        chunks = [listed[start : start + _CHUNK] for start in range(0, len(listed), _CHUNK)]
+        found = ordered_map(lambda chunk: [look(item) for item in chunk], chunks, ahead=_AHEAD)
+        for result, is_new in chain.from_iterable(found):
             opened += is_new
             if isinstance(result, Rejected):
                 rejected.append(result)
