@@ -44,8 +44,9 @@ def test_a_second_survey_opens_only_what_changed(photos: Path, tmp_path: Path) -
 
 
 def test_a_killed_survey_continues(
-    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    noise: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    photos = noise({"a": 300, "b": 4})
     inspect = module.inspect_photo
 
     def dies(path: Path, item: object) -> object:
@@ -58,8 +59,8 @@ def test_a_killed_survey_continues(
         _survey(photos, tmp_path / "out")
     monkeypatch.undo()
     after = _survey(photos, tmp_path / "out")
-    assert after.opened == 2
-    assert len(after.seen) == 10
+    assert 0 < after.opened < 200
+    assert len(after.seen) == 304
 
 
 @pytest.mark.parametrize("cut", [2, 40, 150])
