@@ -82,3 +82,12 @@ def test_names_with_commas_quotes_and_line_breaks(photos: Path, tmp_path: Path) 
     again = _survey(photos, tmp_path / "out")
     assert again.opened == 0
     assert again.seen == first.seen
+
+
+def test_processes_see_what_threads_see(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (photos / "a" / "broken.jpg").write_bytes(b"no photo")
+    threads = _survey(photos, tmp_path / "threads")
+    monkeypatch.setattr(module, "_MANY", 1)
+    assert _survey(photos, tmp_path / "processes") == threads
