@@ -72,6 +72,9 @@ def main(args: Sequence[str] | None = None) -> int:
         The exit code: 0, 2 after a user's mistake, 130 after Ctrl-C.
     """
     words = list(sys.argv[1:] if args is None else args)
+    # Threads of torch that spin while they wait starve each other as soon as anything else runs
+    # (benchmarks/busy.py); OpenMP reads this once, when torch is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     _log_to_stderr()
     try:
         return _run(words)
