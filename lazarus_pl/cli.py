@@ -39,6 +39,9 @@ class Verb:
 
 VERBS = {
     "demo": Verb("the whole main job on drawn leaves, without a network", "pipeline.demo:demo"),
+    "audit": Verb(
+        "what is wrong with the data, and what each step will cost", "audit.run_audit:audit"
+    ),
     "extract": Verb(
         "photos to a feature cache, in resumable micro-jobs",
         "pipeline.extract:extract",
@@ -74,6 +77,9 @@ def main(args: Sequence[str] | None = None) -> int:
         The exit code: 0, 1 if a verb found a fault, 2 after a user's mistake, 130 after Ctrl-C.
     """
     words = list(sys.argv[1:] if args is None else args)
+    # Threads of torch that spin while they wait starve each other as soon as anything else runs
+    # (benchmarks/busy.py); OpenMP reads this once, when torch is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     _log_to_stderr()
     try:
         return _run(words)

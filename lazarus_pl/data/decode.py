@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -49,29 +51,16 @@ def read_bytes(path: Path) -> bytes:
     return data
 
 
-def open_photo(data: bytes, at_least: int | None = None, grey: bool = False) -> Image.Image:
-    """Decodes a photo completely, turns it upright and converts it to RGB.
-
-    EXIF orientation is applied, alpha is laid on white, 16-bit values are scaled to 8 bits and
-    CMYK is converted. Colour profiles are ignored.
-
-    Args:
-        data: The file's bytes.
-        at_least: A JPEG may be decoded at 1/2, 1/4 or 1/8 of its size as long as both sides keep
-            this many pixels (`Image.draft
-            <https://pillow.readthedocs.io/en/stable/reference/Image.html>`_).
-        grey: Return mode ``L`` instead of ``RGB``; saves a JPEG the decoding of its colours.
+@contextmanager
+def opened(data: bytes) -> Iterator[Image.Image]:
+    """Opens a photo's bytes; its header is read, its pixels are not yet.
 
     Raises:
-        PhotoError: If the bytes are no photo, are cut short, or would decode to too many pixels.
+        PhotoError: If the bytes are no photo, or what is done with the image in the block fails.
     """
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            _check_size(image)
-            if at_least is not None:
-                image.draft("L" if grey else "RGB", (at_least, at_least))
-            image.load()
-            return _to_mode(_upright(image), "L" if grey else "RGB")
+            yield image
     except PhotoError:
         raise
     except UnidentifiedImageError as error:
@@ -86,6 +75,38 @@ def open_photo(data: bytes, at_least: int | None = None, grey: bool = False) -> 
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise PhotoError(f"cannot be decoded: {reason}") from error
+
+
+def decode(image: Image.Image, at_least: int | None = None) -> Image.Image:
+    """Decodes an opened photo completely, turns it upright and converts it to RGB.
+
+    EXIF orientation is applied, alpha is laid on white, 16-bit values are scaled to 8 bits and
+    CMYK is converted. Colour profiles are ignored.
+
+    Args:
+        image: As :func:`opened` gives it.
+        at_least: A JPEG may be decoded at 1/2, 1/4 or 1/8 of its size as long as both sides keep
+            this many pixels (`Image.draft
+            <https://pillow.readthedocs.io/en/stable/reference/Image.html>`_).
+
+    Raises:
+        PhotoError: If it has no pixels or too many.
+    """
+    _check_size(image)
+    if at_least is not None:
+        image.draft("RGB", (at_least, at_least))
+    image.load()
+    return _to_rgb(_upright(image))
+
+
+def open_photo(data: bytes, at_least: int | None = None) -> Image.Image:
+    """:func:`opened` and :func:`decode` in one step.
+
+    Raises:
+        PhotoError: If the bytes are no photo, are cut short, or would decode to too many pixels.
+    """
+    with opened(data) as image:
+        return decode(image, at_least)
 
 
 def orientation_of(image: Image.Image) -> int:
@@ -150,14 +171,14 @@ def _upright(image: Image.Image) -> Image.Image:
     return ImageOps.exif_transpose(image)
 
 
-def _to_mode(image: Image.Image, mode: str) -> Image.Image:
+def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         image = _eight_bits(image)
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         rgba = image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, "white")
         image = Image.alpha_composite(white, rgba)
-    return image.convert(mode)
+    return image.convert("RGB")
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

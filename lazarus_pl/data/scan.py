@@ -6,18 +6,38 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import imagehash
+from PIL import Image
 
-from lazarus_pl.data.decode import PhotoError, open_photo, read_bytes
+from lazarus_pl.data.decode import PhotoError, decode, opened, read_bytes
 from lazarus_pl.data.header import Header
 from lazarus_pl.data.listing import Listed
 from lazarus_pl.data.ordered_map import ordered_map
 from lazarus_pl.data.photo import Photo
 from lazarus_pl.data.rejected import Rejected
 
-# phash shrinks a photo to 32x32: a JPEG decoded at 1/8 of its size still has more than enough
-_HASHED_SIDE = 32
+# a large JPEG is decoded at a fraction of its size that still has more than the hash and the audit
+# look at
+_SIDE = 256
+_SMALL_SIDE = 32
+
+
+class Inspected(NamedTuple):
+    """One file, opened.
+
+    Attributes:
+        photo: All that a manifest says of it, without side or leaf group of its own.
+        header: What its header says.
+        image: Upright RGB pixels; both sides of a large photo have at least 256 of them.
+        small: The same reduced by a whole factor, to sides of 32 to 63 pixels, if it was larger.
+    """
+
+    photo: Photo
+    header: Header
+    image: Image.Image
+    small: Image.Image
 
 
 def scan_photos(
@@ -52,38 +72,62 @@ def scan_photos(
     return photos, rejected
 
 
-def _scan(root: Path, item: Listed, known: Photo | None) -> Photo | Rejected:
-    path = root / item.path
+def inspect_photo(path: Path, item: Listed) -> Inspected:
+    """Opens one file: all that a manifest says of it, and its pixels for who wants to look.
+
+    Args:
+        path: Where the file is.
+        item: How the dataset lists it.
+
+    Raises:
+        PhotoError: If it cannot be used.
+    """
     if not item.looks_like_a_photo:
-        return Rejected(item.path, item.label, "its name is not that of a photo")
+        raise PhotoError("its name is not that of a photo")
+    data = read_bytes(path)
+    with opened(data) as file:
+        header = Header.of(file)
+        image = decode(file, at_least=_SIDE)
+    small = image.reduce(max(1, min(image.size) // _SMALL_SIDE))
     try:
-        if known is not None and _unchanged(path, known):
-            return _labelled(known, item)
-        data = read_bytes(path)
-        header = Header.read(data)
-        image = open_photo(data, at_least=_HASHED_SIDE, grey=True)
-        return Photo(
-            path=item.path,
-            label=item.label,
-            bytes=len(data),
-            sha256=hashlib.sha256(data).hexdigest(),
-            width=header.width,
-            height=header.height,
-            phash=str(imagehash.phash(image)),
-            modified=path.stat().st_mtime_ns,
-            group=item.group,
-            split=item.split,
-        )
-    except PhotoError as error:
-        return Rejected(item.path, item.label, str(error))
+        modified = path.stat().st_mtime_ns
     except OSError as error:
-        return Rejected(item.path, item.label, f"cannot be read: {error.strerror or error}")
+        raise PhotoError(f"cannot be read: {error.strerror or error}") from error
+    photo = Photo(
+        path=item.path,
+        label=item.label,
+        bytes=len(data),
+        sha256=hashlib.sha256(data).hexdigest(),
+        width=header.width,
+        height=header.height,
+        # ImageHash shrinks what it is given with a slow filter: most of the way is gone
+        phash=str(imagehash.phash(small)),
+        modified=modified,
+        group=item.group,
+        split=item.split,
+    )
+    return Inspected(photo, header, image, small)
 
 
-def _unchanged(path: Path, known: Photo) -> bool:
-    status = path.stat()
+def is_unchanged(path: Path, known: Photo) -> bool:
+    """Whether a file has the size and the modification time that it had when it was inspected."""
+    try:
+        status = path.stat()
+    except OSError:
+        return False
     return (status.st_size, status.st_mtime_ns) == (known.bytes, known.modified)
 
 
-def _labelled(photo: Photo, item: Listed) -> Photo:
+def relabelled(photo: Photo, item: Listed) -> Photo:
+    """A photo as the dataset lists it now."""
     return replace(photo, label=item.label, group=item.group, split=item.split)
+
+
+def _scan(root: Path, item: Listed, known: Photo | None) -> Photo | Rejected:
+    path = root / item.path
+    if known is not None and item.looks_like_a_photo and is_unchanged(path, known):
+        return relabelled(known, item)
+    try:
+        return inspect_photo(path, item).photo
+    except PhotoError as error:
+        return Rejected(item.path, item.label, str(error))

@@ -10,9 +10,9 @@ import torch
 
 from lazarus_pl.data.decode import read_pixels
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
+from lazarus_pl.encoder.make_engine import make_engine
 from lazarus_pl.encoder.precision import Precision
 from lazarus_pl.errors import LazarusError
-from lazarus_pl.pipeline.make_engine import make_engine
 from lazarus_pl.tasks.load_task import load_task
 
 

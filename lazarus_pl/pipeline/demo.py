@@ -13,10 +13,10 @@ from lazarus_pl.data.procedural.procedural_leaves import ProceduralLeaves
 from lazarus_pl.data.procedural.symptoms import SYMPTOMS
 from lazarus_pl.data.split.split_spec import SplitSpec
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
+from lazarus_pl.encoder.make_engine import make_engine
 from lazarus_pl.grid.grid_spec import GridSpec
 from lazarus_pl.grid.run_grid import run_grid
 from lazarus_pl.pipeline.classify import classify
-from lazarus_pl.pipeline.make_engine import make_engine
 from lazarus_pl.shipped_config import shipped_config
 
 # no drawing of these was trained on

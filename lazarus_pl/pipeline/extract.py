@@ -10,8 +10,8 @@ from lazarus_pl.data.listing import LabelFrom
 from lazarus_pl.data.manifest import Manifest
 from lazarus_pl.data.split.split_spec import SplitSpec
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
+from lazarus_pl.encoder.make_engine import make_engine
 from lazarus_pl.encoder.precision import Precision
-from lazarus_pl.pipeline.make_engine import make_engine
 
 _ENCODER = EncoderSpec()
 _SPLIT = SplitSpec()

@@ -13,7 +13,7 @@ from lazarus_pl.data.photo import Photo
 from lazarus_pl.data.split.balanced import deal_groups
 from lazarus_pl.data.split.split_spec import UNUSED, SplitSpec
 
-_BURST = 8
+BURST = 8
 _FEWEST = 3
 _SHORT = 6
 
@@ -134,7 +134,7 @@ def _join_nearest(
 
 def _bursts(prefix: str, sequence: Sequence[Numbered], sides: Mapping[str, str]) -> dict[str, str]:
     """Names leaf groups: a named leaf, or up to eight consecutive numbers of one side."""
-    length = 1 if _numbers_leaves(sequence) else _BURST
+    length = 1 if _numbers_leaves(sequence) else BURST
     groups: dict[str, str] = {}
     for _, run in groupby(sequence, key=lambda item: sides[item.photo.path]):
         first: int | None = None

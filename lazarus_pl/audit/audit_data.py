@@ -1,0 +1,106 @@
+"""All that an audit looks at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lazarus_pl.audit.measures import Measures
+from lazarus_pl.data.leaf_name import LeafName
+from lazarus_pl.data.photo import Photo
+from lazarus_pl.data.rejected import Rejected
+from lazarus_pl.data.split.split_spec import SplitSpec
+
+
+@dataclass(frozen=True)
+class AuditData:
+    """Photos, what was measured of them, and their features if there are any.
+
+    Attributes:
+        root: What the photos' paths are relative to.
+        photos: Usable photos with labels; their sides and groups are filled in if they can be.
+        measures: Of each photo.
+        quarantine: Unusable files.
+        split: How the photos were divided.
+        split_problem: Why they could not be, or nothing.
+        features: float16 ``(photos, C)`` of a frozen encoder, or None without a cache.
+        encoder: The identity of that encoder.
+    """
+
+    root: Path
+    photos: tuple[Photo, ...]
+    measures: tuple[Measures, ...]
+    quarantine: tuple[Rejected, ...]
+    split: SplitSpec
+    split_problem: str = ""
+    features: npt.NDArray[np.float16] | None = None
+    encoder: Mapping[str, Any] | None = None
+
+    @cached_property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes, sorted."""
+        return tuple(sorted({photo.label for photo in self.photos}))
+
+    @cached_property
+    def labels(self) -> npt.NDArray[np.intp]:
+        """Class index of each photo."""
+        index = {name: number for number, name in enumerate(self.class_names)}
+        return np.array([index[photo.label] for photo in self.photos], dtype=np.intp)
+
+    @cached_property
+    def sides(self) -> npt.NDArray[np.str_]:
+        """``train``, ``val``, ``test`` or ``unused`` of each photo; empty without a split."""
+        return np.array([photo.split for photo in self.photos], dtype=np.str_)
+
+    @cached_property
+    def places(self) -> tuple[tuple[str, float] | None, ...]:
+        """Where each photo stands: its sequence, and its number or second in it; None if unknown.
+
+        The file name's running number first, else the EXIF time.
+        """
+        return tuple(map(_place, self.photos, self.measures))
+
+    @cached_property
+    def standardised(self) -> npt.NDArray[np.float32]:
+        """Features of mean 0 and deviation 1 a channel, ``(photos, C)``.
+
+        Raises:
+            ValueError: If there are no features.
+        """
+        if self.features is None:
+            raise ValueError("there are no features")
+        values = self.features.astype(np.float32)
+        values -= values.mean(axis=0)
+        values /= np.maximum(values.std(axis=0), 1e-4)
+        return values
+
+    @cached_property
+    def directions(self) -> npt.NDArray[np.float32]:
+        """Standardised features of length 1: their products are cosines, ``(photos, C)``."""
+        lengths = np.linalg.norm(self.standardised, axis=1, keepdims=True)
+        directions: npt.NDArray[np.float32] = self.standardised / np.maximum(lengths, 1e-6)
+        return directions
+
+
+def _place(photo: Photo, measures: Measures) -> tuple[str, float] | None:
+    name = LeafName.parse(photo.path.rsplit("/", 1)[-1].rsplit(".", 1)[0])
+    if name is not None:
+        return f"{photo.label}/{name.source}", name.number
+    seconds = _seconds(measures.taken)
+    return None if seconds is None else (f"{photo.label}/taken", seconds)
+
+
+def _seconds(taken: str) -> float | None:
+    from datetime import datetime, timezone
+
+    try:
+        moment = datetime.strptime(taken[:19], "%Y:%m:%d %H:%M:%S")
+    except ValueError:
+        return None
+    return moment.replace(tzinfo=timezone.utc).timestamp()

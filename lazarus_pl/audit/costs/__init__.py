@@ -1,0 +1,1 @@
+"""What each later step will cost, from short measured probes."""

@@ -1,0 +1,178 @@
+"""What training heads on the cache will cost: real steps on a sample's cache."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.optim import AdamW
+
+from lazarus_pl.audit.costs.memory import CONTEXT_MB, FLOAT_BYTES, MB, SavedBytes, resident_mb
+from lazarus_pl.audit.costs.stage_cost import StageCost
+from lazarus_pl.cache.feature_cache import FeatureCache
+from lazarus_pl.datamodules.cached_dataset import Batch, CachedDataset
+from lazarus_pl.datamodules.cached_feature_data_module import CachedFeatureDataModule
+from lazarus_pl.lightning_cli import LazarusCLI, quiet
+from lazarus_pl.shipped_config import shipped_config
+from lazarus_pl.tasks.classification_task import ClassificationTask
+
+HEADS = ("linear", "mlp", "attention")
+LEARNING_RATES = 3
+
+_STEPS = 2
+_FEW, _MORE = 1, 5
+# weights, gradients and AdamW's two moments
+_COPIES = 4
+
+
+@dataclass(frozen=True)
+class _HeadProbe:
+    epochs: int
+    train_seconds: float
+    val_seconds: float
+    gpu_mb: float
+    checkpoint_mb: float
+
+
+def probe_heads(cache: Path, counts: Mapping[str, int], folder: Path) -> list[StageCost]:
+    """Times steps of each shipped head, and what Lightning adds to a run and to an epoch.
+
+    Args:
+        cache: Cache of a sample.
+        counts: Photos of ``train`` and ``val`` of the whole dataset.
+        folder: Where trial runs are written.
+
+    Returns:
+        The cost of the nine runs, and of one run of the attention head over patches. Epochs are
+        those that the configs allow: early stopping only makes it less.
+    """
+    quiet()
+    fixed, per_epoch = _overhead(cache, folder)
+    probes = {name: _probe(name, cache) for name in HEADS}
+    seconds = {
+        name: fixed
+        + probe.epochs
+        * (per_epoch + counts["train"] * probe.train_seconds + counts["val"] * probe.val_seconds)
+        for name, probe in probes.items()
+    }
+    # pooled features of all photos are held in memory, grids are mapped
+    ram = resident_mb() + (counts["train"] + counts["val"]) * _pooled_mb(cache)
+    nine = LEARNING_RATES * sum(seconds.values())
+    attention = probes["attention"]
+    overhead = LEARNING_RATES * sum(fixed + probe.epochs * per_epoch for probe in probes.values())
+    share = LEARNING_RATES * seconds["attention"] / nine
+    return [
+        StageCost(
+            stage="nine heads",
+            seconds=nine,
+            disk_mb=LEARNING_RATES * sum(probe.checkpoint_mb for probe in probes.values()),
+            ram_mb=ram,
+            gpu_mb=max(probe.gpu_mb for probe in probes.values()),
+            bottleneck="overhead" if overhead > nine / 2 else "optimizer",
+            advice=(
+                "few photos: a larger trainer.max_epochs costs little"
+                if overhead > nine / 2
+                else f"the attention head takes {share:.0%} of it: leave it out while you try "
+                "other things, or lower its trainer.max_epochs"
+            ),
+        ),
+        StageCost(
+            stage="patch attention",
+            seconds=seconds["attention"],
+            disk_mb=attention.checkpoint_mb,
+            ram_mb=ram,
+            gpu_mb=attention.gpu_mb,
+            bottleneck="optimizer",
+            advice="a GPU, or data.init_args.layers [grid32]: a quarter of the patches",
+        ),
+    ]
+
+
+def _overhead(cache: Path, folder: Path) -> tuple[float, float]:
+    """Seconds that a run and an epoch take when there is next to nothing to learn."""
+    few, more = (_timed_fit(cache, folder, epochs) for epochs in (_FEW, _MORE))
+    per_epoch = max(0.0, (more - few) / (_MORE - _FEW))
+    return max(0.0, few - _FEW * per_epoch), per_epoch
+
+
+def _timed_fit(cache: Path, folder: Path, epochs: int) -> float:
+    started = time.perf_counter()
+    LazarusCLI(
+        [
+            "fit",
+            f"--config={shipped_config('heads/linear.yaml')}",
+            f"--data.init_args.cache={cache}",
+            f"--trainer.default_root_dir={folder}",
+            f"--trainer.max_epochs={epochs}",
+            "--trainer.enable_progress_bar=false",
+            "--trainer.enable_model_summary=false",
+        ]
+    )
+    return time.perf_counter() - started
+
+
+def _probe(name: str, cache: Path) -> _HeadProbe:
+    cli = LazarusCLI(
+        [
+            f"--config={shipped_config(f'heads/{name}.yaml')}",
+            f"--data.init_args.cache={cache}",
+            "--trainer.logger=false",
+            "--trainer.enable_progress_bar=false",
+        ],
+        run=False,
+    )
+    task, data = cli.model, cli.datamodule
+    assert isinstance(task, ClassificationTask)
+    assert isinstance(data, CachedFeatureDataModule)
+    batch_size = data.batch_size
+    dataset = data.train_dataloader().dataset
+    assert isinstance(dataset, CachedDataset)
+    places = torch.randint(len(dataset), (batch_size,), generator=torch.Generator()).tolist()
+    optimizer = AdamW(task.parameters())
+    with cli.trainer.precision_plugin.forward_context():
+        train = _best_of(lambda: _step(task, dataset.__getitems__(places), optimizer))
+        with torch.inference_mode():
+            val = _best_of(lambda: task(dataset.__getitems__(places)["features"]))
+        batch = dataset.__getitems__(places)
+        with SavedBytes() as saved:
+            _loss(task, batch)
+    weights = FLOAT_BYTES * sum(p.numel() for p in task.parameters())
+    inputs = sum(values.numel() * FLOAT_BYTES for values in batch["features"].values())
+    return _HeadProbe(
+        epochs=int(cli.trainer.max_epochs or 1),
+        train_seconds=train / batch_size,
+        val_seconds=val / batch_size,
+        gpu_mb=CONTEXT_MB + (_COPIES * weights + saved.total + inputs) / MB,
+        checkpoint_mb=(_COPIES - 1) * weights / MB,
+    )
+
+
+def _pooled_mb(cache: Path) -> float:
+    (channels,) = FeatureCache(cache).feature_shapes["pooled"]
+    return 2 * channels / MB
+
+
+def _step(task: ClassificationTask, batch: Batch, optimizer: AdamW) -> None:
+    torch.autograd.backward(_loss(task, batch))
+    optimizer.step()
+    optimizer.zero_grad()
+
+
+def _loss(task: ClassificationTask, batch: Batch) -> Tensor:
+    loss: Tensor = task.loss(task(batch["features"]), batch["target"])
+    return loss
+
+
+def _best_of(work: Callable[[], object]) -> float:
+    """Seconds of the quicker of two calls, after one that warms up."""
+    work()
+    times = []
+    for _ in range(_STEPS):
+        started = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - started)
+    return min(times)

@@ -1,0 +1,1 @@
+"""The audit as files: JSON for programs, a page and Markdown for people."""

@@ -1,0 +1,1 @@
+"""Where the leaf is in a photo, and what can be done once that is known."""

@@ -1,0 +1,239 @@
+"""Each part of the audit on data whose answer is known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lazarus_pl.audit.audit_data import AuditData
+from lazarus_pl.audit.class_balance import class_balance
+from lazarus_pl.audit.file_report import file_report
+from lazarus_pl.audit.label_doubts import label_doubts, write_doubts
+from lazarus_pl.audit.leak import leak_report, random_sides
+from lazarus_pl.audit.measures import Measures
+from lazarus_pl.audit.near_copies import duplicate_report, find_near_copies
+from lazarus_pl.audit.reach import reach_report
+from lazarus_pl.audit.shortcuts import shortcut_report
+from lazarus_pl.data.corrections import Corrections
+from lazarus_pl.data.listing import Listed
+from lazarus_pl.data.photo import Photo
+from lazarus_pl.data.split.assign_splits import assign_splits
+from lazarus_pl.data.split.split_spec import SplitSpec
+from lazarus_pl.tasks.classification_task import _class_weights
+
+RNG = np.random.default_rng(0)
+PLAIN = Measures("JPEG", "RGB", 1, "", 0.5, 0.2, 0.0, 900.0, "80" * 24)
+
+
+def _photo(label: str, number: int, **changes: object) -> Photo:
+    path = f"{label}/IMG_{number:04d}.jpg"
+    phash = f"{int(RNG.integers(0, 2**63)):016x}"
+    photo = Photo(path, label, 1000, path, 256, 256, phash, 0)
+    return replace(photo, **changes)
+
+
+def _data(
+    counts: dict[str, int],
+    split: SplitSpec | None = None,
+    features: np.ndarray | None = None,
+    **changes: object,
+) -> AuditData:
+    split = split or SplitSpec()
+    photos = [_photo(label, number) for label in counts for number in range(counts[label])]
+    data = AuditData(
+        root=Path("photos"),
+        photos=tuple(assign_splits(photos, split)),
+        measures=(PLAIN,) * len(photos),
+        quarantine=(),
+        split=split,
+        features=features,
+    )
+    return replace(data, **changes)
+
+
+def _leaves(counts: dict[str, int], drift: float = 0.0, leaf: float = 2.0) -> np.ndarray:
+    """Features of leaves of eight photos: class, leaf, and a drift towards the next class."""
+    rng = np.random.default_rng(1)
+    rows = []
+    for place, count in enumerate(counts.values()):
+        centre = np.zeros(24)
+        centre[place] = 2.5
+        next_centre = np.zeros(24)
+        next_centre[(place + 1) % len(counts)] = 2.5
+        for start in range(0, count, 8):
+            own = leaf * rng.normal(size=24)
+            for number in range(start, min(start + 8, count)):
+                moved = centre + drift * number / count * (next_centre - centre)
+                rows.append(moved + own + 0.1 * rng.normal(size=24))
+    return np.array(rows, dtype=np.float16)
+
+
+def test_class_weights_are_those_of_the_task() -> None:
+    counts = {"a": 300, "b": 40, "c": 9}
+    found = class_balance(_data(counts))
+    import torch
+
+    weights = _class_weights(torch.tensor([300.0, 40.0, 9.0]), "effective")
+    suggested = [row["suggested_weight"] for row in found["by_class"].values()]
+    assert suggested == pytest.approx(weights.tolist(), rel=1e-4)
+    assert found["imbalance"] == pytest.approx(300 / 9)
+    assert found["total"] == 349
+    for label, count in counts.items():
+        row = found["by_class"][label]
+        assert row["photos"] == count == sum(row[s] for s in ("train", "val", "test", "unused"))
+
+
+def test_odd_photos_are_flagged_the_worst_first() -> None:
+    data = _data({"a": 10, "b": 10})
+    odd = list(data.measures)
+    odd[3] = replace(PLAIN, sharpness=4.0)
+    odd[4] = replace(PLAIN, sharpness=2.0)
+    odd[5] = replace(PLAIN, contrast=0.001, brightness=0.02, orientation=6)
+    found = file_report(replace(data, measures=tuple(odd)))
+    worst = [data.photos[4].path, data.photos[3].path]
+    assert found["flagged"]["blurred"] == {"number": 2, "worst": worst}
+    assert found["flagged"]["dark"]["worst"] == [data.photos[5].path]
+    assert found["flagged"]["near_uniform"]["number"] == 1
+    assert found["flagged"]["bright"]["number"] == 0
+    assert found["rotated_by_exif"] == 1
+
+
+def test_duplicates_within_across_classes_and_across_the_split() -> None:
+    data = _data({"a": 60, "b": 60})
+    photos = list(data.photos)
+    side = {name: [n for n, p in enumerate(photos) if p.split == name] for name in ("train", "val")}
+    of_a = [n for n in side["train"] if photos[n].label == "a"]
+    of_b = [n for n in side["train"] if photos[n].label == "b"]
+    held = next(n for n in side["val"] if photos[n].label == "a")
+    photos[of_a[1]] = replace(photos[of_a[1]], sha256=photos[of_a[0]].sha256)
+    for one, other, bit in ((of_a[5], of_b[5], 1), (of_a[7], held, 2)):
+        near = f"{int(photos[one].phash, 16) ^ bit:016x}"
+        photos[other] = replace(photos[other], phash=near)
+    data = replace(data, photos=tuple(photos))
+    pairs = find_near_copies(data)
+    found = duplicate_report(data, pairs)
+    assert [found[kind]["number"] for kind in ("exact", "near", "conflicts", "across_splits")] == [
+        *(1, 2, 1, 1)
+    ]
+    conflict = found["conflicts"]["pairs"][0]
+    assert {conflict["left"], conflict["right"]} == {photos[of_a[5]].path, photos[of_b[5]].path}
+
+
+def test_features_confirm_near_duplicates() -> None:
+    counts = {"a": 40, "b": 40}
+    features = _leaves(counts)
+    data = _data(counts, features=features)
+    photos = list(data.photos)
+    for one, other in ((0, 1), (8, 60)):
+        photos[other] = replace(photos[other], phash=f"{int(photos[one].phash, 16) ^ 3:016x}")
+    found = find_near_copies(replace(data, photos=tuple(photos)))
+    assert [(pair.left, pair.right) for pair in found] == [(0, 1)]
+
+
+def test_a_random_split_leaks_and_a_leaf_split_does_not() -> None:
+    counts = {"a": 200, "b": 160, "c": 120}
+    features = _leaves(counts)
+    honest = leak_report(_data(counts, features=features), [])
+    assert honest["in_use"]["share_with_sibling"] == 0
+    assert honest["random"]["share_with_sibling"] > 0.95
+    assert honest["inflation"] > 0.1
+    flattering = leak_report(_data(counts, SplitSpec("random"), features), [])
+    assert flattering["in_use"]["share_with_sibling"] > 0.95
+    assert flattering["inflation"] == pytest.approx(0, abs=0.1)
+    assert flattering["in_use"]["macro_f1"] > honest["in_use"]["macro_f1"] + 0.1
+
+
+def test_a_random_split_beside_it_is_that_of_the_strategy() -> None:
+    data = _data({"a": 50, "b": 70})
+    expected = [p.split for p in assign_splits(data.photos, SplitSpec("random"))]
+    assert random_sides(data).tolist() == expected
+
+
+def test_scores_fall_along_a_drifting_session_and_not_along_a_steady_one() -> None:
+    counts = {"a": 240, "b": 240, "c": 240}
+    drifting = reach_report(_data(counts, features=_leaves(counts, drift=0.9, leaf=0.3)))
+    steady = reach_report(_data(counts, features=_leaves(counts, drift=0.0, leaf=0.3)))
+    assert drifting is not None
+    assert steady is not None
+    assert drifting["axis"] == steady["axis"] == "sequence"
+    assert drifting["loss"] > 0.2
+    assert steady["loss"] < 0.05
+    distances = [step["distance"] for step in steady["steps"]]
+    assert distances == sorted(distances)
+    assert distances[0] == 1
+    test = sum(photo.split == "test" for photo in _data(counts).photos)
+    assert sum(s["photos"] for s in steady["steps"]) + steady["trained_on"] == 720 - test
+
+
+def test_without_numbers_the_distance_is_that_of_features() -> None:
+    counts = {"a": 80, "b": 80}
+    data = _data(counts, SplitSpec("random"), features=_leaves(counts))
+    unnamed = tuple(
+        replace(photo, path=f"{photo.label}/{'abcdefgh'[n % 8]}{'xyz' * (n % 5)}.jpg")
+        for n, photo in enumerate(data.photos)
+    )
+    found = reach_report(replace(data, photos=unnamed))
+    assert found is not None
+    assert found["axis"] == "features"
+    assert len(found["steps"]) == 4
+
+
+def test_exif_times_are_places_in_a_sequence() -> None:
+    data = _data({"a": 20, "b": 20})
+    photos = tuple(replace(p, path=f"{p.label}/x{'y' * n}.jpg") for n, p in enumerate(data.photos))
+    times = tuple(replace(PLAIN, taken=f"2021:05:03 12:00:{n:02d}") for n in range(40))
+    places = replace(data, photos=photos, measures=times).places
+    assert places[3] is not None
+    assert places[1] is not None
+    assert places[3][1] - places[1][1] == 2
+
+
+def test_a_class_on_black_is_named_and_others_are_not() -> None:
+    data = _data({"a": 120, "b": 120, "black": 60})
+    measures = tuple(
+        replace(
+            PLAIN,
+            border=bytes(RNG.integers(90, 160, 24).tolist()).hex()
+            if photo.label != "black"
+            else bytes(RNG.integers(0, 9, 24).tolist()).hex(),
+        )
+        for photo in data.photos
+    )
+    found = {row["probe"]: row for row in shortcut_report(replace(data, measures=measures))}
+    assert "black" in found["border"]["classes"]
+    assert found["border"]["by_class"]["black"]["recall"] == 1
+    assert found["size_and_format"]["classes"] == []
+    assert found["size_and_format"]["accuracy"] <= found["size_and_format"]["chance"] + 1e-9
+
+
+def test_wrong_labels_are_found_and_can_be_taken_back(tmp_path: Path) -> None:
+    counts = {"a": 160, "b": 160, "c": 160}
+    data = _data(counts, features=_leaves(counts, leaf=0.3))
+    wrong = (5, 70, 200)
+    photos = tuple(
+        replace(photo, label={"a": "b", "b": "c"}[photo.label]) if n in wrong else photo
+        for n, photo in enumerate(data.photos)
+    )
+    found = label_doubts(replace(data, photos=photos))
+    assert found is not None
+    # confident learning prunes as many as it reckons there are, so one may stay
+    doubted = {doubt["path"] for doubt in found["doubts"]}
+    assert len(doubted) >= 2
+    assert doubted <= {photos[n].path for n in wrong}
+    assert all(doubt["suggested"] == doubt["path"][0] for doubt in found["doubts"])
+    table = tmp_path / "doubts.csv"
+    write_doubts([{**doubt, "action": "relabel"} for doubt in found["doubts"]], table)
+    stay, _ = Corrections.read(table).apply([Listed(p.path, p.label) for p in photos])
+    truth = {photo.path: photo.label for photo in data.photos}
+    assert all(item.label == truth[item.path] for item in stay if item.path in doubted)
+
+
+def test_without_cleanlab_the_reason_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "cleanlab.filter", None)
+    counts = {"a": 40, "b": 40}
+    found = label_doubts(_data(counts, features=_leaves(counts)))
+    assert found is not None
+    assert "lazarus-pl[audit]" in found["reason"]
