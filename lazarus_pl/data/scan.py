@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import imagehash
+import numpy as np
 from PIL import Image
 
 from lazarus_pl.data.decode import PhotoError, decode, opened, read_bytes
@@ -100,8 +101,7 @@ def inspect_photo(path: Path, item: Listed) -> Inspected:
         sha256=hashlib.sha256(data).hexdigest(),
         width=header.width,
         height=header.height,
-        # ImageHash shrinks what it is given with a slow filter: most of the way is gone
-        phash=str(imagehash.phash(small)),
+        phash=_phash(small),
         modified=modified,
         group=item.group,
         split=item.split,
@@ -131,3 +131,9 @@ def _scan(root: Path, item: Listed, known: Photo | None) -> Photo | Rejected:
         return inspect_photo(path, item).photo
     except PhotoError as error:
         return Rejected(item.path, item.label, str(error))
+
+
+def _phash(small: Image.Image) -> str:
+    """ImageHash's pHash as it prints it; its slow shrinking and printing are spared."""
+    bits = imagehash.phash(small).hash
+    return np.packbits(bits).tobytes().hex()
