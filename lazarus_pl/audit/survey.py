@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import csv
-import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -12,13 +11,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lazarus_pl.audit.measures import Measures
-from lazarus_pl.data.atomic import replace_file
 from lazarus_pl.data.decode import PhotoError
 from lazarus_pl.data.listing import Listed
 from lazarus_pl.data.ordered_map import ordered_map
 from lazarus_pl.data.photo import Photo
 from lazarus_pl.data.rejected import Rejected
 from lazarus_pl.data.scan import inspect_photo, is_unchanged, relabelled
+from lazarus_pl.data.table import read_table, write_table
 from lazarus_pl.progress import Progress
 
 _NAME = "survey.csv"
@@ -68,7 +67,8 @@ def survey_photos(root: Path, listed: Sequence[Listed], folder: Path) -> Survey:
     """
     paths = {item.path for item in listed}
     known = {row.photo.path: row for row in _read(folder / _NAME) if row.photo.path in paths}
-    _write(folder / _NAME, known.values())
+    # starts anew, without lines that a kill cut short
+    write_table(folder / _NAME, _COLUMNS, (_row(row) for row in known.values()))
     tasks = [(item, known.get(item.path)) for item in listed]
     chunks = [tasks[start : start + _CHUNK] for start in range(0, len(tasks), _CHUNK)]
     seen: list[Surveyed] = []
@@ -86,7 +86,7 @@ def survey_photos(root: Path, listed: Sequence[Listed], folder: Path) -> Survey:
             )
         ) as found,
     ):
-        writer = csv.writer(table, lineterminator="\n")
+        writer = csv.writer(table, lineterminator="\n", quoting=csv.QUOTE_ALL)
         for results in found:
             new = [result for result, is_new in results if is_new]
             opened += len(new)
@@ -119,24 +119,17 @@ def _row(surveyed: Surveyed) -> tuple[str | int | float, ...]:
     return (*surveyed.photo.to_row(), *surveyed.measures.to_row())
 
 
-def _write(path: Path, rows: Iterable[Surveyed]) -> None:
-    """Starts the table anew: without lines that a kill cut short, or of files that are gone."""
-    with replace_file(path) as file:
-        text = io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="")
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(_COLUMNS)
-        writer.writerows(_row(row) for row in rows)
-        text.flush()
-        text.detach()
-
-
 def _read(path: Path) -> Iterator[Surveyed]:
     if not path.is_file():
         return
-    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-        for row in csv.DictReader(file):
-            try:
-                yield Surveyed(Photo.from_row(row), Measures.from_row(row))
-            # a line that was cut short, or a table of another version: measured again
-            except (KeyError, ValueError, TypeError):
-                continue
+    try:
+        rows = read_table(path)
+    # another program's table: everything is measured again
+    except ValueError:
+        return
+    for row in rows:
+        try:
+            yield Surveyed(Photo.from_row(row), Measures.from_row(row))
+        # a line that was cut short, or a table of another version: measured again
+        except (KeyError, ValueError, TypeError):
+            continue

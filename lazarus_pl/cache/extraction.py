@@ -18,6 +18,7 @@ from lazarus_pl.cache.cache_header import JOB_SIZE, CacheHeader
 from lazarus_pl.cache.job_index import JobIndex, JobState
 from lazarus_pl.cache.job_plan import JobPlan, Row
 from lazarus_pl.cache.job_runner import JobRunner
+from lazarus_pl.data.atomic import is_temporary, sweep_temporary
 from lazarus_pl.data.build_manifest import build_manifest
 from lazarus_pl.data.corrections import Corrections
 from lazarus_pl.data.listing import LabelFrom
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 _SECONDS_BETWEEN_LOOKS = 0.5
+_GONE = "vanished or changed while it was extracted, extract again"
 # Windows has no EDQUOT
 _DISK_FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
@@ -119,7 +121,7 @@ class Extraction:
             finally:
                 index.write()
             with self._plan_lock():
-                manifest = _without_failed(manifest, plan, index)
+                manifest = _complete(manifest, plan, index)
                 manifest.write(self._out)
         except OSError as error:
             raise self._explained(error) from error
@@ -136,13 +138,16 @@ class Extraction:
         if self._out.exists() and not CacheHeader.exists(self._out):
             if not self._out.is_dir():
                 raise LazarusError(f"'{self._out}' is a file: name a folder with --out")
-            if any(entry.name not in ours for entry in self._out.iterdir()):
+            names = {entry.name for entry in self._out.iterdir() if not is_temporary(entry)}
+            if names - ours:
                 raise LazarusError(
                     f"'{self._out}' holds other files and no feature cache: name an empty or a "
                     "new folder with --out"
                 )
         for name in ("jobs", "locks"):
             (self._out / name).mkdir(parents=True, exist_ok=True)
+        for folder in (self._out, self._out / "jobs"):
+            sweep_temporary(folder)
 
     def _plan_lock(self) -> FileLock:
         return FileLock(self._out / "locks" / "plan.lock")
@@ -182,6 +187,8 @@ class Extraction:
                 f"the cache '{self._out}' was made by {_describe(old)}, not by "
                 f"{_describe(header)}: name another folder with --out"
             )
+        if old is not None:
+            self._check_precision(old.precision, header.precision)
         return header
 
     def _encoder_of(
@@ -205,7 +212,7 @@ class Extraction:
         plan = JobPlan.read(path)
         planned: set[Row] = set()
         for number, job in enumerate(plan.jobs):
-            state = _look(index, number)
+            state = _look(index, plan, number)
             gone = state.gone if state else ()
             planned.update(row for place, row in enumerate(job) if place not in gone)
         wanted = dict.fromkeys(Row(photo.sha256) for photo in manifest.photos)
@@ -218,14 +225,23 @@ class Extraction:
     def _extract(self, root: Path, manifest: Manifest, plan: JobPlan, index: JobIndex) -> int:
         photos = {photo.sha256: photo for photo in reversed(manifest.photos)}
         extracted = 0
-        while pending := [n for n in range(len(plan.jobs)) if _look(index, n) is None]:
+        while pending := [n for n in range(len(plan.jobs)) if _look(index, plan, n) is None]:
             locks = self._out / "locks"
-            runner = JobRunner(root, photos, plan, index, locks, self._running_engine())
+            engine = self._running_engine()
+            self._check_precision(CacheHeader.read(self._out).precision, engine.precision)
+            runner = JobRunner(root, photos, plan, index, locks, engine)
             done = runner.run(pending)
             extracted += done
             if not done:
                 time.sleep(_SECONDS_BETWEEN_LOOKS)
         return extracted
+
+    def _check_precision(self, made_in: str, precision: str) -> None:
+        if precision != made_in:
+            raise LazarusError(
+                f"the cache '{self._out}' was made in precision {made_in}, this call would go on "
+                f"in {precision}: add --precision {made_in}, or name another folder with --out"
+            )
 
     def _explained(self, error: OSError) -> LazarusError:
         if error.errno in _DISK_FULL:
@@ -239,32 +255,40 @@ class Extraction:
         )
 
 
-def _look(index: JobIndex, number: int) -> JobState | None:
+def _look(index: JobIndex, plan: JobPlan, number: int) -> JobState | None:
     """The state of a job; a damaged file is taken away, so that its job is done again."""
     try:
-        return index.state(number)
+        return index.state(number, plan.jobs[number])
     except NpzError as error:
         _LOG.warning("job %d is damaged (%s): it is extracted again", number, error)
         index.path(number).unlink(missing_ok=True)
         return None
 
 
-def _without_failed(manifest: Manifest, plan: JobPlan, index: JobIndex) -> Manifest:
-    """Moves photos that could not be decoded into the quarantine."""
+def _complete(manifest: Manifest, plan: JobPlan, index: JobIndex) -> Manifest:
+    """Only photos that have features; the others go to the quarantine with their reasons."""
     reasons: dict[str, str] = {}
+    done: set[str] = set()
     for number, job in enumerate(plan.jobs):
-        state = _look(index, number)
-        for place, reason in state.failed.items() if state else ():
-            reasons[job[place].sha256] = reason
-    if not reasons:
-        return manifest
+        state = _look(index, plan, number)
+        if state is None:
+            continue
+        for place, row in enumerate(job):
+            if place in state.failed:
+                reasons[row.sha256] = state.failed[place]
+            elif place not in state.gone:
+                done.add(row.sha256)
+    done -= reasons.keys()
     rejected = [
-        Rejected(photo.path, photo.label, reasons[photo.sha256])
+        Rejected(photo.path, photo.label, reasons.get(photo.sha256, _GONE))
         for photo in manifest.photos
-        if photo.sha256 in reasons
+        if photo.sha256 not in done
     ]
+    gone = [item.path for item in rejected if item.reason == _GONE]
+    if gone:
+        _LOG.warning("%d photos cannot be used, such as '%s': %s", len(gone), gone[0], _GONE)
     return Manifest(
-        tuple(photo for photo in manifest.photos if photo.sha256 not in reasons),
+        tuple(photo for photo in manifest.photos if photo.sha256 in done),
         tuple(sorted((*manifest.quarantine, *rejected), key=lambda item: item.path)),
     )
 

@@ -15,7 +15,7 @@ from lazarus_pl.cache.aligned_npz import NpzError
 from lazarus_pl.cache.cache_header import CacheHeader
 from lazarus_pl.cache.job_file import JobFile
 from lazarus_pl.cache.job_index import JobIndex, JobState
-from lazarus_pl.cache.job_plan import JobPlan
+from lazarus_pl.cache.job_plan import JobPlan, Row
 from lazarus_pl.data.manifest import Manifest
 from lazarus_pl.errors import LazarusError
 
@@ -44,7 +44,8 @@ class FeatureCache:
         self.folder = Path(folder)
         self.header = CacheHeader.read(self.folder)
         self.manifest = Manifest.read(self.folder)
-        self._places = self._locate(JobPlan.read(self.folder / "jobs.csv"))
+        self._plan = JobPlan.read(self.folder / "jobs.csv")
+        self._places = self._locate(self._plan)
         self._maps: OrderedDict[int, JobFile] = OrderedDict()
 
     @property
@@ -113,7 +114,7 @@ class FeatureCache:
         places: dict[str, tuple[int, int]] = {}
         failed: set[str] = set()
         for number, job in enumerate(plan.jobs):
-            state = self._checked(index, number)
+            state = self._checked(index, number, job)
             if state is None:
                 continue
             for row, (sha256, view) in enumerate(job):
@@ -135,9 +136,9 @@ class FeatureCache:
         self._index = index
         return np.array([places[p.sha256] for p in photos], dtype=np.intp).reshape(-1, 2)
 
-    def _checked(self, index: JobIndex, number: int) -> JobState | None:
+    def _checked(self, index: JobIndex, number: int, rows: Sequence[Row]) -> JobState | None:
         try:
-            return index.state(number)
+            return index.state(number, rows)
         except (NpzError, OSError) as error:
             raise self._damaged(index.path(number), error) from error
 
@@ -146,7 +147,7 @@ class FeatureCache:
             self._maps.move_to_end(number)
             return self._maps[number]
         try:
-            job = self._index.map(number)
+            job = self._index.map(number, self._plan.jobs[number])
         except (NpzError, OSError) as error:
             raise self._damaged(self._index.path(number), error) from error
         self._maps[number] = job

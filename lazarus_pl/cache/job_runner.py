@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from filelock import FileLock, Timeout
 
-from lazarus_pl.cache.job_file import JobFile
+from lazarus_pl.cache.job_file import JobFile, rows_digest
 from lazarus_pl.cache.job_index import JobIndex
 from lazarus_pl.cache.job_plan import JobPlan
 from lazarus_pl.data.decode import PhotoError, read_bytes, read_pixels
@@ -99,7 +99,7 @@ class JobRunner:
             ):
                 writing: Future[None] | None = None
                 for number, rows in groupby(decoded, key=lambda item: item.job):
-                    job = self._encode(rows, progress)
+                    job = self._encode(number, rows, progress)
                     if writing:
                         writing.result()
                     writing = writer.submit(self._store, number, job)
@@ -156,7 +156,7 @@ class JobRunner:
             return _Decoded(job, row, None, str(error))
         return _Decoded(job, row, pixels)
 
-    def _encode(self, rows: Iterator[_Decoded], progress: Progress) -> JobFile:
+    def _encode(self, number: int, rows: Iterator[_Decoded], progress: Progress) -> JobFile:
         """Encodes one job in batches of fixed composition, drawing its rows as they come."""
         failed: dict[int, str] = {}
         gone: list[int] = []
@@ -185,7 +185,8 @@ class JobRunner:
             for layer, shape in self._engine.layer_shapes.items()
         }
         self._check_finite(features)
-        return JobFile(self._index.key, features, failed, tuple(gone))
+        held = rows_digest(self._plan.jobs[number])
+        return JobFile(self._index.key, held, features, failed, tuple(gone))
 
     def _check_finite(self, features: Mapping[str, npt.NDArray[np.float16]]) -> None:
         for layer, values in features.items():
