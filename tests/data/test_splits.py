@@ -305,3 +305,12 @@ def test_an_identical_burst_is_never_cut(caplog: pytest.LogCaptureFixture) -> No
         burst = {p.split for p in assigned if p.path.startswith(f"{label}/x")}
         assert len(burst) == 1
     assert "look the same" in caplog.text
+
+
+def test_a_side_that_lost_its_photos_names_the_way_out() -> None:
+    photos = camera("a", range(100)) + camera("b", range(100))
+    first = sides(assign_splits(photos, SplitSpec()))
+    left = [item for item in photos if first[item.path] != "val" or item.label == "b"]
+    with pytest.raises(LazarusError, match=r"--split\.seed"):
+        assign_splits(left, SplitSpec(), first)
+    assert assign_splits(left, SplitSpec(seed=1))

@@ -232,6 +232,11 @@ def _fill_empty_sides(
                 if groups[photo.path] not in (*fixed, *held):
                     held.append(groups[photo.path])
             donor = max(groups_of_side, key=lambda name: len(groups_of_side[name]))
+            if len(groups_of_side[donor]) < 2 and any(p.path in settled for p in members):
+                raise LazarusError(
+                    f"class '{label}' has no photo left in {side}, and the sides of the others are "
+                    "settled: divide them anew with another --split.seed, or add photos of it"
+                )
             if len(groups_of_side[donor]) < 2:
                 raise _too_few(
                     label,
