@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
 
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -23,16 +22,15 @@ from lazarus_pl.datamodules.cached_feature_data_module import CachedFeatureDataM
 from lazarus_pl.encoder.precision import best_precision
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.tasks.classification_task import ClassificationTask
-from lazarus_pl.verb_parser import describe_options, one_sentence
+from lazarus_pl.verb_parser import VerbParser
 
 __all__ = ["CachedFeatureDataModule", "ClassificationTask", "LazarusCLI", "run_lightning"]
 
 _LINKS = ("class_names", "class_counts", "feature_shapes", "encoder")
 
 
-class _Parser(LightningArgumentParser):
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        raise LazarusError(one_sentence(message, describe_options(self))) from ex
+class _Parser(VerbParser, LightningArgumentParser):
+    """LightningCLI's parser, with errors of one sentence."""
 
 
 class LazarusCLI(LightningCLI):
@@ -69,6 +67,8 @@ class LazarusCLI(LightningCLI):
         for name in _LINKS:
             parser.link_arguments(f"data.{name}", f"model.init_args.{name}", apply_on="instantiate")
         parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=int)
+        assert isinstance(parser, VerbParser)
+        parser.let_flags_stand_alone()
 
     def instantiate_classes(self) -> None:
         """Builds data, model and trainer.
