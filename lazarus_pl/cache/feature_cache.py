@@ -17,6 +17,7 @@ from lazarus_pl.cache.job_file import JobFile
 from lazarus_pl.cache.job_index import JobIndex, JobState
 from lazarus_pl.cache.job_plan import JobPlan, Row
 from lazarus_pl.data.manifest import Manifest
+from lazarus_pl.encoder.encoder_spec import LAYERS
 from lazarus_pl.errors import LazarusError
 
 # each map keeps a file open; systems allow 1024 by default
@@ -101,6 +102,8 @@ class FeatureCache:
             LazarusError: If it does not.
         """
         for layer in layers:
+            if layer not in LAYERS:
+                raise LazarusError(f"there is no layer '{layer}': there are {', '.join(LAYERS)}")
             if layer not in self.header.layers:
                 raise LazarusError(
                     f"the cache '{self.folder}' keeps no layer '{layer}', only "

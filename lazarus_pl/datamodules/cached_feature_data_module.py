@@ -48,6 +48,8 @@ class CachedFeatureDataModule(LightningDataModule):
         super().__init__()
         if batch_size < 1:
             raise LazarusError(f"batch_size {batch_size} must be at least 1")
+        if num_workers < 0:
+            raise LazarusError(f"num_workers {num_workers} must be at least 0")
         self.cache = cache
         self.layers = tuple(layers)
         self.batch_size = batch_size
