@@ -52,6 +52,7 @@ VERBS = {
         "photos to predictions with a trained checkpoint",
         "pipeline.classify:classify",
         resumes=False,
+        aliases={"--tta-policy": "--tta_policy"},
     ),
 }
 LIGHTNING_VERBS = {

@@ -49,8 +49,9 @@ ARROWS = {
     "heads": set(),
     "encoder": {"data"},
     "leaf": {"data"},
-    "cache": {"data", "encoder", "leaf"},
-    "datamodules": {"data", "encoder", "cache", "leaf"},
+    "views": {"data", "leaf"},
+    "cache": {"data", "encoder", "leaf", "views"},
+    "datamodules": {"data", "encoder", "cache", "leaf", "views"},
     "tasks": {"heads"},
     "grid": {"data", "encoder", "cache", "datamodules", "heads", "tasks"},
 }

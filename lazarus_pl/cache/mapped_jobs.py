@@ -10,13 +10,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lazarus_pl.cache.aligned_npz import NpzError
-from lazarus_pl.cache.job_file import JobFile
+from lazarus_pl.cache.aligned_npz import NpzError, locate_npz, map_members
 from lazarus_pl.cache.job_index import JobIndex, JobState
+from lazarus_pl.cache.npz_member import NpzMember
 from lazarus_pl.errors import LazarusError
 
-# each map keeps a file open; systems allow 1024 by default
-_MAPS = 512
+# each map keeps a file open; systems allow 1024 by default, and views have maps of their own
+_MAPS = 384
+
+_Arrays = dict[str, npt.NDArray[Any]]
 
 
 class MappedJobs:
@@ -33,7 +35,9 @@ class MappedJobs:
     def __init__(self, folder: Path, key: str, way_out: str) -> None:
         self._index = JobIndex(folder, key)
         self._way_out = way_out
-        self._maps: OrderedDict[int, JobFile] = OrderedDict()
+        self._maps: OrderedDict[int, _Arrays] = OrderedDict()
+        # what was closed is opened again without a search
+        self._members: dict[int, dict[str, NpzMember]] = {}
 
     def state(self, number: int) -> JobState | None:
         """The state of a job, or None if it has not been done.
@@ -68,21 +72,25 @@ class MappedJobs:
         starts = np.flatnonzero(np.diff(jobs[order], prepend=-1))
         for chosen in np.split(order, starts[1:]):
             if len(chosen):
-                out[chosen] = self._job(int(jobs[chosen[0]])).features[layer][rows[chosen]]
+                out[chosen] = self._arrays(int(jobs[chosen[0]]))[layer][rows[chosen]]
         return out
 
-    def _job(self, number: int) -> JobFile:
+    def _arrays(self, number: int) -> _Arrays:
         if number in self._maps:
             self._maps.move_to_end(number)
             return self._maps[number]
+        path = self._index.path(number)
         try:
-            job = self._index.map(number)
+            if number not in self._members:
+                self._index.map(number)
+                self._members[number] = locate_npz(path)
+            arrays = map_members(path, self._members[number])
         except (NpzError, OSError) as error:
             raise self._damaged(number, error) from error
-        self._maps[number] = job
+        self._maps[number] = arrays
         if len(self._maps) > _MAPS:
             self._maps.popitem(last=False)
-        return job
+        return arrays
 
     def _damaged(self, number: int, error: Exception) -> LazarusError:
         return LazarusError(

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -26,6 +27,7 @@ from lazarus_pl.errors import LazarusError
 from lazarus_pl.heads.build_head import build_head
 from lazarus_pl.tasks.confusion_figure import confusion_figure
 from lazarus_pl.tasks.cosine_schedule import CosineSchedule
+from lazarus_pl.tasks.mix_up import mix_up
 from lazarus_pl.tasks.standardise import Standardise
 
 ClassWeights = Literal["none", "balanced", "effective"]
@@ -50,6 +52,8 @@ class ClassificationTask(LightningModule):
         class_weights: ``balanced`` weighs classes by the inverse of their photos, ``effective`` by
             the inverse of the effective number of samples (Cui et al. 2019, arXiv:1901.05555).
         warmup: Share of all steps in which the learning rate rises.
+        mixup: Alpha of the Beta distribution with which the features of two photos and their
+            labels are mixed in training (Zhang et al. 2018, arXiv:1710.09412); 0 mixes nothing.
         class_names: Linked from the data.
         class_counts: Training photos of each class; linked from the data.
         feature_shapes: Shape of one photo's features by layer; linked from the data.
@@ -69,6 +73,7 @@ class ClassificationTask(LightningModule):
         label_smoothing: float = 0.0,
         class_weights: ClassWeights = "none",
         warmup: float = 0.05,
+        mixup: float = 0.0,
         class_names: list[str] | None = None,
         class_counts: list[int] | None = None,
         feature_shapes: dict[str, list[int]] | None = None,
@@ -80,10 +85,13 @@ class ClassificationTask(LightningModule):
                 "a task needs class_names and feature_shapes: the command line links them from "
                 "the data; in Python pass those of the DataModule"
             )
+        if mixup < 0:
+            raise LazarusError(f"mixup {mixup} is negative: give 0 for none, or about 0.2")
         self.save_hyperparameters()
         self.lr = lr
         self.weight_decay = weight_decay
         self.warmup = warmup
+        self.mixup = mixup
         self.class_names = list(class_names)
         self.encoder = dict(encoder or {})
         self.feature_shapes = {name: tuple(shape) for name, shape in feature_shapes.items()}
@@ -164,8 +172,12 @@ class ClassificationTask(LightningModule):
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """The loss of one batch."""
-        logits = self(batch["features"])
-        loss: Tensor = self.loss(logits, batch["target"])
+        features, target = batch["features"], batch["target"]
+        if self.mixup:
+            classes = len(self.class_names)
+            features, target = mix_up(features, target, classes, self.mixup, self._mixing_rng())
+        logits = self(features)
+        loss: Tensor = self.loss(logits, target)
         size = len(batch["target"])
         self.train_metrics.update(logits, batch["target"])
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=size)
@@ -248,6 +260,10 @@ class ClassificationTask(LightningModule):
                 f"{theirs['head_options'] or {}}, the config asks for '{mine[0]}' with {mine[1]}: "
                 "use the config that it was trained with"
             )
+
+    def _mixing_rng(self) -> np.random.Generator:
+        """Depends on the run's seed and the step, so a resumed run mixes as it would have."""
+        return np.random.default_rng([torch.initial_seed(), self.global_step, self.global_rank])
 
     def _evaluate(
         self, batch: dict[str, Any], side: str, metrics: MetricCollection, tables: MetricCollection
