@@ -83,7 +83,7 @@ def _share(name: str, folder: Path) -> Row:
 def _by_hand(data: Path) -> Iterable[tuple[Pixels, npt.NDArray[np.bool_]]]:
     photos = {path.stem: path for path in data.glob("plantvillage-mini/Potato*/*")}
     for path in sorted(data.glob("lesions-potato-late-blight/leaf_masks/*.png")):
-        truth = open_photo(read_bytes(path), grey=True)
+        truth = open_photo(read_bytes(path)).convert("L")
         yield _pixels(photos[path.stem]), np.asarray(truth) > 127
 
 

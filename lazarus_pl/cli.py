@@ -54,6 +54,11 @@ VERBS = {
         resumes=False,
         aliases={"--tta-policy": "--tta_policy"},
     ),
+    "doctor": Verb(
+        "what this machine can do and what to mend",
+        "audit.doctor.run_doctor:doctor",
+        resumes=False,
+    ),
 }
 LIGHTNING_VERBS = {
     "fit": "train one head (LightningCLI)",
@@ -70,9 +75,12 @@ def main(args: Sequence[str] | None = None) -> int:
         args: The command line without the program's name; by default that of the process.
 
     Returns:
-        The exit code: 0, 2 after a user's mistake, 130 after Ctrl-C.
+        The exit code: 0, 1 if a verb found a fault, 2 after a user's mistake, 130 after Ctrl-C.
     """
     words = list(sys.argv[1:] if args is None else args)
+    # Threads of torch that spin while they wait starve each other as soon as anything else runs
+    # (benchmarks/busy.py); OpenMP reads this once, when torch is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     _log_to_stderr()
     try:
         return _run(words)
@@ -113,6 +121,7 @@ def _run_own(verb: str, words: list[str]) -> int:
     parser = VerbParser(prog=f"lazarus {verb}", description=_summary(function))
     parser.add_argument("-c", "--config", action="config", help="YAML file with these options")
     parser.add_function_arguments(function, as_group=False)
+    parser.make_flags(function)
     try:
         parsed = parser.parse_args(_renamed(words, VERBS[verb].aliases))
     except AttributeError as error:

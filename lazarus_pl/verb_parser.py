@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import re
+from collections.abc import Callable
 from difflib import get_close_matches
 from typing import NoReturn
 
@@ -13,6 +15,20 @@ from lazarus_pl.errors import LazarusError
 
 class VerbParser(ArgumentParser):
     """A jsonargparse parser that raises :class:`LazarusError` instead of printing its usage."""
+
+    def make_flags(self, function: Callable[..., object]) -> None:
+        """Lets an option that is on or off stand alone: ``--json`` for ``--json true``.
+
+        Args:
+            function: Its parameters were added to this parser.
+        """
+        defaults = {
+            name: parameter.default
+            for name, parameter in inspect.signature(function).parameters.items()
+        }
+        for action in self._actions:
+            if isinstance(defaults.get(action.dest), bool):
+                action.nargs, action.const = "?", True
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raises the mistake as one sentence.

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -96,6 +97,25 @@ def test_a_misspelt_config_key_is_named(lazarus: Lazarus, tmp_path: Path) -> Non
     assert "did you mean 'batch_size'?" in done.err
 
 
+@pytest.mark.parametrize("words", [["--verify"], ["--verify", "true"], ["--verify=false"], []])
+def test_options_that_are_on_or_off_stand_alone(
+    words: list[str], lazarus: Lazarus, tmp_path: Path
+) -> None:
+    done = lazarus("extract", *words, "--out", tmp_path / "cache", "--data", tmp_path / "none")
+    assert "none' does not exist" in done.err
+
+
 def test_cache_is_another_name_of_extracts_out(lazarus: Lazarus, tmp_path: Path) -> None:
     done = lazarus("extract", "--data", tmp_path / "none", f"--cache={tmp_path / 'cache'}")
     assert "'" + str(tmp_path / "none") + "' does not exist" in done.err
+
+
+def test_threads_sleep_while_they_wait_unless_told_otherwise(
+    lazarus: Lazarus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    lazarus("--version")
+    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    lazarus("--version")
+    assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"

@@ -54,6 +54,7 @@ ARROWS = {
     "datamodules": {"data", "encoder", "cache", "leaf", "views"},
     "tasks": {"heads"},
     "grid": {"data", "encoder", "cache", "datamodules", "heads", "tasks"},
+    "audit": {"data", "encoder", "cache", "datamodules", "heads", "tasks"},
 }
 
 

@@ -83,9 +83,11 @@ def _of_leak(report: Mapping[str, Any]) -> Iterator[Finding]:
         f"in train (split '{in_use['strategy']}')"
     )
     if share > _LEAK:
-        yield Finding(
-            "fault", "leak", f"{sentence}: its scores flatter. Use --split.strategy leaf."
+        way_out = (
+            "a larger --split.gap" if in_use["strategy"] == "leaf" else "--split.strategy leaf"
         )
+        advice = f"its scores flatter. Use {way_out}, or grouped with a regex of the leaf's name."
+        yield Finding("fault", "leak", f"{sentence}: {advice}")
     else:
         yield Finding(
             "ok",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +10,7 @@ import numpy.typing as npt
 
 from lazarus_pl.audit.audit_data import AuditData
 from lazarus_pl.audit.quick_head import quick_probabilities
-from lazarus_pl.data.atomic import replace_file
+from lazarus_pl.data.table import write_table
 
 _FOLDS = 5
 _COLUMNS = ("path", "label", "suggested", "confidence", "label_probability", "action")
@@ -68,13 +66,7 @@ def write_doubts(doubts: list[dict[str, Any]], path: Path) -> None:
 
     ``lazarus extract --corrections`` takes it back.
     """
-    with replace_file(path) as file:
-        text = io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="")
-        writer = csv.DictWriter(text, _COLUMNS, restval="", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(doubts)
-        text.flush()
-        text.detach()
+    write_table(path, _COLUMNS, ([doubt.get(name, "") for name in _COLUMNS] for doubt in doubts))
 
 
 def _out_of_fold(data: AuditData) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]:

@@ -10,10 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lazarus_pl.audit.audit_data import AuditData
-from lazarus_pl.data.near_duplicates import MAX_DISTANCE, near_pairs
+from lazarus_pl.data.near_duplicates import near_pairs
 
-# With features to confirm them, hashes may differ more: on PlantVillage pairs of one leaf within
-# ten bits have a median cosine of 0.79, pairs of two classes 0.03.
+# On PlantVillage, pairs within four bits are of one leaf; within six, half are of two classes. With
+# features to confirm them hashes may differ more: within ten bits, pairs of one leaf have a median
+# cosine of 0.79, pairs of two classes 0.03.
+_SURE_DISTANCE = 4
 _CANDIDATE_DISTANCE = 10
 _CONFIRMED_COSINE = 0.6
 _SHOWN = 50
@@ -36,13 +38,13 @@ class Pair(NamedTuple):
 
 
 def find_near_copies(data: AuditData) -> list[Pair]:
-    """Near duplicates: perceptual hashes that differ in at most six bits.
+    """Near duplicates: perceptual hashes that differ in at most four bits.
 
     With features, hashes may differ in ten bits, and the features' cosine must be 0.6 or more.
     Files with the same bytes are not among them.
     """
     confirmed = data.features is not None
-    limit = _CANDIDATE_DISTANCE if confirmed else MAX_DISTANCE
+    limit = _CANDIDATE_DISTANCE if confirmed else _SURE_DISTANCE
     pairs: list[Pair] = []
     for left, right, bits in near_pairs([photo.phash for photo in data.photos], limit):
         if confirmed:

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import csv
-import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from lazarus_pl.audit.measures import Measures
-from lazarus_pl.data.atomic import replace_file
 from lazarus_pl.data.decode import PhotoError
 from lazarus_pl.data.listing import Listed
 from lazarus_pl.data.ordered_map import ordered_map
 from lazarus_pl.data.photo import Photo
 from lazarus_pl.data.rejected import Rejected
 from lazarus_pl.data.scan import inspect_photo, is_unchanged, relabelled
+from lazarus_pl.data.table import read_table, write_table
 from lazarus_pl.progress import Progress
 
 _NAME = "survey.csv"
+# handing photos from thread to thread one by one costs as much as measuring them
+_CHUNK = 16
+_AHEAD = 8
+# from so many new photos on, processes are quicker than threads, their start included
+_MANY = 2000
 _COLUMNS = (*Photo.columns(), *Measures.columns())
 
 
@@ -48,8 +54,8 @@ class Survey:
 def survey_photos(root: Path, listed: Sequence[Listed], folder: Path) -> Survey:
     """Measures all listed files on all cores.
 
-    Every result is a line of ``survey.csv`` as soon as it is there, so a killed survey continues
-    where it was, and a second one opens only what changed. No pixels are kept.
+    Results become lines of ``survey.csv`` sixteen by sixteen, so a killed survey continues where it
+    was, and a second one opens only what changed. No pixels are kept.
 
     Args:
         root: What relative paths are relative to.
@@ -61,62 +67,69 @@ def survey_photos(root: Path, listed: Sequence[Listed], folder: Path) -> Survey:
     """
     paths = {item.path for item in listed}
     known = {row.photo.path: row for row in _read(folder / _NAME) if row.photo.path in paths}
-    _write(folder / _NAME, known.values())
+    # starts anew, without lines that a kill cut short
+    write_table(folder / _NAME, _COLUMNS, (_row(row) for row in known.values()))
+    tasks = [(item, known.get(item.path)) for item in listed]
+    chunks = [tasks[start : start + _CHUNK] for start in range(0, len(tasks), _CHUNK)]
     seen: list[Surveyed] = []
     rejected: list[Rejected] = []
     opened = 0
-
-    def look(item: Listed) -> tuple[Surveyed | Rejected, bool]:
-        old = known.get(item.path)
-        if old is not None and is_unchanged(root / item.path, old.photo):
-            return Surveyed(relabelled(old.photo, item), old.measures), False
-        try:
-            photo, header, image = inspect_photo(root / item.path, item)
-        except PhotoError as error:
-            return Rejected(item.path, item.label, str(error)), True
-        return Surveyed(photo, Measures.of(header, image)), True
-
     with (
         Progress("auditing", len(listed), "photos") as progress,
-        (folder / _NAME).open(
-            "a", encoding="utf-8", errors="surrogateescape", newline="", buffering=1
-        ) as table,
+        (folder / _NAME).open("a", encoding="utf-8", errors="surrogateescape", newline="") as table,
+        closing(
+            ordered_map(
+                partial(_look, root),
+                chunks,
+                ahead=_AHEAD,
+                processes=len(listed) - len(known) >= _MANY,
+            )
+        ) as found,
     ):
-        writer = csv.writer(table, lineterminator="\n")
-        for result, is_new in ordered_map(look, listed):
-            opened += is_new
-            if isinstance(result, Rejected):
-                rejected.append(result)
-            else:
-                seen.append(result)
-                if is_new:
-                    writer.writerow(_row(result))
-            progress.advance()
+        writer = csv.writer(table, lineterminator="\n", quoting=csv.QUOTE_ALL)
+        for results in found:
+            new = [result for result, is_new in results if is_new]
+            opened += len(new)
+            seen += [result for result, _ in results if isinstance(result, Surveyed)]
+            rejected += [result for result, _ in results if isinstance(result, Rejected)]
+            writer.writerows(_row(result) for result in new if isinstance(result, Surveyed))
+            table.flush()
+            progress.advance(len(results))
     return Survey(tuple(seen), tuple(rejected), opened)
+
+
+def _look(
+    root: Path, chunk: Sequence[tuple[Listed, Surveyed | None]]
+) -> list[tuple[Surveyed | Rejected, bool]]:
+    """What each file shows, and whether it had to be opened for it."""
+    return [_look_at(root, item, old) for item, old in chunk]
+
+
+def _look_at(root: Path, item: Listed, old: Surveyed | None) -> tuple[Surveyed | Rejected, bool]:
+    if old is not None and is_unchanged(root / item.path, old.photo):
+        return Surveyed(relabelled(old.photo, item), old.measures), False
+    try:
+        inspected = inspect_photo(root / item.path, item)
+    except PhotoError as error:
+        return Rejected(item.path, item.label, str(error)), True
+    return Surveyed(inspected.photo, Measures.of(inspected)), True
 
 
 def _row(surveyed: Surveyed) -> tuple[str | int | float, ...]:
     return (*surveyed.photo.to_row(), *surveyed.measures.to_row())
 
 
-def _write(path: Path, rows: Iterable[Surveyed]) -> None:
-    """Starts the table anew: without lines that a kill cut short, or of files that are gone."""
-    with replace_file(path) as file:
-        text = io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="")
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(_COLUMNS)
-        writer.writerows(_row(row) for row in rows)
-        text.flush()
-        text.detach()
-
-
 def _read(path: Path) -> Iterator[Surveyed]:
     if not path.is_file():
         return
-    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-        for row in csv.DictReader(file):
-            try:
-                yield Surveyed(Photo.from_row(row), Measures.from_row(row))
-            # a line that was cut short, or a table of another version: measured again
-            except (KeyError, ValueError, TypeError):
-                continue
+    try:
+        rows = read_table(path)
+    # another program's table: everything is measured again
+    except ValueError:
+        return
+    for row in rows:
+        try:
+            yield Surveyed(Photo.from_row(row), Measures.from_row(row))
+        # a line that was cut short, or a table of another version: measured again
+        except (KeyError, ValueError, TypeError):
+            continue

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from lazarus_pl.cache.feature_cache import FeatureCache
-from lazarus_pl.cache.job_plan import JobPlan
 from lazarus_pl.cache.mapped_jobs import MappedJobs
 from lazarus_pl.cache.views_header import ViewsHeader
 from lazarus_pl.errors import LazarusError
@@ -41,7 +39,7 @@ class CachedViews:
         folder = self.header.folder(cache.folder)
         way_out = f"{cache.way_out} with --views.count and --views.policy"
         self._jobs = MappedJobs(folder, self.header.key(cache.header.key), way_out)
-        self._places, there = self._locate(folder / "jobs.csv")
+        self._places, there = self._locate()
         if not there or (count or 0) > there:
             raise LazarusError(
                 f"the cache '{cache.folder}' has {there} views of the policy '{self.header.name}' "
@@ -84,9 +82,9 @@ class CachedViews:
         out[~plain] = seen
         return out
 
-    def _locate(self, path: Path) -> tuple[npt.NDArray[np.intp], int]:
+    def _locate(self) -> tuple[npt.NDArray[np.intp], int]:
         """Job and row of every view, ``(photos, 1 + views, 2)``, and how many all photos have."""
-        plan = JobPlan.read(path)
+        plan = self._jobs.plan
         most = max((row.view for job in plan.jobs for row in job), default=0)
         photos = self._cache.manifest.photos
         index: dict[str, list[int]] = {}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from lazarus_pl.cache.job_folder import JobFolder
 from lazarus_pl.cache.job_plan import Row
 from lazarus_pl.cache.job_runner import JobRunner
 from lazarus_pl.cache.view_extraction import ViewExtraction
+from lazarus_pl.data.atomic import is_temporary
 from lazarus_pl.data.build_manifest import build_manifest
 from lazarus_pl.data.corrections import Corrections
 from lazarus_pl.data.listing import LabelFrom
@@ -29,6 +31,8 @@ from lazarus_pl.views.views_spec import ViewsSpec
 if TYPE_CHECKING:
     from lazarus_pl.encoder.engine import Engine
 
+_LOG = logging.getLogger(__name__)
+_GONE = "vanished or changed while it was extracted, extract again"
 # Windows has no EDQUOT
 _DISK_FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
@@ -124,11 +128,11 @@ class Extraction:
             maker = views.maker(header, root, manifest) if views else None
             extracted = self._extract(root, manifest, jobs)
             with lock:
-                manifest = _without_failed(manifest, jobs.reasons())
+                manifest = _complete(manifest, *jobs.outcome())
                 manifest.write(self._out)
             made = 0
             if views and maker:
-                engine = self._running_engine
+                engine = self._matching_engine
                 made = views.run(header, root, manifest, maker, engine, verify)
         except OSError as error:
             raise self._explained(error) from error
@@ -146,7 +150,8 @@ class Extraction:
         if self._out.exists() and not CacheHeader.exists(self._out):
             if not self._out.is_dir():
                 raise LazarusError(f"'{self._out}' is a file: name a folder with --out")
-            if any(entry.name not in ours for entry in self._out.iterdir()):
+            names = {entry.name for entry in self._out.iterdir() if not is_temporary(entry)}
+            if names - ours:
                 raise LazarusError(
                     f"'{self._out}' holds other files and no feature cache: name an empty or a "
                     "new folder with --out"
@@ -187,6 +192,8 @@ class Extraction:
                 f"the cache '{self._out}' was made by {_describe(old)}, not by "
                 f"{_describe(header)}: name another folder with --out"
             )
+        if old is not None:
+            self._check_precision(old.precision, header.precision)
         return header
 
     def _encoder_of(
@@ -209,8 +216,20 @@ class Extraction:
         photos = {photo.sha256: photo for photo in reversed(manifest.photos)}
         return jobs.work(
             jobs.pending,
-            lambda left: JobRunner(root, photos, jobs, self._running_engine()).run(left),
+            lambda left: JobRunner(root, photos, jobs, self._matching_engine()).run(left),
         )
+
+    def _matching_engine(self) -> Engine:
+        engine = self._running_engine()
+        self._check_precision(CacheHeader.read(self._out).precision, engine.precision)
+        return engine
+
+    def _check_precision(self, made_in: str, precision: str) -> None:
+        if precision != made_in:
+            raise LazarusError(
+                f"the cache '{self._out}' was made in precision {made_in}, this call would go on "
+                f"in {precision}: add --precision {made_in}, or name another folder with --out"
+            )
 
     def _explained(self, error: OSError) -> LazarusError:
         if error.errno in _DISK_FULL:
@@ -224,17 +243,18 @@ class Extraction:
         )
 
 
-def _without_failed(manifest: Manifest, reasons: Mapping[str, str]) -> Manifest:
-    """Moves photos that could not be decoded into the quarantine."""
-    if not reasons:
-        return manifest
+def _complete(manifest: Manifest, done: Set[str], reasons: Mapping[str, str]) -> Manifest:
+    """Only photos that have features; the others go to the quarantine with their reasons."""
     rejected = [
-        Rejected(photo.path, photo.label, reasons[photo.sha256])
+        Rejected(photo.path, photo.label, reasons.get(photo.sha256, _GONE))
         for photo in manifest.photos
-        if photo.sha256 in reasons
+        if photo.sha256 not in done
     ]
+    gone = [item.path for item in rejected if item.reason == _GONE]
+    if gone:
+        _LOG.warning("%d photos cannot be used, such as '%s': %s", len(gone), gone[0], _GONE)
     return Manifest(
-        tuple(photo for photo in manifest.photos if photo.sha256 not in reasons),
+        tuple(photo for photo in manifest.photos if photo.sha256 in done),
         tuple(sorted((*manifest.quarantine, *rejected), key=lambda item: item.path)),
     )
 

@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 
 from lazarus_pl.cache.cache_header import CacheHeader
-from lazarus_pl.cache.job_plan import JobPlan
 from lazarus_pl.cache.mapped_jobs import MappedJobs
 from lazarus_pl.data.manifest import Manifest
 from lazarus_pl.errors import LazarusError
@@ -39,7 +38,7 @@ class FeatureCache:
         self.header = CacheHeader.read(self.folder)
         self.manifest = Manifest.read(self.folder)
         self._jobs = MappedJobs(self.folder, self.header.key, self.way_out)
-        self._places = self._locate(JobPlan.read(self.folder / "jobs.csv"))
+        self._places = self._locate()
 
     @property
     def way_out(self) -> str:
@@ -100,11 +99,11 @@ class FeatureCache:
                     f"--encoder.layers including {layer}"
                 )
 
-    def _locate(self, plan: JobPlan) -> npt.NDArray[np.intp]:
+    def _locate(self) -> npt.NDArray[np.intp]:
         """Job and row of every photo; drops those that could not be decoded."""
         places: dict[str, tuple[int, int]] = {}
         failed: set[str] = set()
-        for number, job in enumerate(plan.jobs):
+        for number, job in enumerate(self._jobs.plan.jobs):
             state = self._jobs.state(number)
             if state is None:
                 continue

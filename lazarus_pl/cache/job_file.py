@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lazarus_pl.cache.aligned_npz import NpzError, map_npz, write_npz
+from lazarus_pl.cache.job_plan import Row
 from lazarus_pl.data.atomic import replace_file
 
 _META = "meta"
@@ -24,6 +25,7 @@ class JobFile:
 
     Attributes:
         key: Digest of all that determines the numbers; the cache's key.
+        rows: Digest of the plan's rows that it holds (:func:`rows_digest`).
         features: float16 arrays by layer, one row a photo: ``pooled`` ``(n, C)``, grids
             ``(n, H, W, C)``. Rows of failed photos are zero.
         failed: Reasons of the rows that could not be decoded.
@@ -31,6 +33,7 @@ class JobFile:
     """
 
     key: str
+    rows: str
     features: Mapping[str, npt.NDArray[np.float16]]
     failed: Mapping[int, str] = field(default_factory=dict)
     gone: tuple[int, ...] = ()
@@ -43,6 +46,7 @@ class JobFile:
         """
         meta = {
             "key": self.key,
+            "rows": self.rows,
             "sha256": _digest(self.features),
             "failed": {str(row): reason for row, reason in self.failed.items()},
             "gone": list(self.gone),
@@ -52,16 +56,17 @@ class JobFile:
             write_npz(file, {**self.features, _META: text})
 
     @classmethod
-    def map(cls, path: Path, key: str, verify: bool = False) -> JobFile:
+    def map(cls, path: Path, key: str, rows: Sequence[Row], verify: bool = False) -> JobFile:
         """Maps the features without reading them.
 
         Args:
             path: The file.
             key: The key of the cache that it belongs to.
+            rows: What the plan says it holds.
             verify: Read everything and compare the digest.
 
         Raises:
-            NpzError: If the file is damaged, of another key, or fails its digest.
+            NpzError: If the file is damaged, of another key, of other rows, or fails its digest.
             OSError: If there is no such file.
         """
         arrays = map_npz(path)
@@ -69,6 +74,7 @@ class JobFile:
             meta: dict[str, Any] = json.loads(bytes(arrays.pop(_META)))
             job = cls(
                 meta["key"],
+                meta["rows"],
                 arrays,
                 {int(row): reason for row, reason in meta["failed"].items()},
                 tuple(meta["gone"]),
@@ -78,9 +84,17 @@ class JobFile:
             raise NpzError("its description is damaged") from error
         if job.key != key:
             raise NpzError("it was made with another encoder or other layers")
+        if job.rows != rows_digest(rows) or any(len(a) != len(rows) for a in arrays.values()):
+            raise NpzError("it holds other photos than the plan says")
         if verify and _digest(arrays) != digest:
             raise NpzError("its features do not match their digest")
         return job
+
+
+def rows_digest(rows: Sequence[Row]) -> str:
+    """Which photos and views a job holds, in which order."""
+    text = "\n".join(f"{row.sha256} {row.view}" for row in rows)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _digest(features: Mapping[str, npt.NDArray[Any]]) -> str:

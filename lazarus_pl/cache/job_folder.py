@@ -13,6 +13,7 @@ from lazarus_pl.cache.aligned_npz import NpzError
 from lazarus_pl.cache.cache_header import JOB_SIZE
 from lazarus_pl.cache.job_index import JobIndex, JobState
 from lazarus_pl.cache.job_plan import JobPlan, Row
+from lazarus_pl.data.atomic import sweep_temporary
 
 _LOG = logging.getLogger(__name__)
 _SECONDS_BETWEEN_LOOKS = 0.5
@@ -36,6 +37,8 @@ class JobFolder:
         self.locks = folder / "locks"
         for path in (folder / "jobs", self.locks):
             path.mkdir(parents=True, exist_ok=True)
+        for path in (folder, folder / "jobs"):
+            sweep_temporary(path)
         self.index = JobIndex(folder, key)
         self.plan = JobPlan()
 
@@ -56,7 +59,7 @@ class JobFolder:
         plan = JobPlan.read(self._path)
         planned: set[Row] = set()
         for number, job in enumerate(plan.jobs):
-            state = self.look(number)
+            state = self._look(number, job)
             gone = state.gone if state else ()
             planned.update(row for place, row in enumerate(job) if place not in gone)
         missing = [row for row in dict.fromkeys(wanted) if row not in planned]
@@ -66,21 +69,12 @@ class JobFolder:
         self.plan = plan
         return len(missing)
 
-    def look(self, number: int) -> JobState | None:
-        """The state of a job; a damaged file is taken away, so that its job is done again."""
-        try:
-            return self.index.state(number)
-        except NpzError as error:
-            _LOG.warning("job %d is damaged (%s): it is extracted again", number, error)
-            self.index.path(number).unlink(missing_ok=True)
-            return None
-
     def pending(self, wanted: Callable[[Row], bool] = lambda _: True) -> list[int]:
         """Jobs that are not done and hold a wanted row."""
         return [
             number
             for number, job in enumerate(self.plan.jobs)
-            if self.look(number) is None and any(map(wanted, job))
+            if self._look(number, job) is None and any(map(wanted, job))
         ]
 
     def work(self, pending: Callable[[], list[int]], run: Callable[[Sequence[int]], int]) -> int:
@@ -104,11 +98,26 @@ class JobFolder:
             self.index.write()
         return total
 
-    def reasons(self) -> dict[str, str]:
-        """Why photos could not be decoded, by the SHA-256 of their bytes."""
+    def outcome(self) -> tuple[set[str], dict[str, str]]:
+        """Which photos have features, and why others could not be decoded, by their SHA-256."""
+        done: set[str] = set()
         reasons: dict[str, str] = {}
         for number, job in enumerate(self.plan.jobs):
-            state = self.look(number)
-            for place, reason in state.failed.items() if state else ():
-                reasons[job[place].sha256] = reason
-        return reasons
+            state = self._look(number, job)
+            if state is None:
+                continue
+            for place, row in enumerate(job):
+                if place in state.failed:
+                    reasons[row.sha256] = state.failed[place]
+                elif place not in state.gone:
+                    done.add(row.sha256)
+        return done - reasons.keys(), reasons
+
+    def _look(self, number: int, rows: Sequence[Row]) -> JobState | None:
+        """The state of a job; a damaged file is taken away, so that its job is done again."""
+        try:
+            return self.index.state(number, rows)
+        except NpzError as error:
+            _LOG.warning("job %d is damaged (%s): it is extracted again", number, error)
+            self.index.path(number).unlink(missing_ok=True)
+            return None

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from lazarus_pl.cache.job_file import JobFile
+from lazarus_pl.cache.job_file import JobFile, rows_digest
+from lazarus_pl.cache.job_plan import Row
 from lazarus_pl.data.atomic import replace_file
 
 _NAME = "jobs.json"
@@ -20,12 +21,14 @@ class JobState:
     Attributes:
         size: File size in bytes.
         modified: File modification time in nanoseconds.
+        rows: Digest of the rows that it holds.
         failed: Reasons of rows that could not be decoded.
         gone: Rows to be done again.
     """
 
     size: int
     modified: int
+    rows: str
     failed: Mapping[int, str] = field(default_factory=dict)
     gone: tuple[int, ...] = ()
 
@@ -53,8 +56,12 @@ class JobIndex:
         """The file of a job."""
         return self._folder / "jobs" / f"{number:05d}.npz"
 
-    def state(self, number: int) -> JobState | None:
+    def state(self, number: int, rows: Sequence[Row]) -> JobState | None:
         """The state of a job, or None if it has not been done.
+
+        Args:
+            number: Of the job.
+            rows: What the plan says it holds.
 
         Raises:
             NpzError: If its file is damaged.
@@ -65,27 +72,32 @@ class JobIndex:
         except FileNotFoundError:
             return None
         known = self._states.get(number)
-        if known and (known.size, known.modified) == (status.st_size, status.st_mtime_ns):
+        seen = (status.st_size, status.st_mtime_ns, rows_digest(rows))
+        if known and (known.size, known.modified, known.rows) == seen:
             return known
-        job = JobFile.map(self.path(number), self.key, verify=True)
-        state = JobState(status.st_size, status.st_mtime_ns, dict(job.failed), job.gone)
+        job = JobFile.map(self.path(number), self.key, rows, verify=True)
+        state = JobState(*seen, dict(job.failed), job.gone)
         self._states[number] = state
         return state
 
-    def map(self, number: int) -> JobFile:
+    def map(self, number: int, rows: Sequence[Row]) -> JobFile:
         """Maps a job's features.
+
+        Args:
+            number: Of the job.
+            rows: What the plan says it holds.
 
         Raises:
             NpzError: If its file is damaged.
             OSError: If its file cannot be read.
         """
-        return JobFile.map(self.path(number), self.key)
+        return JobFile.map(self.path(number), self.key, rows)
 
     def remember(self, number: int, job: JobFile) -> None:
         """Takes a file just written as verified."""
         status = self.path(number).stat()
         self._states[number] = JobState(
-            status.st_size, status.st_mtime_ns, dict(job.failed), job.gone
+            status.st_size, status.st_mtime_ns, job.rows, dict(job.failed), job.gone
         )
 
     def forget(self) -> None:
@@ -107,6 +119,7 @@ def _read(path: Path) -> dict[int, JobState]:
             int(number): JobState(
                 state["size"],
                 state["modified"],
+                state["rows"],
                 {int(row): str(reason) for row, reason in state["failed"].items()},
                 tuple(state["gone"]),
             )

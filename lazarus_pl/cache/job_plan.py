@@ -71,7 +71,7 @@ class JobPlan:
             if tuple(header) != _COLUMNS:
                 raise ValueError(f"its columns are {', '.join(header)}")
             return cls(tuple(_jobs(lines)))
-        except (ValueError, IndexError) as error:
+        except (ValueError, IndexError, csv.Error) as error:
             raise LazarusError(
                 f"'{path}' is damaged ({error}): restore it from a copy, or extract into another "
                 "folder"

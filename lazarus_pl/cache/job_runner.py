@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from filelock import FileLock, Timeout
 
-from lazarus_pl.cache.job_file import JobFile
+from lazarus_pl.cache.job_file import JobFile, rows_digest
 from lazarus_pl.cache.job_folder import JobFolder
 from lazarus_pl.data.decode import PhotoError, read_bytes, read_pixels
 from lazarus_pl.data.ordered_map import ordered_map
@@ -107,7 +107,7 @@ class JobRunner:
                 for number, rows in groupby(
                     chain.from_iterable(decoded), key=lambda item: item.job
                 ):
-                    job = self._encode(rows, progress)
+                    job = self._encode(number, rows, progress)
                     if writing:
                         writing.result()
                     writing = writer.submit(self._store, number, job)
@@ -185,7 +185,7 @@ class JobRunner:
         pixels = read_pixels(data, identity["image_size"], identity["interpolation"])
         return [pixels] * len(views)
 
-    def _encode(self, rows: Iterator[_Decoded], progress: Progress) -> JobFile:
+    def _encode(self, number: int, rows: Iterator[_Decoded], progress: Progress) -> JobFile:
         """Encodes one job in batches of fixed composition, drawing its rows as they come."""
         failed: dict[int, str] = {}
         gone: list[int] = []
@@ -214,7 +214,8 @@ class JobRunner:
             for layer, shape in self._engine.layer_shapes.items()
         }
         self._check_finite(features)
-        return JobFile(self._index.key, features, failed, tuple(gone))
+        held = rows_digest(self._plan.jobs[number])
+        return JobFile(self._index.key, held, features, failed, tuple(gone))
 
     def _check_finite(self, features: Mapping[str, npt.NDArray[np.float16]]) -> None:
         for layer, values in features.items():

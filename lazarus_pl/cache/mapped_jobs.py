@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from lazarus_pl.cache.aligned_npz import NpzError, locate_npz, map_members
 from lazarus_pl.cache.job_index import JobIndex, JobState
+from lazarus_pl.cache.job_plan import JobPlan
 from lazarus_pl.cache.npz_member import NpzMember
 from lazarus_pl.errors import LazarusError
 
@@ -30,11 +31,18 @@ class MappedJobs:
         folder: Where ``jobs`` lies.
         key: The key of its files.
         way_out: The command that does a damaged job again.
+
+    Raises:
+        LazarusError: If the plan is damaged.
+
+    Attributes:
+        plan: The rows of every job.
     """
 
     def __init__(self, folder: Path, key: str, way_out: str) -> None:
         self._index = JobIndex(folder, key)
         self._way_out = way_out
+        self.plan = JobPlan.read(folder / "jobs.csv")
         self._maps: OrderedDict[int, _Arrays] = OrderedDict()
         # what was closed is opened again without a search
         self._members: dict[int, dict[str, NpzMember]] = {}
@@ -46,7 +54,7 @@ class MappedJobs:
             LazarusError: If its file is damaged.
         """
         try:
-            return self._index.state(number)
+            return self._index.state(number, self.plan.jobs[number])
         except (NpzError, OSError) as error:
             raise self._damaged(number, error) from error
 
@@ -82,7 +90,7 @@ class MappedJobs:
         path = self._index.path(number)
         try:
             if number not in self._members:
-                self._index.map(number)
+                self._index.map(number, self.plan.jobs[number])
                 self._members[number] = locate_npz(path)
             arrays = map_members(path, self._members[number])
         except (NpzError, OSError) as error:

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+_SUFFIX = ".tmp"
+_NAME = re.compile(rf".+\.[0-9a-f]{{32}}{re.escape(_SUFFIX)}")
+# no file here takes an hour to be written
+_ABANDONED_SECONDS = 3600.0
 
 
 @contextmanager
@@ -23,7 +30,7 @@ def replace_file(path: Path) -> Iterator[BinaryIO]:
     Raises:
         OSError: If the disk is full or the folder cannot be written to.
     """
-    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
+    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}{_SUFFIX}")
     try:
         with temporary.open("wb") as file:
             yield file
@@ -32,3 +39,19 @@ def replace_file(path: Path) -> Iterator[BinaryIO]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether a file is one that :func:`replace_file` writes, or that a killed process left."""
+    return _NAME.fullmatch(path.name) is not None
+
+
+def sweep_temporary(folder: Path) -> None:
+    """Deletes what killed processes left in a folder; what others may be writing stays."""
+    for path in filter(is_temporary, folder.iterdir()):
+        try:
+            if time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:
+                path.unlink()
+        # another process was quicker
+        except FileNotFoundError:
+            continue

@@ -65,12 +65,18 @@ def build_manifest(
     ]
     rejected += excluded
     quarantine = tuple(sorted(rejected, key=lambda item: item.path))
+    Manifest((), quarantine).write_quarantine(folder)
     if not labelled:
-        Manifest((), quarantine).write(folder)
         raise LazarusError(
             f"none of the {len(listed)} files of '{data}' is a usable photo in a class folder: "
             f"the reasons stand in '{folder / 'quarantine.csv'}'"
         )
+    if before and not {photo.sha256 for photo in before} & {photo.sha256 for photo in labelled}:
+        raise LazarusError(
+            f"'{folder}' holds other photos than '{data}', not one is the same: name another "
+            "folder with --out"
+        )
+    _warn_of_unused_columns(labelled, split)
     settled = {photo.path: photo.split for photo in before} if keep_sides else {}
     manifest = Manifest(tuple(assign_splits(labelled, split, settled)), quarantine)
     manifest.write(folder)
@@ -108,6 +114,20 @@ def _read_partial(partial: Path) -> Sequence[Photo]:
         return Manifest.read(partial).photos
     except LazarusError:
         return ()
+
+
+def _warn_of_unused_columns(photos: Sequence[Photo], split: SplitSpec) -> None:
+    """Tells of sides and groups that the data names and the strategy does not use."""
+    used = {"predefined": "split", "grouped": "group"}.get(split.strategy, "")
+    for column, strategy in (("split", "predefined"), ("group", "grouped")):
+        if column != used and all(getattr(photo, column) for photo in photos):
+            _LOG.warning(
+                "the data names a %s for every photo, which --split.strategy %s does not use: "
+                "--split.strategy %s does",
+                column,
+                split.strategy,
+                strategy,
+            )
 
 
 def _warn(manifest: Manifest, folder: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 MAX_PIXELS = 100_000_000
+MAX_BYTES = 500_000_000
 
 _INTERPOLATION = {
     "nearest": Image.Resampling.NEAREST,
@@ -21,6 +24,10 @@ _INTERPOLATION = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
+
+# the last rows of a JPEG, of any scale, and what a decoder makes of rows that are not there
+_BLOCK = 1
+_MISSING = {"L": (128, 128), "RGB": ((128, 128),) * 3}
 
 # Pillow's own limits lie on both sides of MAX_PIXELS; such photos are rejected here with a reason.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
@@ -41,36 +48,29 @@ def read_bytes(path: Path) -> bytes:
             raise PhotoError("broken symbolic link")
         if not path.is_file():
             raise PhotoError("not a regular file" if path.exists() else "no such file")
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise PhotoError(f"{size / 1e6:,.0f} MB are more than any photo has")
         data = path.read_bytes()
     except OSError as error:
         raise PhotoError(f"cannot be read: {error.strerror or error}") from error
+    except MemoryError as error:
+        raise PhotoError("needs more memory than there is") from error
     if not data:
         raise PhotoError("empty file")
     return data
 
 
-def open_photo(data: bytes, at_least: int | None = None) -> Image.Image:
-    """Decodes a photo completely, turns it upright and converts it to RGB.
-
-    EXIF orientation is applied, alpha is laid on white, 16-bit values are scaled to 8 bits and
-    CMYK is converted. Colour profiles are ignored.
-
-    Args:
-        data: The file's bytes.
-        at_least: A JPEG may be decoded at 1/2, 1/4 or 1/8 of its size as long as both sides keep
-            this many pixels (`Image.draft
-            <https://pillow.readthedocs.io/en/stable/reference/Image.html>`_).
+@contextmanager
+def opened(data: bytes) -> Iterator[Image.Image]:
+    """Opens a photo's bytes; its header is read, its pixels are not yet.
 
     Raises:
-        PhotoError: If the bytes are no photo, are cut short, or would decode to too many pixels.
+        PhotoError: If the bytes are no photo, or what is done with the image in the block fails.
     """
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            _check_size(image)
-            if at_least is not None:
-                image.draft("RGB", (at_least, at_least))
-            image.load()
-            return _to_rgb(_upright(image))
+            yield image
     except PhotoError:
         raise
     except UnidentifiedImageError as error:
@@ -85,6 +85,40 @@ def open_photo(data: bytes, at_least: int | None = None) -> Image.Image:
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise PhotoError(f"cannot be decoded: {reason}") from error
+
+
+def decode(image: Image.Image, at_least: int | None = None) -> Image.Image:
+    """Decodes an opened photo completely, turns it upright and converts it to RGB.
+
+    EXIF orientation is applied, alpha is laid on white, 16-bit values are scaled to 8 bits and
+    CMYK is converted. Colour profiles are ignored.
+
+    Args:
+        image: As :func:`opened` gives it.
+        at_least: A JPEG may be decoded at 1/2, 1/4 or 1/8 of its size as long as both sides keep
+            this many pixels (`Image.draft
+            <https://pillow.readthedocs.io/en/stable/reference/Image.html>`_).
+
+    Raises:
+        PhotoError: If it has no pixels or too many.
+    """
+    _check_size(image)
+    if at_least is not None:
+        image.draft("RGB", (at_least, at_least))
+    image.load()
+    if image.format == "JPEG":
+        _check_lower_part(image)
+    return _to_rgb(_upright(image))
+
+
+def open_photo(data: bytes, at_least: int | None = None) -> Image.Image:
+    """:func:`opened` and :func:`decode` in one step.
+
+    Raises:
+        PhotoError: If the bytes are no photo, are cut short, or would decode to too many pixels.
+    """
+    with opened(data) as image:
+        return decode(image, at_least)
 
 
 def orientation_of(image: Image.Image) -> int:
@@ -143,6 +177,16 @@ def _check_size(image: Image.Image) -> None:
         )
 
 
+def _check_lower_part(image: Image.Image) -> None:
+    """Refuses a JPEG that ends early but in an orderly way: what is missing comes out mid-grey."""
+    last = image.crop((0, image.height - _BLOCK, image.width, image.height)).getextrema()
+    missing = _MISSING.get(image.mode)
+    if missing is None or image.height <= _BLOCK or last != missing:
+        return
+    if image.getextrema() != missing:
+        raise PhotoError("its lower part is missing")
+
+
 def _upright(image: Image.Image) -> Image.Image:
     if orientation_of(image) == 1:
         return image
@@ -161,6 +205,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 def _eight_bits(image: Image.Image) -> Image.Image:
     values = np.asarray(image).astype(np.float32)
+    if not np.isfinite(values).all():
+        raise PhotoError("has values that are not finite")
     highest = float(values.max())
     scale = 1.0 if highest <= 255 else 255 / 65535 if highest <= 65535 else 255 / highest
     if image.mode == "F" and highest <= 1.0:

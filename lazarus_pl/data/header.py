@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 
 from PIL import Image
 
-from lazarus_pl.data.decode import FORMATS, PhotoError, orientation_of
+from lazarus_pl.data.decode import orientation_of
 
 _TAKEN, _DETAILS, _TAKEN_ORIGINALLY = 0x0132, 0x8769, 0x9003
 
@@ -33,30 +32,19 @@ class Header:
     taken: str
 
     @classmethod
-    def read(cls, data: bytes) -> Header:
-        """Reads the header of a file's bytes.
-
-        Raises:
-            PhotoError: If it is no photo's.
-        """
-        try:
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                width, height = image.size
-                orientation = orientation_of(image)
-                turned = orientation >= 5
-                return cls(
-                    format=image.format or "",
-                    mode=image.mode,
-                    width=height if turned else width,
-                    height=width if turned else height,
-                    orientation=orientation,
-                    taken=_taken(image),
-                )
-        # A broken header can make a parser raise anything.
-        except Exception as error:
-            raise PhotoError(
-                "not a JPEG, PNG, WebP, BMP or TIFF image, or its header is broken"
-            ) from error
+    def of(cls, image: Image.Image) -> Header:
+        """Reads an opened photo's header; its pixels are not decoded."""
+        width, height = image.size
+        orientation = orientation_of(image)
+        turned = orientation >= 5
+        return cls(
+            format=image.format or "",
+            mode=image.mode,
+            width=height if turned else width,
+            height=width if turned else height,
+            orientation=orientation,
+            taken=_taken(image),
+        )
 
 
 def _taken(image: Image.Image) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from lazarus_pl.data.decode import SUFFIXES
 from lazarus_pl.data.split.assign_splits import split_name
 from lazarus_pl.data.split.split_spec import SIDES
 from lazarus_pl.errors import LazarusError
+
+_LOG = logging.getLogger(__name__)
 
 LabelFrom = Literal["path", "top", "parent"]
 _TABLES = frozenset({".csv", ".parquet"})
@@ -104,6 +107,12 @@ def _walk(folder: Path) -> Iterator[PurePosixPath]:
 
     for parent, folders, files in os.walk(folder, onerror=fail):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
+        links = [name for name in folders if (Path(parent) / name).is_symlink()]
+        if links:
+            _LOG.warning(
+                "links to folders are not followed, such as '%s': copy or mount what it points to",
+                Path(parent) / links[0],
+            )
         relative = PurePosixPath(Path(parent).relative_to(folder).as_posix())
         yield from (relative / name for name in files if not name.startswith("."))
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from lazarus_pl.data.atomic import replace_file
 from lazarus_pl.data.photo import Photo
 from lazarus_pl.data.rejected import Rejected
+from lazarus_pl.data.table import read_table, write_table
 from lazarus_pl.errors import LazarusError
 
 _PHOTOS = "manifest.csv"
@@ -45,13 +42,6 @@ class Manifest:
         """The photos of ``train``, ``val``, ``test`` or ``unused``."""
         return tuple(photo for photo in self.photos if photo.split == split)
 
-    def counts(self) -> dict[str, Counter[str]]:
-        """Photos of each class on each side."""
-        table: dict[str, Counter[str]] = defaultdict(Counter)
-        for photo in self.photos:
-            table[photo.label][photo.split] += 1
-        return dict(sorted(table.items()))
-
     def conflicts(self) -> list[tuple[Photo, ...]]:
         """Photos with the same bytes under more than one label."""
         copies: dict[str, list[Photo]] = defaultdict(list)
@@ -62,9 +52,13 @@ class Manifest:
     def write(self, folder: Path) -> None:
         """Writes ``manifest.csv`` and ``quarantine.csv``, each in one atomic step."""
         rows = (photo.to_row() for photo in self.photos)
-        _write_table(folder / _PHOTOS, Photo.columns(), rows)
+        write_table(folder / _PHOTOS, Photo.columns(), rows)
+        self.write_quarantine(folder)
+
+    def write_quarantine(self, folder: Path) -> None:
+        """Writes ``quarantine.csv`` alone."""
         rejected = ((r.path, r.label, r.reason) for r in self.quarantine)
-        _write_table(folder / _QUARANTINE, ("path", "label", "reason"), rejected)
+        write_table(folder / _QUARANTINE, ("path", "label", "reason"), rejected)
 
     @classmethod
     def read(cls, folder: Path) -> Manifest:
@@ -74,10 +68,10 @@ class Manifest:
             LazarusError: If the files are missing or not ours.
         """
         try:
-            photos = tuple(Photo.from_row(row) for row in _read_table(folder / _PHOTOS))
+            photos = tuple(Photo.from_row(row) for row in read_table(folder / _PHOTOS))
             rejected = tuple(
                 Rejected(row["path"], row["label"], row["reason"])
-                for row in _read_table(folder / _QUARANTINE)
+                for row in read_table(folder / _QUARANTINE)
             )
         except FileNotFoundError as error:
             raise LazarusError(
@@ -90,19 +84,3 @@ class Manifest:
                 "again; no features are lost"
             ) from error
         return cls(photos, rejected)
-
-
-def _write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str | int]]) -> None:
-    with replace_file(path) as file:
-        # file names need not be text: surrogateescape keeps their bytes
-        text = io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="")
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(rows)
-        text.flush()
-        text.detach()
-
-
-def _read_table(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-        return list(csv.DictReader(file))

@@ -11,13 +11,12 @@ import torch
 from torch import Tensor
 
 from lazarus_pl.encoder.encoder import Encoder
-from lazarus_pl.encoder.precision import Precision, best_precision
+from lazarus_pl.encoder.launch_kernel import launch_kernel
+from lazarus_pl.encoder.precision import MIN_COSINE, NOT_FINITE, Precision, best_precision
 from lazarus_pl.errors import LazarusError
 
 _LOG = logging.getLogger(__name__)
 _DTYPES = {"bf16": torch.bfloat16, "16": torch.float16}
-# what bf16 and fp16 give on sound hardware is above these by far
-_MIN_COSINE = 0.995
 _SAME = 0.999_999
 
 
@@ -83,7 +82,7 @@ class TorchEngine:
             float16 by layer: ``(B, C)`` or ``(B, H, W, C)``.
         """
         batches = [
-            self._run(torch.from_numpy(photos[start : start + self.batch_size]), self.precision)
+            self._run(torch.from_numpy(photos[start : start + self.batch_size]))
             for start in range(0, len(photos), self.batch_size)
         ]
         return {
@@ -91,26 +90,18 @@ class TorchEngine:
             for layer in self.layer_shapes
         }
 
-    @torch.inference_mode()
-    def _run(self, photos: Tensor, precision: str) -> dict[str, Tensor]:
-        if self.device.type == "cuda":
-            photos = photos.pin_memory().to(self.device, non_blocking=True)
-        else:
-            photos = photos.to(self.device)
-        dtype = _DTYPES.get(precision)
-        with torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None):
-            features: dict[str, Tensor] = self._encoder(self._encoder.normalise(photos))
-        return features
+    def _run(self, photos: Tensor) -> dict[str, Tensor]:
+        return _run(self._encoder, photos, self.device, self.precision)
 
     def _placed(self, encoder: Encoder) -> Encoder:
-        return encoder.to(self.device).to(memory_format=torch.channels_last)
+        return _placed(encoder, self.device)
 
     def _fold(self, encoder: Encoder) -> None:
         """Takes the folded encoder if it gives the same values."""
-        photos = self._noise()
-        plain = self._run(photos, "32")
+        photos = _noise(encoder)
+        plain = self._run(photos)
         self._encoder = self._placed(encoder.folded())
-        if _worst_cosine(plain, self._run(photos, "32")) < _SAME:
+        if _worst_cosine(plain, self._run(photos)) < _SAME:
             self._encoder = encoder
 
     def _checked(self, asked: str) -> str:
@@ -118,7 +109,7 @@ class TorchEngine:
         if precision == "32":
             return precision
         worst = self._agreement(precision)
-        if worst >= _MIN_COSINE:
+        if worst >= MIN_COSINE:
             return precision
         if asked != "auto":
             raise LazarusError(
@@ -134,14 +125,47 @@ class TorchEngine:
         return "32"
 
     def _agreement(self, precision: str) -> float:
-        """Lowest cosine over layers and photos of a noise batch; -1 if a value is not finite."""
-        photos = self._noise()
-        return _worst_cosine(self._run(photos, "32"), self._run(photos, precision))
+        return agreement(self._encoder, self.device, precision)
 
-    def _noise(self) -> Tensor:
-        size = self._encoder.spec.image_size
-        noise = np.random.default_rng(0).integers(0, 256, (8, size, size, 3), dtype=np.uint8)
-        return torch.from_numpy(noise)
+
+def agreement(encoder: Encoder, device: torch.device, precision: str) -> float:
+    """How close reduced precision comes to float32 on a batch of eight photos of noise.
+
+    Args:
+        encoder: Is moved to the device.
+        device: Where to run it.
+        precision: ``bf16`` or ``16``.
+
+    Returns:
+        Lowest cosine over layers and photos; ``NOT_FINITE`` if a value is not finite.
+    """
+    photos, placed = _noise(encoder), _placed(encoder, device)
+    exact = _run(placed, photos, device, "32")
+    return _worst_cosine(exact, _run(placed, photos, device, precision))
+
+
+@torch.inference_mode()
+def _run(
+    encoder: Encoder, photos: Tensor, device: torch.device, precision: str
+) -> dict[str, Tensor]:
+    if device.type == "cuda":
+        photos = photos.pin_memory().to(device, non_blocking=True)
+    else:
+        photos = photos.to(device)
+    dtype = _DTYPES.get(precision)
+    with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
+        features: dict[str, Tensor] = encoder(encoder.normalise(photos))
+    return features
+
+
+def _placed(encoder: Encoder, device: torch.device) -> Encoder:
+    return encoder.to(device).to(memory_format=torch.channels_last)
+
+
+def _noise(encoder: Encoder) -> Tensor:
+    size = encoder.spec.image_size
+    noise = np.random.default_rng(0).integers(0, 256, (8, size, size, 3), dtype=np.uint8)
+    return torch.from_numpy(noise)
 
 
 def _worst_cosine(exact: dict[str, Tensor], other: dict[str, Tensor]) -> float:
@@ -150,7 +174,7 @@ def _worst_cosine(exact: dict[str, Tensor], other: dict[str, Tensor]) -> float:
         for layer, values in exact.items()
     ]
     worst = torch.stack(cosines).min().item()
-    return worst if np.isfinite(worst) else -1.0
+    return worst if np.isfinite(worst) else NOT_FINITE
 
 
 def _automatic(device: torch.device) -> str:
@@ -175,8 +199,7 @@ def _cuda_works() -> bool:
     """Whether a kernel runs: a driver and a card are not enough, the build must know the card."""
     if not torch.cuda.is_available():
         return False
-    try:
-        return bool((torch.ones(2, device="cuda") * 2).sum().item() == 4)
-    except RuntimeError as error:
-        _LOG.warning("the GPU cannot be used (%s): using the CPU", str(error).splitlines()[0])
-        return False
+    error = launch_kernel()
+    if error:
+        _LOG.warning("the GPU cannot be used (%s): using the CPU", error)
+    return not error

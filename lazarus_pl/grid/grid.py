@@ -152,7 +152,9 @@ def _data_digest(cache: Path) -> str:
     """What a run is given: features, labels and sides."""
     digest = hashlib.sha256(f"{__version__}{CacheHeader.read(cache).key}".encode())
     for photo in Manifest.read(cache).photos:
-        digest.update(f"{photo.sha256}{photo.label}{photo.split}\n".encode())
+        digest.update(
+            f"{photo.sha256}{photo.label}{photo.split}\n".encode(errors="surrogateescape")
+        )
     return digest.hexdigest()
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from lazarus_pl.data.atomic import replace_file
 from lazarus_pl.data.decode import PhotoError, read_bytes
 from lazarus_pl.data.listing import LabelFrom, Listed, list_photos
 from lazarus_pl.data.ordered_map import ordered_map
+from lazarus_pl.data.table import write_table
 from lazarus_pl.encoder.precision import Precision
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.progress import Progress
@@ -136,22 +134,8 @@ def write_predictions(
         OSError: If the file cannot be written.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
-    with replace_file(out) as file:
-        # file names need not be text: surrogateescape keeps their bytes
-        text = io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="")
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["file", "predicted", "probability", *class_names, "reason"])
-        for item in predictions:
-            if item.probability is None:
-                writer.writerow([item.file, "", "", *("" for _ in class_names), item.reason])
-                continue
-            best = int(item.probability.argmax())
-            values = (f"{value:.6f}" for value in item.probability)
-            writer.writerow(
-                [item.file, class_names[best], f"{item.probability[best]:.6f}", *values, ""]
-            )
-        text.flush()
-        text.detach()
+    columns = ["file", "predicted", "probability", *class_names, "reason"]
+    write_table(out, columns, (_row(item, class_names) for item in predictions))
 
 
 def score_line(predictions: Sequence[Prediction], class_names: Sequence[str]) -> str:
@@ -165,8 +149,10 @@ def score_line(predictions: Sequence[Prediction], class_names: Sequence[str]) ->
         for item in predictions
         if item.label in index and item.probability is not None
     ]
+    others = sorted({item.label for item in predictions if item.label and item.label not in index})
+    unknown = f"classes unknown to the checkpoint: {', '.join(others)}" if others else ""
     if not scored:
-        return ""
+        return unknown
     import torch
     from torchmetrics.functional.classification import multiclass_accuracy, multiclass_f1_score
 
@@ -174,12 +160,19 @@ def score_line(predictions: Sequence[Prediction], class_names: Sequence[str]) ->
     probability = torch.from_numpy(np.stack([values for _, values in scored]))
     accuracy = multiclass_accuracy(probability, target, len(class_names), average="micro")
     macro_f1 = multiclass_f1_score(probability, target, len(class_names), average="macro")
-    others = sorted({item.label for item in predictions if item.label and item.label not in index})
-    note = f"; unknown to the checkpoint: {', '.join(others)}" if others else ""
+    note = f"; {unknown}" if unknown else ""
     return (
         f"accuracy {accuracy:.4f}, macro-F1 {macro_f1:.4f} on {len(scored)} photos "
         f"of known class{note}"
     )
+
+
+def _row(item: Prediction, class_names: Sequence[str]) -> list[str]:
+    if item.probability is None:
+        return [item.file, "", "", *("" for _ in class_names), item.reason]
+    best = int(item.probability.argmax())
+    values = (f"{value:.6f}" for value in item.probability)
+    return [item.file, class_names[best], f"{item.probability[best]:.6f}", *values, ""]
 
 
 def _predict_batch(

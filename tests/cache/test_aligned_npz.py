@@ -10,7 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from lazarus_pl.cache.aligned_npz import ALIGNMENT, NpzError, map_npz, write_npz
-from lazarus_pl.cache.job_file import JobFile
+from lazarus_pl.cache.job_file import JobFile, rows_digest
+from lazarus_pl.cache.job_plan import Row
+
+ROWS = [Row(f"{number:064x}") for number in range(5)]
 
 ARRAYS = st.dictionaries(
     st.text("abcdefgh_0123é", min_size=1, max_size=20),
@@ -84,18 +87,20 @@ def test_any_flipped_byte_of_a_job_is_noticed_or_harmless(
 ) -> None:
     path = tmp_path_factory.mktemp("job") / "00000.npz"
     features = {"pooled": np.arange(60, dtype=np.float16).reshape(5, 12)}
-    JobFile("key", features, {2: "why"}, (3,)).write(path)
+    JobFile("key", rows_digest(ROWS), features, {2: "why"}, (3,)).write(path)
     damaged = bytearray(path.read_bytes())
     damaged[place % len(damaged)] ^= flip
     path.write_bytes(damaged)
     try:
-        job = JobFile.map(path, "key", verify=True)
+        job = JobFile.map(path, "key", ROWS, verify=True)
     except NpzError:
         return
     assert np.array_equal(job.features["pooled"], features["pooled"])
 
 
 def test_a_job_of_another_key_is_refused(tmp_path: Path) -> None:
-    JobFile("key", {"pooled": np.zeros((1, 2), np.float16)}).write(tmp_path / "a.npz")
+    JobFile("key", rows_digest(ROWS[:1]), {"pooled": np.zeros((1, 2), np.float16)}).write(
+        tmp_path / "a.npz"
+    )
     with pytest.raises(NpzError, match="another encoder"):
-        JobFile.map(tmp_path / "a.npz", "other")
+        JobFile.map(tmp_path / "a.npz", "other", ROWS[:1])

@@ -170,7 +170,7 @@ def test_a_damaged_job_is_found_and_done_again(damage: str, noise: Noise, tmp_pa
         content[300] ^= 255
         path.write_bytes(content)
     else:
-        JobFile("another key", {"pooled": np.zeros((64, 3), np.float16)}).write(path)
+        JobFile("another key", "", {"pooled": np.zeros((64, 3), np.float16)}).write(path)
     os.utime(path, ns=(1, 1))
     with pytest.raises(LazarusError, match=r"00001\.npz' is damaged"):
         FeatureCache(tmp_path / "cache")
@@ -178,6 +178,82 @@ def test_a_damaged_job_is_found_and_done_again(damage: str, noise: Noise, tmp_pa
     extract(data, tmp_path / "cache", engine)
     assert engine.encoded == 64
     assert_same(all_features(tmp_path / "cache"), whole)
+
+
+@pytest.mark.parametrize("verify", [False, True])
+def test_swapped_jobs_are_done_again(verify: bool, noise: Noise, tmp_path: Path) -> None:
+    data = noise({"a": 64, "b": 64})
+    extract(data, tmp_path / "cache")
+    whole = all_features(tmp_path / "cache")
+    first, second = (tmp_path / "cache" / "jobs" / f"0000{n}.npz" for n in (0, 1))
+    first.rename(tmp_path / "held")
+    second.rename(first)
+    (tmp_path / "held").rename(second)
+    os.utime(first, ns=(1, 1))
+    os.utime(second, ns=(2, 2))
+    engine = MeanColourEngine()
+    spec = EncoderSpec(weights="random")
+    Extraction(data, tmp_path / "cache", spec, SplitSpec(), lambda _: engine).run(verify)
+    assert engine.encoded == 128
+    assert_same(all_features(tmp_path / "cache"), whole)
+
+
+def test_a_lost_plan_never_gives_a_photo_the_features_of_another(
+    noise: Noise, tmp_path: Path
+) -> None:
+    data = noise({"a": 70, "b": 70})
+    extract(data, tmp_path / "cache")
+    noise({"a0": 5})
+    extract(data, tmp_path / "cache")
+    (tmp_path / "cache" / "jobs.csv").unlink()
+    extract(data, tmp_path / "cache")
+    extract(data, tmp_path / "whole")
+    assert_same(all_features(tmp_path / "cache"), all_features(tmp_path / "whole"))
+
+
+def test_what_a_kill_left_does_not_stop_the_next_call(noise: Noise, tmp_path: Path) -> None:
+    data = noise({"a": 20, "b": 20})
+    out = tmp_path / "cache"
+    (out / "jobs").mkdir(parents=True)
+    left = [out / f"manifest.csv.{'0' * 32}.tmp", out / "jobs" / f"00000.npz.{'f' * 32}.tmp"]
+    for path in left:
+        path.write_bytes(b"half")
+    extract(data, out)
+    assert all(path.exists() for path in left), "another process may be writing them"
+    for path in left:
+        os.utime(path, (1, 1))
+    extract(data, out)
+    assert not any(path.exists() for path in left)
+
+
+def test_photos_that_vanish_meanwhile_are_told_and_the_cache_is_whole(
+    noise: Noise, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = noise({"a": 40, "b": 40})
+
+    class Deletes(MeanColourEngine):
+        def encode(self, photos: np.ndarray) -> dict[str, np.ndarray]:
+            (data / "b" / "IMG_0039.png").unlink(missing_ok=True)
+            return super().encode(photos)
+
+    # the last photo is decoded when the first batches are encoded only if they are small
+    engine = Deletes()
+    engine.batch_size = 1
+    many = noise({"a": 150})
+    summary = extract(many, tmp_path / "cache", engine)
+    assert summary.photos == 189
+    assert "vanished or changed" in caplog.text
+    assert len(all_features(tmp_path / "cache")) == 189
+
+
+def test_precisions_do_not_mix(noise: Noise, tmp_path: Path) -> None:
+    data = noise({"a": 64, "b": 64})
+    extract(data, tmp_path / "cache")
+    (tmp_path / "cache" / "jobs" / "00001.npz").unlink()
+    engine = MeanColourEngine()
+    engine.precision = "bf16"
+    with pytest.raises(LazarusError, match="made in precision 32, this call would go on in bf16"):
+        extract(data, tmp_path / "cache", engine)
 
 
 def test_verify_finds_damage_that_keeps_size_and_time(noise: Noise, tmp_path: Path) -> None:

@@ -3,12 +3,20 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from lazarus_pl.data.decode import PhotoError, open_photo, read_pixels, stretch
+from lazarus_pl.data.decode import (
+    PhotoError,
+    open_photo,
+    opened,
+    read_bytes,
+    read_pixels,
+    stretch,
+)
 from lazarus_pl.data.header import Header
 
 
@@ -49,7 +57,8 @@ def test_exif_orientation_is_applied(orientation: int) -> None:
     data = encoded(gradient(), exif=exif.tobytes())
     expected = gradient().transpose(turns[orientation]) if orientation > 1 else gradient()
     assert np.array_equal(np.asarray(open_photo(data)), np.asarray(expected))
-    header = Header.read(data)
+    with opened(data) as image:
+        header = Header.of(image)
     assert (header.width, header.height) == expected.size
 
 
@@ -94,12 +103,41 @@ def test_a_truncated_photo_is_refused_not_half_decoded(kind: str, share: float) 
         open_photo(data[: int(len(data) * share)])
 
 
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.7])
+@pytest.mark.parametrize("at_least", [None, 32])
+def test_a_jpeg_that_ends_early_but_in_order_is_refused(
+    mode: str, share: float, at_least: int | None
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (96, 96, 3), dtype=np.uint8)
+    data = encoded(Image.fromarray(noise).convert(mode), "JPEG")
+    open_photo(data, at_least)
+    with pytest.raises(PhotoError, match="lower part is missing"):
+        open_photo(data[: int(len(data) * share)] + b"\xff\xd9", at_least)
+
+
+def test_a_grey_jpeg_is_a_photo() -> None:
+    open_photo(encoded(Image.new("RGB", (40, 40), (128, 128, 128)), "JPEG"))
+
+
+def test_values_that_are_no_numbers_are_refused() -> None:
+    values = np.full((8, 8), 0.5, dtype=np.float32)
+    values[3, 3] = np.nan
+    with pytest.raises(PhotoError, match="not finite"):
+        open_photo(encoded(Image.fromarray(values), "TIFF"))
+
+
+def test_a_file_larger_than_any_photo_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "huge.jpg").open("wb") as file:
+        file.truncate(200_000_000_000)
+    with pytest.raises(PhotoError, match="more than any photo has"):
+        read_bytes(tmp_path / "huge.jpg")
+
+
 @pytest.mark.parametrize("data", [b"", b"not a photo at all", b"\xff\xd8\xff\xe0", b"GIF89a" * 9])
 def test_what_is_no_photo_is_refused(data: bytes) -> None:
     with pytest.raises(PhotoError):
         open_photo(data)
-    with pytest.raises(PhotoError):
-        Header.read(data)
 
 
 def _png(width: int, height: int) -> bytes:

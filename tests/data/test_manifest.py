@@ -6,12 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from lazarus_pl.data.build_manifest import build_manifest
+from lazarus_pl.data.listing import list_photos
 from lazarus_pl.data.manifest import Manifest
 from lazarus_pl.data.split.split_spec import SplitSpec
+from lazarus_pl.data.table import read_table, write_table
 from lazarus_pl.errors import LazarusError
+from tests.conftest import save_noise
 
 Noise = Callable[..., Path]
 
@@ -93,7 +98,72 @@ def test_no_usable_photo_is_a_sentence_and_the_quarantine_is_kept(tmp_path: Path
     (tmp_path / "data" / "a" / "x.jpg").write_bytes(b"")
     with pytest.raises(LazarusError, match=r"quarantine\.csv"):
         build(tmp_path / "data", tmp_path / "out")
-    assert len(Manifest.read(tmp_path / "out").quarantine) == 1
+    quarantine = read_table(tmp_path / "out" / "quarantine.csv")
+    assert [row["path"] for row in quarantine] == ["a/x.jpg"]
+
+
+def test_one_usable_class_is_a_sentence_and_the_quarantine_is_kept(
+    noise: Noise, tmp_path: Path
+) -> None:
+    data = noise({"a": 4, "b": 1})
+    (data / "b" / "IMG_0000.png").write_bytes(b"broken")
+    with pytest.raises(LazarusError, match="only one class"):
+        build(data, tmp_path / "out")
+    assert len(read_table(tmp_path / "out" / "quarantine.csv")) == 1
+
+
+@pytest.mark.parametrize("wrong", ["flat", "other"])
+def test_wrong_data_leaves_the_manifest_as_it_was(wrong: str, noise: Noise, tmp_path: Path) -> None:
+    build(noise({"a": 6, "b": 6}), tmp_path / "out")
+    before = Manifest.read(tmp_path / "out")
+    if wrong == "flat":
+        (tmp_path / "flat").mkdir()
+        save_noise(tmp_path / "flat" / "IMG_0001.png")
+        said = "usable photo in a class folder"
+    else:
+        noise({"c": 6, "d": 6}, "other")
+        said = "not one is the same"
+    with pytest.raises(LazarusError, match=said):
+        build(tmp_path / wrong, tmp_path / "out")
+    assert Manifest.read(tmp_path / "out").photos == before.photos
+
+
+def test_a_moved_folder_keeps_its_manifest(noise: Noise, tmp_path: Path) -> None:
+    data = noise({"a": 6, "b": 6})
+    first = build(data, tmp_path / "out")
+    data.rename(tmp_path / "moved")
+    assert build(tmp_path / "moved", tmp_path / "out").photos == first.photos
+
+
+@settings(deadline=None)
+@given(st.lists(st.binary(min_size=1), min_size=1, max_size=8))
+def test_any_name_is_read_back(
+    tmp_path_factory: pytest.TempPathFactory, names: list[bytes]
+) -> None:
+    # what a file system may give: any bytes but zero
+    named = [name.replace(b"\0", b"\r").decode("utf-8", "surrogateescape") for name in names]
+    table = tmp_path_factory.mktemp("table") / "t.csv"
+    write_table(table, ("path", "label"), [(name, '"a", b\n') for name in named])
+    assert [row["path"] for row in read_table(table)] == named
+
+
+def test_sides_and_groups_that_are_not_used_are_told(
+    noise: Noise, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for side in ("train", "val", "test"):
+        noise({f"{side}/a": 12, f"{side}/b": 12})
+    build(tmp_path / "photos", tmp_path / "out")
+    assert "--split.strategy predefined does" in caplog.text
+
+
+def test_links_to_folders_are_told(
+    noise: Noise, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = noise({"a": 4, "b": 4})
+    (tmp_path / "elsewhere").mkdir()
+    (data / "c").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    list_photos(data)
+    assert "links to folders are not followed" in caplog.text
 
 
 @pytest.mark.parametrize("damage", ["", "path,label\n1,2\n", "nonsense"])

@@ -96,9 +96,6 @@ def test_written_files_carry_leaf_ids_and_masks(tmp_path: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in photos.rglob("*.jpg")}
     leaves.write(tmp_path)
     assert {path: path.stat().st_mtime_ns for path in photos.rglob("*.jpg")} == before
-    ProceduralLeaves({"rust": 3, "healthy": 2}, size=48, seed=1).write(tmp_path)
-    changed = [path for path, time_ in before.items() if path.stat().st_mtime_ns != time_]
-    assert changed
 
 
 def test_an_unknown_class_is_named() -> None:
@@ -120,3 +117,19 @@ def test_the_blade_fills_a_fair_part_of_the_canvas() -> None:
         leaf = LeafBlade.grow(np.random.default_rng(seed))
         assert 0.15 < leaf.alpha.sum() / (ROWS * COLUMNS) < 0.6
         assert leaf.alpha[0].max() == leaf.alpha[-1].max() == 0
+
+
+def test_a_killed_drawing_continues_and_other_settings_are_refused(tmp_path: Path) -> None:
+    leaves = ProceduralLeaves({"healthy": 2, "rust": 2}, photos_per_leaf=(2, 2), size=32, seed=1)
+    folder = leaves.write(tmp_path)
+    before = {path: path.read_bytes() for path in folder.rglob("*.jpg")}
+    lost = sorted(before)[3]
+    (tmp_path / "masks" / lost.relative_to(folder)).with_suffix(".png").unlink()
+    lost.unlink()
+    ages = {path: path.stat().st_mtime_ns for path in before if path != lost}
+    leaves.write(tmp_path)
+    assert {path: path.read_bytes() for path in folder.rglob("*.jpg")} == before
+    assert {path: path.stat().st_mtime_ns for path in ages} == ages
+    other = ProceduralLeaves({"healthy": 2, "rust": 2}, photos_per_leaf=(2, 2), size=32, seed=2)
+    with pytest.raises(LazarusError, match="other settings"):
+        other.write(tmp_path)

@@ -249,3 +249,68 @@ def test_no_test_side_if_its_fraction_is_zero() -> None:
     photos = camera("a", range(60)) + camera("b", range(60))
     found = {p.split for p in assign_splits(photos, SplitSpec(fractions=(0.8, 0.2, 0)))}
     assert found == {"train", "unused", "val"}
+
+
+def test_a_copy_takes_its_whole_leaf_along() -> None:
+    photos = camera("a", range(100)) + camera("b", range(100))
+    photos[95] = photo(photos[95].path, sha=photos[5].sha256)
+    assigned = {item.path: item for item in assign_splits(photos, SplitSpec())}
+    assert assigned[photos[5].path].split == assigned[photos[95].path].split == "train"
+    by_group: dict[str, set[str]] = defaultdict(set)
+    for item in assigned.values():
+        by_group[item.group].add(item.split)
+    assert all(len(found - {"unused"}) <= 1 for found in by_group.values())
+
+
+def test_a_new_copy_moves_nothing_that_is_settled() -> None:
+    photos = camera("a", range(100)) + camera("b", range(100))
+    first = sides(assign_splits(photos, SplitSpec()))
+    val = next(path for path, side in first.items() if side == "val")
+    for path in ("a/IMG_0000 copy.jpg", "a/IMG_0200.jpg", "b/IMG_0001 copy.jpg"):
+        added = [*photos, photo(path, sha=next(p.sha256 for p in photos if p.path == val))]
+        again = sides(assign_splits(added, SplitSpec(), first))
+        assert again.pop(path) == "val"
+        assert again == first
+
+
+@pytest.mark.parametrize("more", [range(50, 500), range(-500, 0)])
+def test_many_photos_beyond_the_settled_ones_are_a_range_of_their_own(more: range) -> None:
+    def numbered(numbers: Iterable[int]) -> list[Photo]:
+        return camera("a", (n + 1000 for n in numbers)) + camera("b", (n + 1000 for n in numbers))
+
+    few = numbered(range(50))
+    first = sides(assign_splits(few, SplitSpec()))
+    after = assign_splits(numbered([*range(50), *more]), SplitSpec(), first)
+    assert {path: side for path, side in sides(after).items() if path in first} == first
+    counts = Counter(item.split for item in after)
+    for side, share in (("train", 0.7), ("val", 0.15), ("test", 0.15)):
+        assert counts[side] / (len(after) - counts["unused"]) == pytest.approx(share, abs=0.06)
+    numbers = {side: set() for side in ("train", "val", "test")}
+    for item in after:
+        if item.split != "unused" and item.label == "a":
+            numbers[item.split].add(int(item.path[6:10]))
+    for one, other in (("train", "val"), ("train", "test"), ("val", "test")):
+        assert min(abs(a - b) for a in numbers[one] for b in numbers[other]) > 3
+
+
+def test_an_identical_burst_is_never_cut(caplog: pytest.LogCaptureFixture) -> None:
+    photos = [photo(f"{label}/{'x' * (n + 1)}.jpg", phash=77) for label in "ab" for n in range(12)]
+    photos += [
+        photo(f"{label}/{'y' * (n + 1)}.jpg", phash=99991 * (n + 1) ** 5)
+        for label in "ab"
+        for n in range(10)
+    ]
+    assigned = assign_splits(photos, SplitSpec())
+    for label in "ab":
+        burst = {p.split for p in assigned if p.path.startswith(f"{label}/x")}
+        assert len(burst) == 1
+    assert "look the same" in caplog.text
+
+
+def test_a_side_that_lost_its_photos_names_the_way_out() -> None:
+    photos = camera("a", range(100)) + camera("b", range(100))
+    first = sides(assign_splits(photos, SplitSpec()))
+    left = [item for item in photos if first[item.path] != "val" or item.label == "b"]
+    with pytest.raises(LazarusError, match=r"--split\.seed"):
+        assign_splits(left, SplitSpec(), first)
+    assert assign_splits(left, SplitSpec(seed=1))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -111,27 +111,42 @@ class ProceduralLeaves:
     def write(self, folder: Path) -> Path:
         """Writes all photos and masks, and ``leaves.csv`` that says which leaf each shows.
 
-        Files of an earlier call with the same settings are left as they are.
+        A killed call continues: files that are there are left as they are.
 
         Args:
             folder: Gets ``photos/<class>/leaf 0001.1.jpg`` and ``masks/<class>/leaf 0001.1.png``.
 
         Returns:
             The folder of the photos.
+
+        Raises:
+            LazarusError: If the folder holds leaves that were drawn with other settings.
         """
-        table = self._table()
-        finished = folder / _TABLE
-        if finished.exists() and finished.read_text(encoding="utf-8") == table:
-            return folder / "photos"
+        table = folder / _TABLE
+        if table.exists() and table.read_text(encoding="utf-8") != self._table():
+            raise LazarusError(
+                f"'{folder}' holds leaves that were drawn with other settings: name another "
+                "folder with --out"
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        with replace_file(table) as file:
+            file.write(self._table().encode())
+        missing = [index for index in range(len(self)) if not self._is_drawn(index, folder)]
+        if missing:
+            self._draw(missing, folder)
+        return folder / "photos"
+
+    def _draw(self, indices: Sequence[int], folder: Path) -> None:
         for label in dict.fromkeys(shot.label for shot in self.shots):
             for kind in ("photos", "masks"):
                 (folder / kind / label).mkdir(parents=True, exist_ok=True)
-        with Progress("drawing", len(self), "photos") as progress:
-            for _ in ordered_map(lambda index: self._write(index, folder), range(len(self))):
+        with Progress("drawing", len(indices), "photos") as progress:
+            for _ in ordered_map(lambda index: self._write(index, folder), indices):
                 progress.advance()
-        with replace_file(finished) as file:
-            file.write(table.encode())
-        return folder / "photos"
+
+    def _is_drawn(self, index: int, folder: Path) -> bool:
+        """Whether the mask is there, which is written after the photo."""
+        return (folder / "masks" / f"{self.shots[index].stem}.png").exists()
 
     def _write(self, index: int, folder: Path) -> None:
         stem = self.shots[index].stem

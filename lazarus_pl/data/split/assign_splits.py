@@ -13,10 +13,12 @@ from lazarus_pl.data.near_duplicates import near_duplicate_groups
 from lazarus_pl.data.photo import Photo
 from lazarus_pl.data.split.balanced import deal_groups
 from lazarus_pl.data.split.leaf_ranges import Numbered, split_ranges
-from lazarus_pl.data.split.split_spec import SIDES, SplitSpec
+from lazarus_pl.data.split.split_spec import SIDES, UNUSED, SplitSpec
 from lazarus_pl.errors import LazarusError
 
 _LOG = logging.getLogger(__name__)
+# bits in which the perceptual hashes of near duplicates may differ, the last come what may
+_DISTANCES = (6, 2, 0)
 _SYNONYMS = {
     "valid": "val",
     "validation": "val",
@@ -56,7 +58,7 @@ def assign_splits(
     sides, groups = strategy(photos, spec, settled)
     if spec.strategy != "predefined":
         sides = _fill_empty_sides(photos, spec, sides, groups, settled)
-    sides = _unite_duplicates(photos, sides)
+    sides, groups = _unite_duplicates(photos, sides, groups, settled)
     _check_sides(photos, spec, sides)
     return [replace(p, split=sides[p.path], group=groups[p.path]) for p in photos]
 
@@ -109,12 +111,17 @@ def _near_duplicates(photos: Sequence[Photo]) -> dict[str, str]:
 def _alike(members: Sequence[Photo]) -> Sequence[int]:
     """Near-duplicate groups, stricter where a loose threshold joins nearly a whole class."""
     phashes = [photo.phash for photo in members]
-    for distance in (6, 2, 0):
-        indices: list[int] = near_duplicate_groups(phashes, distance).tolist()
+    indices: list[int] = []
+    for distance in _DISTANCES:
+        indices = near_duplicate_groups(phashes, distance).tolist()
         if max(Counter(indices).values()) <= len(members) / 2:
             return indices
-    shas = [photo.sha256 for photo in members]
-    return [shas.index(sha) for sha in shas]
+    _LOG.warning(
+        "most photos of class '%s' look the same: only those with equal perceptual hashes are "
+        "kept together",
+        members[0].label,
+    )
+    return indices
 
 
 def _grouped(photos: Sequence[Photo], spec: SplitSpec, settled: Mapping[str, str]) -> _Assignment:
@@ -225,6 +232,11 @@ def _fill_empty_sides(
                 if groups[photo.path] not in (*fixed, *held):
                     held.append(groups[photo.path])
             donor = max(groups_of_side, key=lambda name: len(groups_of_side[name]))
+            if len(groups_of_side[donor]) < 2 and any(p.path in settled for p in members):
+                raise LazarusError(
+                    f"class '{label}' has no photo left in {side}, and the sides of the others are "
+                    "settled: divide them anew with another --split.seed, or add photos of it"
+                )
             if len(groups_of_side[donor]) < 2:
                 raise _too_few(
                     label,
@@ -236,9 +248,41 @@ def _fill_empty_sides(
     return sides
 
 
-def _unite_duplicates(photos: Sequence[Photo], sides: Mapping[str, str]) -> dict[str, str]:
-    first: dict[str, str] = {}
-    return {p.path: first.setdefault(p.sha256, sides[p.path]) for p in photos}
+def _unite_duplicates(
+    photos: Sequence[Photo],
+    sides: Mapping[str, str],
+    groups: Mapping[str, str],
+    settled: Mapping[str, str],
+) -> _Assignment:
+    """Brings groups that share a photo's bytes to one side.
+
+    What is settled stays. Where that is on two sides, a new copy goes to its twin, and the rest of
+    its new neighbours are left unused: they show a leaf of either side.
+    """
+    united = _with_duplicates(photos, groups)
+    members: dict[str, list[Photo]] = defaultdict(list)
+    for photo in photos:
+        members[united[photo.path]].append(photo)
+    out, names = dict(sides), dict(groups)
+    for together in members.values():
+        if len({groups[photo.path] for photo in together}) < 2:
+            continue
+        firm = {settled[p.path] for p in together if p.path in settled} - {UNUSED}
+        new = [photo for photo in together if photo.path not in settled]
+        if len(firm) < 2:
+            side = next(iter(firm), "") or _first_side(together, sides)
+            out.update(dict.fromkeys((photo.path for photo in new), side))
+            continue
+        twins = {p.sha256: p for p in together if settled.get(p.path, UNUSED) != UNUSED}
+        for photo in new:
+            twin = twins.get(photo.sha256)
+            out[photo.path] = UNUSED if twin is None else settled[twin.path]
+            names[photo.path] = groups[photo.path] if twin is None else groups[twin.path]
+    return out, names
+
+
+def _first_side(photos: Sequence[Photo], sides: Mapping[str, str]) -> str:
+    return next((sides[p.path] for p in photos if sides[p.path] != UNUSED), UNUSED)
 
 
 def _check_sides(photos: Sequence[Photo], spec: SplitSpec, sides: Mapping[str, str]) -> None:

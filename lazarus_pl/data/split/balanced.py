@@ -80,4 +80,4 @@ def _neediest(
 
 
 def _draw(seed: int, text: str) -> str:
-    return hashlib.sha256(f"{seed}:{text}".encode()).hexdigest()
+    return hashlib.sha256(f"{seed}:{text}".encode(errors="surrogateescape")).hexdigest()

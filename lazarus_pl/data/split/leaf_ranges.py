@@ -16,6 +16,8 @@ from lazarus_pl.data.split.split_spec import UNUSED, SplitSpec
 BURST = 8
 _FEWEST = 3
 _SHORT = 6
+# so many photos can have a train, a val and a test range
+_RANGE = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +62,9 @@ def split_ranges(
     for (label, source), sequence in sequences.items():
         if sequence[0].photo.path in sides:
             continue
-        sequence.sort(key=lambda item: (item.name.number, item.photo.path))
+        sequence.sort(key=_order)
         known = [item for item in sequence if item.photo.path in settled]
-        cut = _join_nearest(sequence, known, settled) if known else _cut(sequence, spec)
+        cut = _extend(sequence, known, spec, settled) if known else _cut(sequence, spec)
         sides.update(cut)
         groups.update(_bursts(f"{label}/{source}", sequence, cut))
     return sides, groups
@@ -114,6 +116,33 @@ def _borders(total: int, spec: SplitSpec, gap: int) -> list[tuple[str, float]]:
 
 def _numbers_leaves(sequence: Sequence[Numbered]) -> bool:
     return any(item.name.numbers_leaves or item.name.number % 1 for item in sequence)
+
+
+def _extend(
+    sequence: Sequence[Numbered],
+    known: Sequence[Numbered],
+    spec: SplitSpec,
+    settled: Mapping[str, str],
+) -> dict[str, str]:
+    """Joins new photos to their nearest; many beyond the known numbers are a range of their own."""
+    lowest, highest = known[0], known[-1]
+    before = [item for item in sequence if item.leaf < lowest.leaf - spec.gap]
+    after = [item for item in sequence if item.leaf > highest.leaf + spec.gap]
+    sides = _join_nearest(sequence, known, settled)
+    # each ordered towards the known range
+    for beyond, neighbour in ((before, lowest), (after[::-1], highest)):
+        if len(beyond) < _RANGE:
+            continue
+        cut = _cut(sorted(beyond, key=_order), spec)
+        nearest = [item.photo.path for item in beyond[len(beyond) - spec.gap :]]
+        side = settled[neighbour.photo.path]
+        sides.update(cut)
+        sides.update({path: UNUSED for path in nearest if cut[path] != side})
+    return sides
+
+
+def _order(item: Numbered) -> tuple[float, str]:
+    return item.name.number, item.photo.path
 
 
 def _join_nearest(

@@ -1,0 +1,1 @@
+"""What this machine can do: facts are gathered, checks judge them, a table tells."""

@@ -1,0 +1,1 @@
+"""Judgements: pure functions from the facts of a machine to findings."""

@@ -1,0 +1,48 @@
+"""How long ten thousand photos take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from lazarus_pl.audit.doctor.finding import Finding
+from lazarus_pl.audit.doctor.machine import Machine
+
+_SECTION = "speed"
+_PHOTOS = 10_000
+_SLOW = 3.0
+
+
+def check_speed(machine: Machine) -> Iterator[Finding]:
+    """Judges the measured speeds; both are needed for an extraction."""
+    if machine.decode_rate is not None:
+        every = machine.decode_rate_all
+        both = f", {every:,.0f} with all cores" if every is not None else ""
+        value = f"{machine.decode_rate:,.0f} photos of 256 px a second with one core{both}"
+        yield Finding(_SECTION, "decoding", value)
+    yield _encoding(machine)
+
+
+def _encoding(machine: Machine) -> Finding:
+    if need := machine.skipped.get("encoder"):
+        advice = f"mend {need} first: the encoder needs it"
+        return Finding(_SECTION, "encoding", "not measured", "warning", advice)
+    if problem := machine.problems.get("encoder"):
+        advice = "lazarus extract would fail in the same way: mend this first"
+        return Finding(_SECTION, "encoding", f"does not run: {problem}", "fault", advice)
+    rate = machine.encoder_rate
+    if rate is None:
+        return Finding(_SECTION, "encoding", "not measured", "warning", "run lazarus doctor again")
+    value = (
+        f"{rate:,.1f} photos a second on {machine.encoder_device} in {machine.encoder_precision}, "
+        f"{_PHOTOS:,} in about {_duration(_PHOTOS / rate)}"
+    )
+    if rate >= _SLOW:
+        return Finding(_SECTION, "encoding", value)
+    advice = "slow: close other programs, or extract with --encoder.image_size 128"
+    return Finding(_SECTION, "encoding", value, "warning", advice)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

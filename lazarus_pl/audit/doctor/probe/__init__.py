@@ -1,0 +1,1 @@
+"""Facts about this machine, each gathered where its failure harms no other."""

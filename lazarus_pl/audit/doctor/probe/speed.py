@@ -1,0 +1,72 @@
+"""How fast photos are decoded and encoded."""
+
+from __future__ import annotations
+
+import io
+import os
+import time
+from collections.abc import Callable
+from itertools import repeat
+
+from lazarus_pl.audit.doctor.probe.stage import Facts
+
+_SECONDS = 1.0
+_SIZE = 256
+_BATCH = 8
+
+
+def decode() -> Facts:
+    """Photos a second, by one core and by all, of a drawn leaf's JPEG of 256 px."""
+    from lazarus_pl.data.decode import read_pixels
+    from lazarus_pl.data.ordered_map import ordered_map
+
+    photo = _photo()
+    one = _rate(lambda: read_pixels(photo, _SIZE))
+    count = max(int(one * (os.cpu_count() or 1) * _SECONDS), 1)
+    started = time.perf_counter()
+    for _ in ordered_map(lambda data: read_pixels(data, _SIZE), repeat(photo, count)):
+        pass
+    return {
+        "decode_rate": one,
+        "decode_rate_all": count / (time.perf_counter() - started),
+    }
+
+
+def encoder() -> Facts:
+    """Photos a second, with the settings that ``lazarus extract`` has by default."""
+    import numpy as np
+
+    from lazarus_pl.encoder.encoder import Encoder
+    from lazarus_pl.encoder.encoder_spec import EncoderSpec
+    from lazarus_pl.encoder.torch_engine import TorchEngine
+
+    spec = EncoderSpec()
+    engine = TorchEngine(Encoder.from_spec(spec), batch_size=_BATCH)
+    shape = (_BATCH, spec.image_size, spec.image_size, 3)
+    photos = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    return {
+        "encoder_rate": _BATCH * _rate(lambda: engine.encode(photos)),
+        "encoder_device": str(engine.device),
+        "encoder_precision": engine.precision,
+    }
+
+
+def _photo() -> bytes:
+    from PIL import Image
+
+    from lazarus_pl.data.procedural.procedural_leaves import ProceduralLeaves
+
+    drawn = ProceduralLeaves({"rust": 1}, photos_per_leaf=(1, 1), size=_SIZE).draw(0)
+    file = io.BytesIO()
+    Image.fromarray(drawn.pixels).save(file, "JPEG", quality=92)
+    return file.getvalue()
+
+
+def _rate(work: Callable[[], object]) -> float:
+    """Calls a second, after a first one that is not counted."""
+    work()
+    started, calls = time.perf_counter(), 0
+    while (passed := time.perf_counter() - started) < _SECONDS:
+        work()
+        calls += 1
+    return calls / passed
