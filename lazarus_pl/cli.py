@@ -7,6 +7,7 @@ verb is known.
 
 from __future__ import annotations
 
+import errno
 import importlib
 import inspect
 import logging
@@ -22,6 +23,20 @@ from lazarus_pl.errors import LazarusError
 
 EXIT_MISTAKE = 2
 EXIT_INTERRUPTED = 130
+
+_LONGEST_NAME = 200
+_FREE_SPACE = "free some space, or name a folder on another disk"
+_ALLOW = "check its permissions, or name another folder"
+_WAYS_OUT = {
+    errno.ENOSPC: _FREE_SPACE,
+    errno.EDQUOT: _FREE_SPACE,
+    errno.EROFS: _ALLOW,
+    errno.EACCES: _ALLOW,
+    errno.EPERM: _ALLOW,
+    errno.ENAMETOOLONG: "give a shorter path",
+    errno.ENOTDIR: "a part of its path is a file, name another folder",
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+}
 
 
 @dataclass(frozen=True)
@@ -94,6 +109,8 @@ def main(args: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 1
+    except OSError as error:
+        return _mistake(_what_the_system_refused(error))
 
 
 def _run(words: list[str]) -> int:
@@ -121,7 +138,7 @@ def _run_own(verb: str, words: list[str]) -> int:
     parser = VerbParser(prog=f"lazarus {verb}", description=_summary(function))
     parser.add_argument("-c", "--config", action="config", help="YAML file with these options")
     parser.add_function_arguments(function, as_group=False)
-    parser.make_flags(function)
+    parser.let_flags_stand_alone()
     try:
         parsed = parser.parse_args(_renamed(words, VERBS[verb].aliases))
     except AttributeError as error:
@@ -175,6 +192,17 @@ def _log_to_stderr() -> None:
 def _suggestion(verb: str) -> str:
     near = get_close_matches(verb, [*VERBS, *LIGHTNING_VERBS], n=1)
     return f", did you mean '{near[0]}'?" if near else ""
+
+
+def _what_the_system_refused(error: OSError) -> str:
+    thing = f"'{_shortened(str(error.filename))}'" if error.filename else "a file"
+    reason = error.strerror or str(error) or type(error).__name__
+    way_out = _WAYS_OUT.get(error.errno or 0, "check that it is there and that you may use it")
+    return f"{thing} cannot be read or written ({reason}): {way_out}"
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}..."
 
 
 def _mistake(text: str) -> int:

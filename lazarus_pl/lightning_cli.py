@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
+import re
 import signal
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
 
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -23,16 +23,20 @@ from lazarus_pl.datamodules.cached_feature_data_module import CachedFeatureDataM
 from lazarus_pl.encoder.precision import best_precision
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.tasks.classification_task import ClassificationTask
-from lazarus_pl.verb_parser import describe_options, one_sentence
+from lazarus_pl.tasks.read_checkpoint import read_checkpoint
+from lazarus_pl.verb_parser import VerbParser, one_sentence
 
 __all__ = ["CachedFeatureDataModule", "ClassificationTask", "LazarusCLI", "run_lightning"]
 
+_SCORING = ("validate", "test", "predict")
+_FOUND_BY_LIGHTNING = ("last", "hpc")
+_TO_SCORE = ("pytorch-lightning_version",)
+_TO_CONTINUE = (*_TO_SCORE, "optimizer_states", "lr_schedulers", "loops")
 _LINKS = ("class_names", "class_counts", "feature_shapes", "encoder")
 
 
-class _Parser(LightningArgumentParser):
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        raise LazarusError(one_sentence(message, describe_options(self))) from ex
+class _Parser(VerbParser, LightningArgumentParser):
+    """LightningCLI's parser, with errors of one sentence."""
 
 
 class LazarusCLI(LightningCLI):
@@ -47,17 +51,18 @@ class LazarusCLI(LightningCLI):
     """
 
     def __init__(self, args: Sequence[str], run: bool = True) -> None:
-        super().__init__(
-            LightningModule,
-            LightningDataModule,
-            subclass_mode_model=True,
-            subclass_mode_data=True,
-            seed_everything_default=0,
-            save_config_kwargs={"overwrite": True},
-            parser_kwargs={"prog": "lazarus", "version": __version__},
-            args=list(args),
-            run=run,
-        )
+        with _in_one_sentence():
+            super().__init__(
+                LightningModule,
+                LightningDataModule,
+                subclass_mode_model=True,
+                subclass_mode_data=True,
+                seed_everything_default=0,
+                save_config_kwargs={"overwrite": True},
+                parser_kwargs={"prog": "lazarus", "version": __version__},
+                args=list(args),
+                run=run,
+            )
 
     def init_parser(self, **kwargs: object) -> LightningArgumentParser:
         """Builds parsers whose errors are one sentence."""
@@ -69,6 +74,27 @@ class LazarusCLI(LightningCLI):
         for name in _LINKS:
             parser.link_arguments(f"data.{name}", f"model.init_args.{name}", apply_on="instantiate")
         parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=int)
+        assert isinstance(parser, VerbParser)
+        parser.let_flags_stand_alone()
+
+    def before_instantiate_classes(self) -> None:
+        """Refuses a checkpoint that is missing.
+
+        Raises:
+            LazarusError: If there is none to score, or not the file that is named.
+        """
+        path = self._ckpt_path
+        if path is None and self.subcommand in _SCORING:
+            raise LazarusError(
+                f"lazarus {self.subcommand} needs a trained head: give a checkpoint of lazarus fit "
+                "or lazarus grid with --ckpt_path"
+            )
+        if path is None or (self.subcommand == "fit" and path in _FOUND_BY_LIGHTNING):
+            return
+        if not Path(path).is_file():
+            raise LazarusError(
+                f"the checkpoint '{path}' does not exist: give the path of one with --ckpt_path"
+            )
 
     def instantiate_classes(self) -> None:
         """Builds data, model and trainer.
@@ -78,8 +104,30 @@ class LazarusCLI(LightningCLI):
         """
         try:
             super().instantiate_classes()
-        except ValueError as error:
-            raise _mistake_behind(error) or error from error
+        except (TypeError, ValueError) as error:
+            behind = _mistake_behind(error)
+            raise behind or LazarusError(one_sentence(str(error), [])) from error
+
+    def after_instantiate_classes(self) -> None:
+        """Refuses a checkpoint that cannot be used.
+
+        Raises:
+            LazarusError: If it is damaged, not ours, or has no more than weights to train on.
+        """
+        path = self._ckpt_path
+        if (
+            path is None
+            or not Path(path).is_file()
+            or not isinstance(self.model, ClassificationTask)
+        ):
+            return
+        content = read_checkpoint(Path(path))
+        needed = _TO_CONTINUE if self.subcommand == "fit" else _TO_SCORE
+        if missing := [key for key in needed if key not in content]:
+            raise LazarusError(
+                f"the checkpoint '{path}' lacks {', '.join(missing)}: lazarus {self.subcommand} "
+                "takes one that was saved whole, with save_weights_only: false"
+            )
 
     def instantiate_trainer(self, **kwargs: object) -> Trainer:
         """Trains in the best precision of the machine where the config names none."""
@@ -87,11 +135,52 @@ class LazarusCLI(LightningCLI):
         precision = asked.get("precision") or _best_precision(asked.get("accelerator", "auto"))
         return super().instantiate_trainer(**{"precision": precision, **kwargs})
 
+    @property
+    def _ckpt_path(self) -> str | None:
+        path = self._get(self.config, "ckpt_path")
+        return None if path is None else str(path)
+
     def _parse_ckpt_path(self) -> None:
         """Lets the config and the command line decide, not the checkpoint's hyperparameters.
 
         A checkpoint that does not fit them is refused when it is loaded, with the reason.
         """
+
+    def _set_seed(self) -> None:
+        try:
+            super()._set_seed()
+        except ValueError as error:
+            raise LazarusError(
+                f"seed_everything {self._get(self.config, 'seed_everything')} cannot be: give a "
+                "whole number from 0 to 4294967295"
+            ) from error
+
+
+@contextmanager
+def _in_one_sentence() -> Iterator[None]:
+    """Turns what Lightning says of a user's mistake into our kind of error."""
+    try:
+        yield
+    except MisconfigurationException as error:
+        raise LazarusError(_unknown_metric(str(error)) or str(error)) from error
+    except RuntimeError as error:
+        if unknown := _unknown_metric(str(error)):
+            raise LazarusError(unknown) from error
+        raise
+
+
+def _unknown_metric(message: str) -> str:
+    """What EarlyStopping and ModelCheckpoint say of a metric that is not there, or nothing."""
+    found = re.search(
+        r"(?:Early stopping conditioned on metric `|monitor=')([^'`]+)[`'].*?(?:following|metrics):"
+        r"(.*?)(?:\]|$)",
+        message,
+        re.DOTALL,
+    )
+    if not found:
+        return ""
+    there = ", ".join(re.findall(r"['`]([^'`]+)['`]", found[2]))
+    return f"there is no metric '{found[1]}' to monitor: there are {there}"
 
 
 def _mistake_behind(error: BaseException | None) -> LazarusError | None:
@@ -113,12 +202,8 @@ def run_lightning(args: Sequence[str]) -> LazarusCLI:
         LazarusError: If the config, the data or the checkpoint is not as it must be.
     """
     quiet()
-    _check_checkpoint_path(args)
-    try:
-        with interruptible():
-            return LazarusCLI(args)
-    except MisconfigurationException as error:
-        raise LazarusError(str(error)) from error
+    with interruptible():
+        return LazarusCLI(args)
 
 
 @contextmanager
@@ -151,13 +236,3 @@ def quiet() -> None:
         ".*LeafSpec.*",
     ):
         warnings.filterwarnings("ignore", message=message)
-
-
-def _check_checkpoint_path(args: Sequence[str]) -> None:
-    for option, value in zip(args, [*args[1:], ""], strict=True):
-        name, _, inline = option.partition("=")
-        if name != "--ckpt_path":
-            continue
-        path = inline or value
-        if path not in ("best", "last", "hpc", "registry", "null") and not Path(path).is_file():
-            raise LazarusError(f"the checkpoint '{path}' does not exist: check --ckpt_path")

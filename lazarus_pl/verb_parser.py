@@ -2,33 +2,45 @@
 
 from __future__ import annotations
 
-import inspect
+import os
 import re
-from collections.abc import Callable
+from argparse import Action
+from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import NoReturn
 
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, Namespace
 
 from lazarus_pl.errors import LazarusError
+
+_FEW = 12
+_KINDS = {
+    "bool": "true or false",
+    "int": "a whole number",
+    "float": "a number",
+    "str": "a text",
+    "list": "a list",
+    "dict": "keys with values",
+}
+
+# lines in which a parser tells what it tried, not what is wrong
+_ACCOUNT = (
+    "Does not validate",
+    "Subtypes:",
+    "Errors:",
+    "Given value",
+    "Expected a <class 'NoneType'>",
+    "Not a valid subclass",
+    "Subclass types expect",
+    "a class path (str)",
+    "a dict with",
+)
+# what a parser inside a parser found out says more than anything that the outer one adds
+_TELLING = (r"^there is no ", r"are required", r"^[\w.]+: ", r"dot import path")
 
 
 class VerbParser(ArgumentParser):
     """A jsonargparse parser that raises :class:`LazarusError` instead of printing its usage."""
-
-    def make_flags(self, function: Callable[..., object]) -> None:
-        """Lets an option that is on or off stand alone: ``--json`` for ``--json true``.
-
-        Args:
-            function: Its parameters were added to this parser.
-        """
-        defaults = {
-            name: parameter.default
-            for name, parameter in inspect.signature(function).parameters.items()
-        }
-        for action in self._actions:
-            if isinstance(defaults.get(action.dest), bool):
-                action.nargs, action.const = "?", True
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raises the mistake as one sentence.
@@ -38,6 +50,35 @@ class VerbParser(ArgumentParser):
         """
         raise LazarusError(one_sentence(message, describe_options(self))) from ex
 
+    def parse_path(
+        self,
+        path: str | os.PathLike[str],
+        ext_vars: dict[str, object] | None = None,
+        env: bool | None = None,
+        defaults: bool = True,
+        **options: object,
+    ) -> Namespace:
+        """Reads a config file.
+
+        Raises:
+            LazarusError: If it is not as it must be; its name stands in the sentence.
+        """
+        try:
+            parsed: Namespace = super().parse_path(path, ext_vars, env, defaults, **options)
+            return parsed
+        except UnicodeDecodeError as error:
+            raise LazarusError(
+                f"the config file '{path}' is not UTF-8 text: name a YAML file, or save it as UTF-8"
+            ) from error
+        except LazarusError as error:
+            raise LazarusError(f"in '{path}': {error}") from error
+
+    def let_flags_stand_alone(self) -> None:
+        """Makes ``--flag`` mean ``--flag true`` for every yes-or-no option."""
+        for action in self._actions:
+            if getattr(action, "_typehint", None) in (bool, bool | None):
+                action.nargs, action.const = "?", True
+
 
 def one_sentence(message: str, options: list[str]) -> str:
     """What a parser has to say, without its list of everything it tried.
@@ -46,36 +87,116 @@ def one_sentence(message: str, options: list[str]) -> str:
         message: jsonargparse's message.
         options: Option strings of the parser, for a suggestion.
     """
-    message = message.replace("Does not validate against any of the Union subtypes", "")
-    lines = [line.strip(" -\t") for line in message.splitlines() if line.strip(" -\t")]
-    text = _most_telling(lines)
-    if unknown := re.search(r"unrecognized arguments: (\S+)", text):
+    if unknown := re.search(r"unrecognized arguments: ([^\s=]+)", message):
         return f"there is no option {unknown[1]}{suggestion(unknown[1], options)}"
-    if unknown := re.search(
-        r"(?:Key|Option|option) ['\"]?([\w.]+)['\"]? is not (?:expected|accepted)", text
-    ):
-        keys = [option.removeprefix("--") for option in options]
-        return f"there is no config key '{unknown[1]}'{suggestion(unknown[1], keys)}"
-    return text
+    if key := _unknown_key(message):
+        keys = [option.removeprefix("--") for option in options if option.startswith("--")]
+        return f"there is no config key '{key}'{suggestion(key, keys)}"
+    if message.startswith("Problems parsing config"):
+        return _no_yaml(message)
+    if unexpected := re.match(r"Unexpected config: (.*)", message):
+        return f"a config file holds keys with values, not '{unexpected[1]}'"
+    return _sentence(message)
 
 
 def suggestion(word: str, known: list[str]) -> str:
-    """``, did you mean '...'?`` if a known word is near, else a hint to the help."""
-    near = get_close_matches(word, known, n=1, cutoff=0.6)
-    return f", did you mean '{near[0]}'?" if near else "; --help lists them all"
-
-
-def _most_telling(lines: list[str]) -> str:
-    for pattern in (r"is not (expected|accepted)", r"unrecognized"):
-        for line in lines:
-            if re.search(pattern, line):
-                return line
-    where = next((line for line in lines if line.startswith("Parser key")), "")
-    account = ("Parser key", "Errors:", "Subtypes:", "Expected a <class 'NoneType'>", "Given value")
-    told = [line for line in lines if not line.startswith(account)]
-    return " ".join(part for part in (where, *told[:2]) if part) or "the command line is not valid"
+    """``, did you mean '...'?`` if a known word is near, else all that are known, or a hint."""
+    if near := _nearest(word, known):
+        return f", did you mean '{near}'?"
+    plain = [name for name in known if not name.endswith(("+", "help"))]
+    return (
+        f": there are {', '.join(plain)}" if 0 < len(plain) <= _FEW else "; --help lists them all"
+    )
 
 
 def describe_options(parser: ArgumentParser) -> list[str]:
-    """All option strings of a parser."""
-    return [option for action in parser._actions for option in action.option_strings]
+    """All option strings of a parser, and of its verbs."""
+    return [
+        option
+        for action in parser._actions
+        for option in (
+            *action.option_strings,
+            *(o for verb in _verbs(action) for o in describe_options(verb)),
+        )
+    ]
+
+
+def _verbs(action: Action) -> Sequence[ArgumentParser]:
+    return list((getattr(action, "_name_parser_map", None) or {}).values())
+
+
+def _unknown_key(message: str) -> str:
+    if inside := re.search(r"(\w+) '([\w.]+)' does not accept option '([\w.]+)'", message):
+        return f"{inside[2]}.{inside[3]}" if inside[1] == "Group" else inside[3]
+    found = re.search(
+        r"(?:Key|Option|option) ['\"]?([\w.]+)['\"]? is not (?:expected|accepted)", message
+    )
+    return found[1] if found else ""
+
+
+def _nearest(word: str, known: Sequence[str]) -> str:
+    """The known word or dotted key that was meant; its first part is looked at before the rest."""
+    first = word.partition(".")[0]
+    firsts = sorted({name.partition(".")[0] for name in known})
+    if first in firsts:
+        known = [name for name in known if name.partition(".")[0] == first]
+        near = get_close_matches(word, known, n=1)
+    else:
+        near = get_close_matches(first, firsts, n=1) or get_close_matches(word, known, n=1)
+    return near[0] if near else ""
+
+
+def _no_yaml(message: str) -> str:
+    what = " ".join(line.strip() for line in message.splitlines()[:2])
+    where = re.search(r" at line \d+", message.replace(", line", " at line"))
+    return what.replace("Problems parsing config", f"no YAML{where[0] if where else ''}")
+
+
+def _sentence(message: str) -> str:
+    key, message = _key_and_rest(message)
+    lines = [line.strip(" -\t") for line in message.splitlines() if line.strip(" -\t")]
+    told = [
+        re.sub(r'^Parser key "([\w.]+)":', r"\1:", line)
+        for line in lines
+        if not line.startswith(_ACCOUNT)
+    ]
+    text = _most_telling(told) or _expected(told, message) or " ".join(told[:2])
+    if inner := re.match(r"([\w.]+): (.*)", text):
+        joint = ".init_args." if re.search(r"NestedArg\(|class_path", message) else "."
+        key, text = (f"{key}{joint}{inner[1]}" if key else inner[1]), inner[2]
+    text = re.sub(r"Expected a dot import path string: (.*)", r"there is no class '\1'", text)
+    return f"{key}: {text}" if key and text else text or key or "the command line is not valid"
+
+
+def _key_and_rest(message: str) -> tuple[str, str]:
+    found = re.match(r'Parser key "([\w.]+)":(.*)', message, re.DOTALL)
+    return (found[1], found[2]) if found else ("", message)
+
+
+def _most_telling(lines: Sequence[str]) -> str:
+    for pattern in _TELLING:
+        for line in lines:
+            if re.search(pattern, line):
+                return line
+    return ""
+
+
+def _expected(lines: Sequence[str], message: str) -> str:
+    """``expected a number or a text, got 'x'``, or nothing where that is not what is said."""
+    found = [re.match(r"Expected an? (.+?)(?:\. Got value: (.*))?$", line) for line in lines]
+    kinds = list(dict.fromkeys(_kind(each[1]) for each in found if each))
+    if not kinds:
+        return ""
+    value = next((each[2] for each in found if each and each[2]), None)
+    if value is None and (given := re.search(r"Given value: (.*)", message)):
+        value = given[1]
+    what = " or ".join(part for part in (", ".join(kinds[:-1]), kinds[-1]) if part)
+    return f"expected {what}" + (f", got '{value}'" if value is not None else "")
+
+
+def _kind(text: str) -> str:
+    if name := re.fullmatch(r"<class '(?:\w+\.)*(\w+)'>", text):
+        return _KINDS.get(name[1], f"a {name[1]}")
+    if choices := re.fullmatch(r"typing\.Literal\[(.*)\]", text):
+        return f"one of {choices[1]}"
+    return f"a {text}"

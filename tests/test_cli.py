@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -63,6 +64,11 @@ def test_every_verb_has_help_and_takes_a_config(
         (["grid", "-c", "no.yaml", "--cache", "x", "--out", "y"], "no.yaml"),
         (["fit", "-c", "no.yaml"], "no.yaml"),
         (["classify", "--ckpt", "no.ckpt", "--data", "no"], "'no' does not exist"),
+        (["extract", "--data", "x" * 5000, "--out", "x"], "give a shorter path"),
+        (["extract", "--verify=maybe"], "verify: expected true or false, got 'maybe'"),
+        (["demo", "--seed", "-1"], "seed -1 cannot be"),
+        (["demo", "--leaves", "0"], "leaves 0.0 cannot be"),
+        (["fit", "--trainer.max_epocs=3"], "did you mean '--trainer.max_epochs'?"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -76,6 +82,7 @@ def test_mistakes_are_one_sentence_and_exit_code_2(
     monkeypatch.chdir(tmp_path)
     done = lazarus(*words)
     assert done.code == 2
+    assert len(done.err) < 1000
     assert done.err.startswith("lazarus: error: ")
     assert done.err.count("\n") == 1
     assert said in done.err
@@ -119,3 +126,98 @@ def test_threads_sleep_while_they_wait_unless_told_otherwise(
     monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
     lazarus("--version")
     assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"
+
+
+@pytest.mark.parametrize("verb", ["extract", "fit"])
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"data: \xff\xfe", "'c.yaml' is not UTF-8 text"),
+        (b"a: [\n", "in 'c.yaml': no YAML at line 2"),
+        (b"- a\n", "in 'c.yaml': a config file holds keys with values"),
+    ],
+    ids=["bytes", "syntax", "list"],
+)
+def test_config_files_that_are_none(
+    verb: str,
+    content: bytes,
+    said: str,
+    lazarus: Lazarus,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("c.yaml").write_bytes(content)
+    done = lazarus(verb, "-c", "c.yaml")
+    assert done.code == 2
+    assert said in done.err
+    assert done.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("verb", "content", "said"),
+    [
+        ("extract", "encoder: {nam: a}", "'encoder.nam', did you mean 'encoder.name'?"),
+        ("extract", "encodr: {name: a}", "'encodr.name', did you mean 'encoder'?"),
+        ("fit", "modl: {a: 3}", "'modl.a', did you mean 'model'?"),
+        ("fit", "trainer: {max_epocs: 3}", "did you mean 'trainer.max_epochs'?"),
+        (
+            "fit",
+            "model: {class_path: ClassificationTask, init_args: {lr: abc}}",
+            "model.init_args.lr: expected a number, got 'abc'",
+        ),
+        (
+            "fit",
+            "model: {class_path: ClassificationTask, init_args: {learning: 3}}",
+            "there is no config key 'learning': there are head, head_options, lr",
+        ),
+        ("fit", "trainer: {callbacks: [{class_path: EarlyStoping}]}", "no class 'EarlyStoping'"),
+        ("fit", "trainer: {max_epochs: abc}", "trainer.max_epochs: expected a whole number"),
+    ],
+)
+def test_mistakes_in_config_files_name_the_key(
+    verb: str, content: str, said: str, lazarus: Lazarus, tmp_path: Path
+) -> None:
+    (tmp_path / "c.yaml").write_text(content)
+    done = lazarus(verb, "-c", tmp_path / "c.yaml")
+    assert done.code == 2
+    assert said in done.err
+    assert done.err.count("\n") == 1
+
+
+def test_a_full_disk_is_one_sentence(
+    lazarus: Lazarus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(number: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    done = lazarus("demo", "--out", tmp_path, "--leaves", 0.1)
+    assert done.code == 2
+    assert done.err.startswith("lazarus: error: ")
+    assert "No space left on device" in done.err
+    assert "free some space" in done.err
+
+
+@pytest.mark.parametrize("verb", ["demo", "fit"])
+def test_a_place_that_cannot_be_written_is_named(
+    verb: str, cache: Path, lazarus: Lazarus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("lightning_logs").touch()
+    config = Path(__file__).parent.parent / "configs" / "heads" / "linear.yaml"
+    words = {
+        "demo": ("--out", "lightning_logs/demo"),
+        "fit": ("-c", config, f"--data.init_args.cache={cache}", "--trainer.max_epochs=1"),
+    }
+    done = lazarus(verb, *words[verb])
+    assert done.code == 2
+    assert "lightning_logs" in done.err
+    assert done.err.count("lazarus: error: ") == 1
+    assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize("words", [["--verify"], ["--verify=true"], ["--verify", "false"]])
+def test_flags_stand_alone_or_take_a_value(words: list[str], lazarus: Lazarus) -> None:
+    done = lazarus("extract", *words, "--data", "no/such", "--out", "x")
+    assert "'no/such' does not exist" in done.err

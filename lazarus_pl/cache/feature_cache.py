@@ -13,6 +13,7 @@ import numpy.typing as npt
 from lazarus_pl.cache.cache_header import CacheHeader
 from lazarus_pl.cache.mapped_jobs import MappedJobs
 from lazarus_pl.data.manifest import Manifest
+from lazarus_pl.encoder.encoder_spec import LAYERS
 from lazarus_pl.errors import LazarusError
 
 
@@ -92,6 +93,8 @@ class FeatureCache:
             LazarusError: If it does not.
         """
         for layer in layers:
+            if layer not in LAYERS:
+                raise LazarusError(f"there is no layer '{layer}': there are {', '.join(LAYERS)}")
             if layer not in self.header.layers:
                 raise LazarusError(
                     f"the cache '{self.folder}' keeps no layer '{layer}', only "

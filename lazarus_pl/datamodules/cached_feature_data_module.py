@@ -61,6 +61,8 @@ class CachedFeatureDataModule(LightningDataModule):
             raise LazarusError(f"batch_size {batch_size} must be at least 1")
         if views != "all" and views < 0:
             raise LazarusError(f"views {views} must be 0, a number, or all")
+        if num_workers < 0:
+            raise LazarusError(f"num_workers {num_workers} must be at least 0")
         self.cache = cache
         self.layers = tuple(layers)
         self.batch_size = batch_size

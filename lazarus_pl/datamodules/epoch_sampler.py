@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Sampler
 
-from lazarus_pl.errors import LazarusError
+from lazarus_pl.in_range import check_share
 
 
 class EpochSampler(Sampler[int]):
@@ -31,8 +31,8 @@ class EpochSampler(Sampler[int]):
     def __init__(
         self, size: int, seed: int = 0, views: int = 0, plain_weight: float | None = None
     ) -> None:
-        if plain_weight is not None and not 0 <= plain_weight <= 1:
-            raise LazarusError(f"plain_weight {plain_weight} is no chance: give 0 to 1")
+        if plain_weight is not None:
+            check_share("plain_weight", plain_weight)
         self._size = size
         self._seed = seed
         self._views = views

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
 from lazarus_pl.encoder.fold_batch_norm import fold_batch_norm
-from lazarus_pl.encoder.model_names import unknown_model
+from lazarus_pl.encoder.model_names import check_model_name
 from lazarus_pl.encoder.weights import WeightsFile, find_weights
 from lazarus_pl.errors import LazarusError
 
@@ -61,8 +61,7 @@ class Encoder(nn.Module):
         Raises:
             LazarusError: If timm has no such model, or the weights are missing or do not fit.
         """
-        if not timm.is_model(spec.name.split(".")[0]):
-            raise unknown_model(spec.name)
+        check_model_name(spec.name)
         weights = find_weights(spec)
         model = _create(spec)
         if weights.path is not None:

@@ -133,12 +133,11 @@ def _local(text: str) -> Path:
 def _from_hub(name: str) -> Path:
     from timm.models import get_pretrained_cfg
 
-    config = get_pretrained_cfg(name)
-    if config is None:
-        from lazarus_pl.encoder.model_names import unknown_model
+    from lazarus_pl.encoder.model_names import check_model_name
 
-        raise unknown_model(name)
-    if not config.hf_hub_id:
+    check_model_name(name)
+    config = get_pretrained_cfg(name)
+    if config is None or not config.hf_hub_id:
         raise LazarusError(
             f"timm has no weights for '{name}': name one of its tags, or give a file with "
             "--encoder.weights"

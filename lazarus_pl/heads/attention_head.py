@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.heads.head import FeatureShapes, Head
+from lazarus_pl.in_range import check_count, check_share
 
 
 class AttentionHead(Head):
@@ -28,7 +29,7 @@ class AttentionHead(Head):
         patch_dropout: Share of patches left out in training.
 
     Raises:
-        LazarusError: If there is no grid, or the grids do not fit each other.
+        LazarusError: If there is no grid, the grids do not fit each other, or an option cannot be.
     """
 
     def __init__(
@@ -40,6 +41,9 @@ class AttentionHead(Head):
         patch_dropout: float = 0.0,
     ) -> None:
         super().__init__(feature_shapes, num_classes)
+        check_count("hidden", hidden)
+        check_share("dropout", dropout, whole=False)
+        check_share("patch_dropout", patch_dropout, whole=False)
         grids = {name: shape for name, shape in self.feature_shapes.items() if len(shape) == 3}
         if not grids:
             raise LazarusError(

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from lazarus_pl.heads.head import FeatureShapes, Head
+from lazarus_pl.in_range import check_share
 
 
 class LinearHead(Head):
@@ -18,13 +19,14 @@ class LinearHead(Head):
         dropout: Share of features left out in training.
 
     Raises:
-        LazarusError: If there is no layer ``pooled``.
+        LazarusError: If there is no layer ``pooled``, or an option cannot be.
     """
 
     def __init__(
         self, feature_shapes: FeatureShapes, num_classes: int, dropout: float = 0.0
     ) -> None:
         super().__init__(feature_shapes, num_classes)
+        check_share("dropout", dropout, whole=False)
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(self.pooled_channels(), num_classes)
         nn.init.zeros_(self.classifier.weight)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from lazarus_pl.heads.head import FeatureShapes, Head
+from lazarus_pl.in_range import check_count, check_share
 
 
 class MLPHead(Head):
@@ -19,7 +20,7 @@ class MLPHead(Head):
         dropout: Share of its units left out in training.
 
     Raises:
-        LazarusError: If there is no layer ``pooled``.
+        LazarusError: If there is no layer ``pooled``, or an option cannot be.
     """
 
     def __init__(
@@ -30,6 +31,8 @@ class MLPHead(Head):
         dropout: float = 0.3,
     ) -> None:
         super().__init__(feature_shapes, num_classes)
+        check_count("hidden", hidden)
+        check_share("dropout", dropout, whole=False)
         self.layers = nn.Sequential(
             nn.Linear(self.pooled_channels(), hidden),
             nn.LayerNorm(hidden),

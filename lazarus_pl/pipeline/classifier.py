@@ -53,6 +53,11 @@ class Classifier:
         views: ViewsSpec | None = None,
     ) -> None:
         self._task = load_task(checkpoint)
+        if not self._task.encoder.keys() >= {"name", "weights", "image_size", "digest"}:
+            raise LazarusError(
+                f"the checkpoint '{checkpoint}' does not say which encoder made its features: give "
+                "one of lazarus fit or lazarus grid, or pass the DataModule's encoder to the task"
+            )
         self._engine = make_engine(
             _spec(self._task.encoder, tuple(self._task.feature_shapes), weights),
             device,

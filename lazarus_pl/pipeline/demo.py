@@ -14,6 +14,7 @@ from lazarus_pl.data.procedural.symptoms import SYMPTOMS
 from lazarus_pl.data.split.split_spec import SplitSpec
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
 from lazarus_pl.encoder.make_engine import make_engine
+from lazarus_pl.errors import LazarusError
 from lazarus_pl.grid.grid_spec import GridSpec
 from lazarus_pl.grid.run_grid import run_grid
 from lazarus_pl.pipeline.classify import classify
@@ -36,6 +37,9 @@ def demo(out: Path = Path("lazarus-demo"), leaves: float = 1.0, seed: int = 0) -
         leaves: Factor of the number of leaves (154 at 1).
         seed: Another seed draws other leaves.
     """
+    if seed < 0 or leaves <= 0:
+        wrong = f"seed {seed}" if seed < 0 else f"leaves {leaves}"
+        raise LazarusError(f"{wrong} cannot be: give a --seed of 0 or more and --leaves above 0")
     started = time.monotonic()
     dataset = ProceduralLeaves(_leaves(leaves), seed=seed)
     with _step(f"1/4 drawing {len(dataset)} photos of {len(SYMPTOMS)} classes"):

@@ -25,6 +25,7 @@ from torchmetrics.classification import (
 from lazarus_pl import __version__
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.heads.build_head import build_head
+from lazarus_pl.in_range import check_rate, check_share
 from lazarus_pl.tasks.confusion_figure import confusion_figure
 from lazarus_pl.tasks.cosine_schedule import CosineSchedule
 from lazarus_pl.tasks.mix_up import mix_up
@@ -60,8 +61,8 @@ class ClassificationTask(LightningModule):
         encoder: Identity of the encoder that made the features; linked from the data.
 
     Raises:
-        LazarusError: If the head or one of its options does not exist, or it needs a layer that
-            the data does not give.
+        LazarusError: If the head or one of its options does not exist or cannot be, or it needs a
+            layer that the data does not give.
     """
 
     def __init__(
@@ -85,8 +86,11 @@ class ClassificationTask(LightningModule):
                 "a task needs class_names and feature_shapes: the command line links them from "
                 "the data; in Python pass those of the DataModule"
             )
-        if mixup < 0:
-            raise LazarusError(f"mixup {mixup} is negative: give 0 for none, or about 0.2")
+        check_rate("lr", lr)
+        check_rate("weight_decay", weight_decay, zero=True)
+        check_share("label_smoothing", label_smoothing)
+        check_share("warmup", warmup)
+        check_rate("mixup", mixup, zero=True)
         self.save_hyperparameters()
         self.lr = lr
         self.weight_decay = weight_decay
@@ -259,6 +263,17 @@ class ClassificationTask(LightningModule):
                 f"the checkpoint holds the head '{theirs['head']}' with options "
                 f"{theirs['head_options'] or {}}, the config asks for '{mine[0]}' with {mine[1]}: "
                 "use the config that it was trained with"
+            )
+        self._check_tensors(checkpoint["state_dict"])
+
+    def _check_tensors(self, theirs: Mapping[str, Tensor]) -> None:
+        mine = self.state_dict()
+        for name in sorted(mine.keys() | theirs.keys()):
+            if name in mine and name in theirs and mine[name].shape == theirs[name].shape:
+                continue
+            raise LazarusError(
+                f"the tensor '{name}' of the checkpoint is not that of the model: use the config "
+                "and the layers that it was trained with"
             )
 
     def _mixing_rng(self) -> np.random.Generator:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from lazarus_pl.errors import LazarusError
+from lazarus_pl.in_range import check_share
 from lazarus_pl.leaf.background_swap import swap_background
 from lazarus_pl.leaf.backgrounds.background_source import BackgroundSource
 from lazarus_pl.leaf.backgrounds.folder_backgrounds import FolderBackgrounds
@@ -51,8 +52,7 @@ class BackgroundSwap(nn.Module):
         donors: Sequence[Path] = (),
     ) -> None:
         super().__init__()
-        if not 0 <= p <= 1:
-            raise LazarusError(f"p {p} is no share: give 0 to 1")
+        check_share("p", p)
         weights = sources or {_DRAWN: 1.0, **({_FOLDER: 1.0} if folder else {})}
         self._p = p
         self._backgrounds = MixedBackgrounds(

@@ -80,7 +80,7 @@ def test_what_models_must_know_is_there_before_setup(cache: Path) -> None:
 def test_mistakes(cache: Path, tmp_path: Path) -> None:
     with pytest.raises(LazarusError, match="no feature cache"):
         CachedFeatureDataModule(str(tmp_path))
-    with pytest.raises(LazarusError, match="keeps no layer 'grid8'"):
+    with pytest.raises(LazarusError, match="no layer 'grid8': there are pooled, grid32, grid16"):
         CachedFeatureDataModule(str(cache), ("grid8",))
     with pytest.raises(LazarusError, match="batch_size 0"):
         CachedFeatureDataModule(str(cache), batch_size=0)

@@ -127,6 +127,9 @@ def test_weights_from_a_file(suffix: str, tmp_path: Path) -> None:
     ("spec", "said"),
     [
         ({"name": "efficientnet_bo"}, "did you mean"),
+        ({"name": "tf_efficientnet_lite0.bogus"}, "there are tf_efficientnet_lite0.in1k"),
+        ({"name": "efficientnet_b0.bogus"}, "there are .*efficientnet_b0.ra_in1k"),
+        ({"name": "efficientnet_b0.bogus", "weights": "random"}, "no weights 'efficient"),
         ({"name": "efficientnet_b0", "weights": "no.pth"}, "are no file"),
         ({"name": "efficientnet_b0", "weights": "packaged"}, "only 'tf_efficientnet_lite0'"),
         ({"image_size": 100}, "multiple of 32"),

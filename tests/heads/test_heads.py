@@ -100,6 +100,12 @@ def test_attention_weights_are_float32_under_autocast() -> None:
     [
         ("mpl", SHAPES, {}, "did you mean 'mlp'"),
         ("mlp", SHAPES, {"hiden": 3}, "did you mean 'hidden'"),
+        ("linear", SHAPES, {"dropout": 1}, "dropout 1 cannot be: give a number from 0 to below 1"),
+        ("mlp", SHAPES, {"hidden": 0}, "hidden 0 cannot be: give a whole number of at least 1"),
+        ("mlp", SHAPES, {"hidden": 2.5}, "hidden 2.5 cannot be"),
+        ("mlp", SHAPES, {"hidden": True}, "hidden True cannot be"),
+        ("attention", SHAPES, {"patch_dropout": 2}, "patch_dropout 2 cannot be"),
+        ("attention", SHAPES, {"dropout": float("nan")}, "dropout nan cannot be"),
         ("linear", {"grid16": (4, 4, 5)}, {}, "reads the layer 'pooled'"),
         ("attention", {"pooled": (12,)}, {}, "reads grids"),
         ("attention", {"grid16": (4, 4, 5), "grid32": (3, 3, 7)}, {}, "does not divide"),

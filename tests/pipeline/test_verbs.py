@@ -125,6 +125,19 @@ def test_classify_mistakes(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_classify_refuses_a_checkpoint_without_an_encoder(
+    checkpoint: Path, drawn: Path, tmp_path: Path, lazarus: Lazarus
+) -> None:
+    import torch
+
+    content = torch.load(checkpoint, weights_only=True)
+    content["lazarus"]["arguments"]["encoder"] = None
+    torch.save(content, tmp_path / "x.ckpt")
+    done = lazarus("classify", "--ckpt", tmp_path / "x.ckpt", "--data", drawn)
+    assert done.code == 2
+    assert "does not say which encoder" in done.err
+
+
 def test_classify_refuses_other_weights(
     checkpoint: Path, drawn: Path, tmp_path: Path, lazarus: Lazarus
 ) -> None:
