@@ -20,6 +20,8 @@ _TAKE_A_GENERATOR: frozenset[_Function] = frozenset(
         torch.bernoulli,
         torch.multinomial,
         torch.poisson,
+        torch._standard_gamma,
+        torch._sample_dirichlet,
         torch.Tensor.uniform_,
         torch.Tensor.normal_,
         torch.Tensor.random_,
@@ -56,7 +58,7 @@ class OwnDraws(TorchFunctionMode):
         types: Sequence[type],
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
-    ) -> Any:  # noqa: ANN401  (whatever the function returns)
+    ) -> object:
         """Calls a function of torch, with the generator if it draws."""
         kwargs = kwargs or {}
         if func in _LIKE:

@@ -13,13 +13,16 @@ from torchvision.transforms import v2
 
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.views.background_swap import BackgroundSwap
-from lazarus_pl.views.view_policy import Step
+from lazarus_pl.views.jpeg import JPEG
+from lazarus_pl.views.view_policy import Chain, Step
 
 # arguments that Python gives as an enumeration and YAML as a word
 _ENUMERATIONS: Mapping[str, Callable[[str], object]] = {
     "interpolation": v2.InterpolationMode,
     "policy": v2.AutoAugmentPolicy,
 }
+_OURS: tuple[type[nn.Module], ...] = (BackgroundSwap, JPEG)
+_NESTED = "transforms"
 _NOT_FOR_YAML = ("Transform", "Lambda")
 
 
@@ -49,26 +52,11 @@ class PolicyBuilder:
 
     def _transform(self, name: str, arguments: Mapping[str, Any]) -> nn.Module:
         kind = self._kind(name)
-        known = dict(inspect.signature(kind).parameters)
-        known.pop("donors", None)
-        for argument in arguments:
-            if argument not in known:
-                raise LazarusError(
-                    f"the transform '{name}' of '{self._where}' has no argument "
-                    f"'{argument}'{_hint(argument, known)}"
-                )
-        given = {key: self._value(key, value) for key, value in arguments.items()}
-        if "size" in known:
-            given.setdefault("size", (self._size, self._size))
-        for key, parameter in known.items():
-            if parameter.default is parameter.empty and key not in given:
-                raise LazarusError(
-                    f"the transform '{name}' of '{self._where}' needs the argument '{key}'"
-                )
-        if kind is BackgroundSwap:
-            given["donors"] = self._donors
+        given = self._defaults(name, kind, arguments)
+        nested = {_NESTED: self._nested(arguments[_NESTED])} if _NESTED in arguments else {}
         try:
-            return kind(**given)
+            values = {key: self._value(key, value) for key, value in arguments.items()}
+            return kind(**{**given, **values, **nested})
         # whatever a constructor does not like about its arguments
         except Exception as error:
             reason = " ".join(str(error).split()) or type(error).__name__
@@ -76,6 +64,29 @@ class PolicyBuilder:
                 f"the transform '{name}' of '{self._where}' does not take "
                 f"{dict(arguments)}: {reason}"
             ) from error
+
+    def _defaults(
+        self, name: str, kind: type[nn.Module], arguments: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Checks the arguments' names and gives what is not left to the policy."""
+        known = dict(inspect.signature(kind).parameters)
+        defaults: dict[str, Any] = {"size": (self._size, self._size)} if "size" in known else {}
+        defaults |= {"donors": self._donors} if known.pop("donors", None) else {}
+        for argument in arguments:
+            if argument not in known:
+                raise LazarusError(
+                    f"the transform '{name}' of '{self._where}' has no argument "
+                    f"'{argument}'{_hint(argument, known)}"
+                )
+        for key, parameter in known.items():
+            if parameter.default is parameter.empty and key not in {*arguments, *defaults}:
+                raise LazarusError(
+                    f"the transform '{name}' of '{self._where}' needs the argument '{key}'"
+                )
+        return defaults
+
+    def _nested(self, chains: Sequence[Chain]) -> list[nn.Module]:
+        return [self.chain(steps) for steps in chains]
 
     def _kind(self, name: str) -> type[nn.Module]:
         kinds = _kinds()
@@ -87,9 +98,7 @@ class PolicyBuilder:
             )
         return kinds[name]
 
-    def _value(self, key: str, value: Any) -> Any:  # noqa: ANN401  (what YAML holds)
-        if key == "transforms":
-            return [self.chain(steps) for steps in value]
+    def _value(self, key: str, value: object) -> object:
         if key == "folder":
             return self._where.parent / str(value)
         if key in _ENUMERATIONS and isinstance(value, str):
@@ -98,12 +107,12 @@ class PolicyBuilder:
 
 
 def _kinds() -> dict[str, type[nn.Module]]:
-    kinds = {
+    kinds: dict[str, type[nn.Module]] = {
         name: kind
         for name, kind in vars(v2).items()
-        if inspect.isclass(kind) and issubclass(kind, v2.Transform) and name not in _NOT_FOR_YAML
+        if inspect.isclass(kind) and issubclass(kind, nn.Module) and name not in _NOT_FOR_YAML
     }
-    return {**kinds, BackgroundSwap.__name__: BackgroundSwap}
+    return kinds | {kind.__name__: kind for kind in _OURS}
 
 
 def _suggestion(word: str, known: Mapping[str, object]) -> str:
