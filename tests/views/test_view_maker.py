@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -64,21 +65,23 @@ def test_threads_and_order_do_not_matter(
 
 
 def test_another_process_makes_the_same(photos: list[tuple[bytes, str]], tmp_path: Path) -> None:
+    path = tmp_path / "photo.png"
+    path.write_bytes(photos[0][0])
     code = """
 import hashlib, sys
 from pathlib import Path
 from lazarus_pl.views.view_maker import ViewMaker
 from lazarus_pl.views.view_policy import ViewPolicy
-photo = Path(sys.argv[1]).read_bytes()
-made = ViewMaker(ViewPolicy.find("field"), 3, 64, donors=[Path(sys.argv[1])])
-views = made.views(photo, hashlib.sha256(photo).hexdigest(), [2, 5, 6, 7])
+path = Path(sys.argv[1])
+made = ViewMaker(ViewPolicy.find("field"), 3, 64, donors=[path])
+views = made.views(path.read_bytes(), sys.argv[2], [2, 5, 6, 7])
 print(hashlib.sha256(b"".join(view.tobytes() for view in views)).hexdigest())
 """
-    path = tmp_path / "photo.png"
-    path.write_bytes(photos[0][0])
-    command = [sys.executable, "-c", code, str(path)]
-    outputs = {subprocess.check_output(command, text=True) for _ in range(2)}
-    assert len(outputs) == 1
+    command = [sys.executable, "-c", code, str(path), photos[0][1]]
+    there = subprocess.check_output(command, text=True).strip()
+    made = ViewMaker(ViewPolicy.find("field"), 3, 64, donors=[path])
+    here = b"".join(view.tobytes() for view in made.views(*photos[0], [2, 5, 6, 7]))
+    assert hashlib.sha256(here).hexdigest() == there
 
 
 def test_photo_number_policy_and_seed_each_matter(
