@@ -67,6 +67,7 @@ VERBS = {
         "photos to predictions with a trained checkpoint",
         "pipeline.classify:classify",
         resumes=False,
+        aliases={"--tta-policy": "--tta_policy"},
     ),
     "doctor": Verb(
         "what this machine can do and what to mend",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -52,6 +53,16 @@ def cache(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cache") / "cache"
     words = ["extract", "--data", drawn, "--out", folder, "--encoder.image_size", 64]
     assert main([str(word) for word in words]) == 0
+    return folder
+
+
+@pytest.fixture(scope="session")
+def viewed(cache: Path, drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same cache with four views of every training photo."""
+    folder = tmp_path_factory.mktemp("viewed") / "cache"
+    shutil.copytree(cache, folder)
+    words = ["extract", "--data", drawn, "--out", folder, "--encoder.image_size", 64]
+    assert main([*map(str, words), "--views.count=4", "--views.policy=field"]) == 0
     return folder
 
 

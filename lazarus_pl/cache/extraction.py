@@ -6,19 +6,17 @@ import errno
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Set
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock
-
-from lazarus_pl.cache.aligned_npz import NpzError
-from lazarus_pl.cache.cache_header import JOB_SIZE, CacheHeader
-from lazarus_pl.cache.job_index import JobIndex, JobState
-from lazarus_pl.cache.job_plan import JobPlan, Row
+from lazarus_pl.cache.cache_header import CacheHeader
+from lazarus_pl.cache.job_folder import JobFolder
+from lazarus_pl.cache.job_plan import Row
 from lazarus_pl.cache.job_runner import JobRunner
-from lazarus_pl.data.atomic import is_temporary, sweep_temporary
+from lazarus_pl.cache.view_extraction import ViewExtraction
+from lazarus_pl.data.atomic import is_temporary
 from lazarus_pl.data.build_manifest import build_manifest
 from lazarus_pl.data.corrections import Corrections
 from lazarus_pl.data.listing import LabelFrom
@@ -28,12 +26,12 @@ from lazarus_pl.data.split.split_spec import SplitSpec
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
 from lazarus_pl.encoder.weights import find_weights
 from lazarus_pl.errors import LazarusError
+from lazarus_pl.views.views_spec import ViewsSpec
 
 if TYPE_CHECKING:
     from lazarus_pl.encoder.engine import Engine
 
 _LOG = logging.getLogger(__name__)
-_SECONDS_BETWEEN_LOOKS = 0.5
 _GONE = "vanished or changed while it was extracted, extract again"
 # Windows has no EDQUOT
 _DISK_FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
@@ -48,6 +46,7 @@ class ExtractionSummary:
         quarantined: Files that cannot be used.
         classes: Number of classes.
         extracted: Photos whose features this call computed.
+        views: Views whose features this call computed.
         seconds: Time of the whole call.
     """
 
@@ -55,6 +54,7 @@ class ExtractionSummary:
     quarantined: int
     classes: int
     extracted: int
+    views: int
     seconds: float
 
 
@@ -71,6 +71,8 @@ class Extraction:
         make_engine: Builds what runs the encoder; not called when a cache has nothing left to do.
         label_from: How labels are read off folders.
         corrections: Other labels and exclusions than the data's.
+        views: Augmented views of the training photos.
+        say: Told what the views will cost, before they are made.
     """
 
     def __init__(
@@ -82,6 +84,8 @@ class Extraction:
         make_engine: Callable[[EncoderSpec], Engine],
         label_from: LabelFrom = "path",
         corrections: Corrections | None = None,
+        views: ViewsSpec | None = None,
+        say: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._data = data
         self._out = out
@@ -90,6 +94,8 @@ class Extraction:
         self._make_engine = make_engine
         self._label_from: LabelFrom = label_from
         self._corrections = corrections
+        self._views = views or ViewsSpec()
+        self._say = say
         self._engine: Engine | None = None
 
     def run(self, verify: bool = False) -> ExtractionSummary:
@@ -108,21 +114,26 @@ class Extraction:
             raise LazarusError(
                 f"'{self._data}' does not exist: give a folder of class folders or a table"
             )
+        views = ViewExtraction(self._views, self._out, self._say) if self._views.count else None
         try:
-            self._make_folders()
-            with self._plan_lock():
+            self._check_folder()
+            lock = JobFolder.lock_of(self._out)
+            with lock:
                 header, root, manifest = self._prepare()
-                index = JobIndex(self._out, header.key)
+                jobs = JobFolder(self._out, header.key)
                 if verify:
-                    index.forget()
-                plan = self._extend_plan(index, manifest)
-            try:
-                extracted = self._extract(root, manifest, plan, index)
-            finally:
-                index.write()
-            with self._plan_lock():
-                manifest = _complete(manifest, plan, index)
+                    jobs.index.forget()
+                jobs.extend(Row(photo.sha256) for photo in manifest.photos)
+            # before the photos are encoded: a mistake in the policy should not cost an hour
+            maker = views.maker(header, root, manifest) if views else None
+            extracted = self._extract(root, manifest, jobs)
+            with lock:
+                manifest = _complete(manifest, *jobs.outcome())
                 manifest.write(self._out)
+            made = 0
+            if views and maker:
+                engine = self._matching_engine
+                made = views.run(header, root, manifest, maker, engine, verify)
         except OSError as error:
             raise self._explained(error) from error
         return ExtractionSummary(
@@ -130,10 +141,11 @@ class Extraction:
             quarantined=len(manifest.quarantine),
             classes=manifest.num_classes,
             extracted=extracted,
+            views=made,
             seconds=time.monotonic() - started,
         )
 
-    def _make_folders(self) -> None:
+    def _check_folder(self) -> None:
         ours = {"jobs", "locks", "scan", "manifest.csv", "quarantine.csv"}
         if self._out.exists() and not CacheHeader.exists(self._out):
             if not self._out.is_dir():
@@ -144,13 +156,6 @@ class Extraction:
                     f"'{self._out}' holds other files and no feature cache: name an empty or a "
                     "new folder with --out"
                 )
-        for name in ("jobs", "locks"):
-            (self._out / name).mkdir(parents=True, exist_ok=True)
-        for folder in (self._out, self._out / "jobs"):
-            sweep_temporary(folder)
-
-    def _plan_lock(self) -> FileLock:
-        return FileLock(self._out / "locks" / "plan.lock")
 
     def _prepare(self) -> tuple[CacheHeader, Path, Manifest]:
         old = CacheHeader.read(self._out) if CacheHeader.exists(self._out) else None
@@ -207,34 +212,17 @@ class Extraction:
             self._engine = self._make_engine(self._spec)
         return self._engine
 
-    def _extend_plan(self, index: JobIndex, manifest: Manifest) -> JobPlan:
-        path = self._out / "jobs.csv"
-        plan = JobPlan.read(path)
-        planned: set[Row] = set()
-        for number, job in enumerate(plan.jobs):
-            state = _look(index, plan, number)
-            gone = state.gone if state else ()
-            planned.update(row for place, row in enumerate(job) if place not in gone)
-        wanted = dict.fromkeys(Row(photo.sha256) for photo in manifest.photos)
-        missing = [row for row in wanted if row not in planned]
-        if missing:
-            plan = plan.extended(missing, JOB_SIZE)
-            plan.write(path)
-        return plan
-
-    def _extract(self, root: Path, manifest: Manifest, plan: JobPlan, index: JobIndex) -> int:
+    def _extract(self, root: Path, manifest: Manifest, jobs: JobFolder) -> int:
         photos = {photo.sha256: photo for photo in reversed(manifest.photos)}
-        extracted = 0
-        while pending := [n for n in range(len(plan.jobs)) if _look(index, plan, n) is None]:
-            locks = self._out / "locks"
-            engine = self._running_engine()
-            self._check_precision(CacheHeader.read(self._out).precision, engine.precision)
-            runner = JobRunner(root, photos, plan, index, locks, engine)
-            done = runner.run(pending)
-            extracted += done
-            if not done:
-                time.sleep(_SECONDS_BETWEEN_LOOKS)
-        return extracted
+        return jobs.work(
+            jobs.pending,
+            lambda left: JobRunner(root, photos, jobs, self._matching_engine()).run(left),
+        )
+
+    def _matching_engine(self) -> Engine:
+        engine = self._running_engine()
+        self._check_precision(CacheHeader.read(self._out).precision, engine.precision)
+        return engine
 
     def _check_precision(self, made_in: str, precision: str) -> None:
         if precision != made_in:
@@ -255,30 +243,8 @@ class Extraction:
         )
 
 
-def _look(index: JobIndex, plan: JobPlan, number: int) -> JobState | None:
-    """The state of a job; a damaged file is taken away, so that its job is done again."""
-    try:
-        return index.state(number, plan.jobs[number])
-    except NpzError as error:
-        _LOG.warning("job %d is damaged (%s): it is extracted again", number, error)
-        index.path(number).unlink(missing_ok=True)
-        return None
-
-
-def _complete(manifest: Manifest, plan: JobPlan, index: JobIndex) -> Manifest:
+def _complete(manifest: Manifest, done: Set[str], reasons: Mapping[str, str]) -> Manifest:
     """Only photos that have features; the others go to the quarantine with their reasons."""
-    reasons: dict[str, str] = {}
-    done: set[str] = set()
-    for number, job in enumerate(plan.jobs):
-        state = _look(index, plan, number)
-        if state is None:
-            continue
-        for place, row in enumerate(job):
-            if place in state.failed:
-                reasons[row.sha256] = state.failed[place]
-            elif place not in state.gone:
-                done.add(row.sha256)
-    done -= reasons.keys()
     rejected = [
         Rejected(photo.path, photo.label, reasons.get(photo.sha256, _GONE))
         for photo in manifest.photos

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -11,17 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lazarus_pl.cache.aligned_npz import NpzError
 from lazarus_pl.cache.cache_header import CacheHeader
-from lazarus_pl.cache.job_file import JobFile
-from lazarus_pl.cache.job_index import JobIndex, JobState
-from lazarus_pl.cache.job_plan import JobPlan, Row
+from lazarus_pl.cache.mapped_jobs import MappedJobs
 from lazarus_pl.data.manifest import Manifest
 from lazarus_pl.encoder.encoder_spec import LAYERS
 from lazarus_pl.errors import LazarusError
-
-# each map keeps a file open; systems allow 1024 by default
-_MAPS = 512
 
 
 class FeatureCache:
@@ -45,9 +38,13 @@ class FeatureCache:
         self.folder = Path(folder)
         self.header = CacheHeader.read(self.folder)
         self.manifest = Manifest.read(self.folder)
-        self._plan = JobPlan.read(self.folder / "jobs.csv")
-        self._places = self._locate(self._plan)
-        self._maps: OrderedDict[int, JobFile] = OrderedDict()
+        self._jobs = MappedJobs(self.folder, self.header.key, self.way_out)
+        self._places = self._locate()
+
+    @property
+    def way_out(self) -> str:
+        """The command that finishes or mends this cache."""
+        return f"lazarus extract --data {self.header.data} --out {self.folder}"
 
     @property
     def feature_shapes(self) -> dict[str, tuple[int, ...]]:
@@ -86,14 +83,8 @@ class FeatureCache:
             LazarusError: If the cache does not keep the layer, or a file was damaged meanwhile.
         """
         self.check_layers([layer])
-        jobs, rows = self._places[np.asarray(indices, dtype=np.intp)].T
-        out = np.empty((len(jobs), *self.header.layers[layer]), dtype=np.float16)
-        order = np.argsort(jobs, kind="stable")
-        starts = np.flatnonzero(np.diff(jobs[order], prepend=-1))
-        for places in np.split(order, starts[1:]):
-            if len(places):
-                out[places] = self._job(int(jobs[places[0]])).features[layer][rows[places]]
-        return out
+        places = self._places[np.asarray(indices, dtype=np.intp)]
+        return self._jobs.gather(layer, self.header.layers[layer], places)
 
     def check_layers(self, layers: Sequence[str]) -> None:
         """Makes sure that the cache keeps some layers.
@@ -111,13 +102,12 @@ class FeatureCache:
                     f"--encoder.layers including {layer}"
                 )
 
-    def _locate(self, plan: JobPlan) -> npt.NDArray[np.intp]:
+    def _locate(self) -> npt.NDArray[np.intp]:
         """Job and row of every photo; drops those that could not be decoded."""
-        index = JobIndex(self.folder, self.header.key)
         places: dict[str, tuple[int, int]] = {}
         failed: set[str] = set()
-        for number, job in enumerate(plan.jobs):
-            state = self._checked(index, number, job)
+        for number, job in enumerate(self._jobs.plan.jobs):
+            state = self._jobs.state(number)
             if state is None:
                 continue
             for row, (sha256, view) in enumerate(job):
@@ -132,38 +122,7 @@ class FeatureCache:
         if missing:
             raise LazarusError(
                 f"the cache '{self.folder}' is unfinished: {missing} of {len(photos)} photos have "
-                f"no features yet; run lazarus extract --data {self.header.data} "
-                f"--out {self.folder} again, it continues where it stopped"
+                f"no features yet; run {self.way_out} again, it continues where it stopped"
             )
         self.manifest = Manifest(tuple(photos), self.manifest.quarantine)
-        self._index = index
         return np.array([places[p.sha256] for p in photos], dtype=np.intp).reshape(-1, 2)
-
-    def _checked(self, index: JobIndex, number: int, rows: Sequence[Row]) -> JobState | None:
-        try:
-            return index.state(number, rows)
-        except (NpzError, OSError) as error:
-            raise self._damaged(index.path(number), error) from error
-
-    def _job(self, number: int) -> JobFile:
-        if number in self._maps:
-            self._maps.move_to_end(number)
-            return self._maps[number]
-        try:
-            job = self._index.map(number, self._plan.jobs[number])
-        except (NpzError, OSError) as error:
-            raise self._damaged(self._index.path(number), error) from error
-        self._maps[number] = job
-        if len(self._maps) > _MAPS:
-            self._maps.popitem(last=False)
-        return job
-
-    def _damaged(self, path: Path, error: Exception) -> LazarusError:
-        return LazarusError(
-            f"'{path}' is damaged ({error}): run lazarus extract --data {self.header.data} "
-            f"--out {self.folder} again, it redoes that job alone"
-        )
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Leaves the maps behind: another process opens its own."""
-        return {**self.__dict__, "_maps": OrderedDict()}

@@ -7,18 +7,17 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from itertools import groupby
+from itertools import chain, groupby
 from math import prod
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from filelock import FileLock, Timeout
 
 from lazarus_pl.cache.job_file import JobFile, rows_digest
-from lazarus_pl.cache.job_index import JobIndex
-from lazarus_pl.cache.job_plan import JobPlan
+from lazarus_pl.cache.job_folder import JobFolder
 from lazarus_pl.data.decode import PhotoError, read_bytes, read_pixels
 from lazarus_pl.data.ordered_map import ordered_map
 from lazarus_pl.data.photo import Photo
@@ -26,14 +25,20 @@ from lazarus_pl.encoder.engine import Engine
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.progress import Progress
 
+if TYPE_CHECKING:
+    from lazarus_pl.views.view_maker import ViewMaker
+
 _AHEAD = 96
 _FLOAT16_BYTES = 2
 
 
 class _Task(NamedTuple):
+    """One photo's rows in a job: the first one and the number of each view."""
+
     job: int
     row: int
     photo: Photo | None
+    views: tuple[int, ...]
 
 
 class _Decoded(NamedTuple):
@@ -53,34 +58,34 @@ class JobRunner:
     Args:
         root: What the photos' paths are relative to.
         photos: Photos by the SHA-256 of their bytes.
-        plan: The rows of every job.
-        index: Where the job files are.
-        locks: Folder for lock files; the system releases them when a process ends.
+        jobs: The plan, its files and its locks; the system releases locks when a process ends.
         engine: Runs the encoder.
+        maker: Makes the views, if the plan is one of views.
     """
 
     def __init__(
         self,
         root: Path,
         photos: Mapping[str, Photo],
-        plan: JobPlan,
-        index: JobIndex,
-        locks: Path,
+        jobs: JobFolder,
         engine: Engine,
+        maker: ViewMaker | None = None,
     ) -> None:
         self._root = root
         self._photos = photos
-        self._plan = plan
-        self._index = index
-        self._locks = locks
+        self._plan = jobs.plan
+        self._index = jobs.index
+        self._locks = jobs.locks
         self._engine = engine
+        self._maker = maker
+        self._unit = "views" if maker else "photos"
         self._held: dict[int, FileLock] = {}
 
     def run(self, pending: Sequence[int]) -> int:
         """Does those pending jobs that no other process is at work on.
 
         Returns:
-            The number of photos whose features were computed.
+            The number of photos, or of views, whose features were computed.
 
         Raises:
             LazarusError: If there is not enough room on the disk, or the encoder gives values
@@ -90,15 +95,18 @@ class JobRunner:
         total = sum(len(self._plan.jobs[number]) for number in pending)
         self._check_space(total)
         photos = finished = 0
-        decoded = ordered_map(self._decode, self._claim(pending), ahead=_AHEAD)
+        ahead = _AHEAD if self._maker is None else _AHEAD // 8
+        decoded = ordered_map(self._decode, self._claim(pending), ahead=ahead)
         try:
             with (
-                Progress("extracting", total, "photos") as progress,
+                Progress("extracting", total, self._unit) as progress,
                 ThreadPoolExecutor(1) as writer,
                 closing(decoded),
             ):
                 writing: Future[None] | None = None
-                for number, rows in groupby(decoded, key=lambda item: item.job):
+                for number, rows in groupby(
+                    chain.from_iterable(decoded), key=lambda item: item.job
+                ):
                     job = self._encode(number, rows, progress)
                     if writing:
                         writing.result()
@@ -120,9 +128,9 @@ class JobRunner:
         free = shutil.disk_usage(self._index.path(0).parent).free
         if needed > free:
             raise LazarusError(
-                f"the features of {photos} photos need {needed / 1e6:,.0f} MB, but there is only "
-                f"{free / 1e6:,.0f} MB of room in '{self._index.path(0).parent}': free some, name "
-                "another folder with --out, or keep fewer layers with --encoder.layers"
+                f"the features of {photos} {self._unit} need {needed / 1e6:,.0f} MB, but there is "
+                f"only {free / 1e6:,.0f} MB of room in '{self._index.path(0).parent}': free some, "
+                "name another folder with --out, or keep fewer layers with --encoder.layers"
             )
 
     def _claim(self, pending: Sequence[int]) -> Iterator[_Task]:
@@ -136,25 +144,46 @@ class JobRunner:
                 lock.release()
                 continue
             self._held[number] = lock
-            for row, (sha256, _) in enumerate(self._plan.jobs[number]):
-                yield _Task(number, row, self._photos.get(sha256))
+            yield from self._tasks(number)
 
-    def _decode(self, task: _Task) -> _Decoded:
-        job, row, photo = task
+    def _tasks(self, number: int) -> Iterator[_Task]:
+        """The photos of a job; views of one photo that follow each other are decoded once."""
+        row = 0
+        for sha256, rows in groupby(self._plan.jobs[number], key=lambda item: item.sha256):
+            views = tuple(item.view for item in rows)
+            yield _Task(number, row, self._photos.get(sha256), views)
+            row += len(views)
+
+    def _decode(self, task: _Task) -> list[_Decoded]:
+        job, first, photo, views = task
+        places = range(first, first + len(views))
+        data = self._read(photo)
+        if photo is None or data is None:
+            return [_Decoded(job, row, None, gone=True) for row in places]
+        try:
+            pixels = self._pixels(data, photo, views)
+        except PhotoError as error:
+            return [_Decoded(job, row, None, str(error)) for row in places]
+        return [_Decoded(job, row, seen) for row, seen in zip(places, pixels, strict=True)]
+
+    def _read(self, photo: Photo | None) -> bytes | None:
+        """A photo's bytes, or None if they are not what they were at the scan."""
         if photo is None:
-            return _Decoded(job, row, None, gone=True)
+            return None
         try:
             data = read_bytes(self._root / photo.path)
         except PhotoError:
-            return _Decoded(job, row, None, gone=True)
-        if hashlib.sha256(data).hexdigest() != photo.sha256:
-            return _Decoded(job, row, None, gone=True)
+            return None
+        return data if hashlib.sha256(data).hexdigest() == photo.sha256 else None
+
+    def _pixels(
+        self, data: bytes, photo: Photo, views: Sequence[int]
+    ) -> list[npt.NDArray[np.uint8]]:
+        if self._maker is not None:
+            return self._maker.views(data, photo.sha256, views)
         identity = self._engine.identity
-        try:
-            pixels = read_pixels(data, identity["image_size"], identity["interpolation"])
-        except PhotoError as error:
-            return _Decoded(job, row, None, str(error))
-        return _Decoded(job, row, pixels)
+        pixels = read_pixels(data, identity["image_size"], identity["interpolation"])
+        return [pixels] * len(views)
 
     def _encode(self, number: int, rows: Iterator[_Decoded], progress: Progress) -> JobFile:
         """Encodes one job in batches of fixed composition, drawing its rows as they come."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Sampler, SequentialSampler, default_convert
 
+from lazarus_pl.cache.cached_views import CachedViews
 from lazarus_pl.cache.feature_cache import FeatureCache
 from lazarus_pl.datamodules.cached_dataset import Batch, CachedDataset
 from lazarus_pl.datamodules.epoch_sampler import EpochSampler
@@ -23,6 +24,9 @@ _PHOTOS_FOR_STATISTICS = 2048
 class CachedFeatureDataModule(LightningDataModule):
     """Feeds heads with the features that ``lazarus extract`` made.
 
+    With views, every training photo is seen once an epoch, plain or in one of its views; which one
+    depends on the seed and the epoch alone.
+
     What a model must know of the data (classes, shapes, encoder) are properties that are there
     before ``setup``, so that LightningCLI can link them.
 
@@ -31,10 +35,14 @@ class CachedFeatureDataModule(LightningDataModule):
         layers: Layers that a batch holds: ``pooled``, ``grid32``, ``grid16``.
         batch_size: Photos a batch (a device).
         num_workers: Worker processes; 0 is fastest unless grids come from a slow disk.
-        seed: Order of the training photos.
+        seed: Order of the training photos, and which view of each is seen.
+        views: How many augmented views of each training photo take part: 0, a number, or ``all``.
+        views_policy: Whose views, where the cache has those of several policies: a policy's name,
+            its file, or the beginning of its folder's name.
+        plain_weight: Chance that a photo is seen plain; null takes that of any one view.
 
     Raises:
-        LazarusError: If the cache is missing, unfinished, or lacks a layer.
+        LazarusError: If the cache is missing, unfinished, or lacks a layer or views.
     """
 
     def __init__(
@@ -44,10 +52,15 @@ class CachedFeatureDataModule(LightningDataModule):
         batch_size: int = 256,
         num_workers: int = 0,
         seed: int = 0,
+        views: int | Literal["all"] = 0,
+        views_policy: str | None = None,
+        plain_weight: float | None = None,
     ) -> None:
         super().__init__()
         if batch_size < 1:
             raise LazarusError(f"batch_size {batch_size} must be at least 1")
+        if views != "all" and views < 0:
+            raise LazarusError(f"views {views} must be 0, a number, or all")
         if num_workers < 0:
             raise LazarusError(f"num_workers {num_workers} must be at least 0")
         self.cache = cache
@@ -55,11 +68,23 @@ class CachedFeatureDataModule(LightningDataModule):
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.seed = seed
+        self.views = views
+        self.views_policy = views_policy
+        self.plain_weight = plain_weight
         self._features.check_layers(self.layers)
+        # now, not when training starts
+        self._sampler()
 
     @cached_property
     def _features(self) -> FeatureCache:
         return FeatureCache(Path(self.cache))
+
+    @cached_property
+    def _views(self) -> CachedViews | None:
+        if self.views == 0:
+            return None
+        count = None if self.views == "all" else self.views
+        return CachedViews(self._features, self.views_policy, count)
 
     @property
     def class_names(self) -> list[str]:
@@ -100,7 +125,11 @@ class CachedFeatureDataModule(LightningDataModule):
 
     @property
     def feature_statistics(self) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-        """Mean and standard deviation of every channel over training photos, ``(C,)`` each."""
+        """Mean and standard deviation of every channel over training photos, ``(C,)`` each.
+
+        Of the plain photos, whatever views take part: those are what will be classified, and a
+        checkpoint means the same with any number of views.
+        """
         indices = self._features.indices("train")
         step = max(1, len(indices) // _PHOTOS_FOR_STATISTICS)
         statistics = {}
@@ -121,9 +150,9 @@ class CachedFeatureDataModule(LightningDataModule):
         return statistics
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Training photos, shuffled by seed and epoch."""
-        dataset = CachedDataset(self._features, self.layers, "train")
-        return self._loader(dataset, EpochSampler(len(dataset), self.seed))
+        """Training photos, each plain or in a view, shuffled by seed and epoch."""
+        dataset = CachedDataset(self._features, self.layers, "train", self._views)
+        return self._loader(dataset, self._sampler())
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Validation photos in the manifest's order."""
@@ -147,6 +176,11 @@ class CachedFeatureDataModule(LightningDataModule):
     def predict_dataloader(self) -> DataLoader[Batch]:
         """The same as :meth:`test_dataloader`."""
         return self.test_dataloader()
+
+    def _sampler(self) -> EpochSampler:
+        views = self._views.count if self._views else 0
+        photos = len(self._features.indices("train"))
+        return EpochSampler(photos, self.seed, views, self.plain_weight)
 
     def _loader(self, dataset: CachedDataset, sampler: Sampler[int]) -> DataLoader[Batch]:
         return DataLoader(

@@ -18,6 +18,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from lazarus_pl import __version__
 from lazarus_pl.cache.cache_header import CacheHeader
+from lazarus_pl.cache.views_header import ViewsHeader
 from lazarus_pl.data.manifest import Manifest
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.grid.grid_spec import GridRun
@@ -72,6 +73,8 @@ class Grid:
 
     def _digest(self, run: GridRun) -> str:
         parts = [self._data_digest, run.config.read_text(), sorted(run.overrides.items())]
+        if "views" in json.dumps(parts, default=str):
+            parts.append(_views_digest(self._cache))
         return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()
 
     def _train(self, run: GridRun) -> RunResult:
@@ -152,6 +155,15 @@ def _data_digest(cache: Path) -> str:
         digest.update(
             f"{photo.sha256}{photo.label}{photo.split}\n".encode(errors="surrogateescape")
         )
+    return digest.hexdigest()
+
+
+def _views_digest(cache: Path) -> str:
+    """Which views there are."""
+    digest = hashlib.sha256()
+    for header in ViewsHeader.all(cache):
+        digest.update(header.digest.encode())
+        digest.update((header.folder(cache) / "jobs.csv").read_bytes())
     return digest.hexdigest()
 
 

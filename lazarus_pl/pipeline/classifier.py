@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +16,11 @@ from lazarus_pl.encoder.make_engine import make_engine
 from lazarus_pl.encoder.precision import Precision
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.tasks.load_task import load_task
+from lazarus_pl.views.view_policy import ViewPolicy
+from lazarus_pl.views.views_spec import ViewsSpec
+
+if TYPE_CHECKING:
+    from lazarus_pl.views.view_maker import ViewMaker
 
 
 class Classifier:
@@ -25,10 +32,11 @@ class Classifier:
         device: As torch names it, or ``auto``.
         precision: Of the encoder.
         batch_size: Photos that the encoder takes at once.
+        views: Views that are looked at beside each photo.
 
     Raises:
-        LazarusError: If the checkpoint cannot be used, or the encoder's weights are not those that
-            it was trained with.
+        LazarusError: If the checkpoint cannot be used, the encoder's weights are not those that it
+            was trained with, or the views cannot be made.
 
     Attributes:
         class_names: Names of the classes in the order of the probabilities.
@@ -42,6 +50,7 @@ class Classifier:
         device: str = "auto",
         precision: Precision = "auto",
         batch_size: int = 8,
+        views: ViewsSpec | None = None,
     ) -> None:
         self._task = load_task(checkpoint)
         if not self._task.encoder.keys() >= {"name", "weights", "image_size", "digest"}:
@@ -63,6 +72,8 @@ class Classifier:
             )
         self.class_names = self._task.class_names
         self.batch_size = batch_size
+        self._views = views or ViewsSpec()
+        self._maker = self._view_maker() if self._views.count else None
 
     def read(self, photo: bytes) -> npt.NDArray[np.uint8]:
         """Decodes a photo to what :meth:`probabilities` takes, ``(S, S, 3)``.
@@ -73,6 +84,32 @@ class Classifier:
         identity = self._engine.identity
         return read_pixels(photo, identity["image_size"], identity["interpolation"])
 
+    def look(self, photo: bytes) -> npt.NDArray[np.uint8]:
+        """The photo and behind it its views, ``(1 + views, S, S, 3)``.
+
+        Raises:
+            PhotoError: If it cannot be decoded.
+        """
+        plain = self.read(photo)
+        if self._maker is None:
+            return plain[None]
+        numbers = range(1, self._views.count + 1)
+        sha256 = hashlib.sha256(photo).hexdigest()
+        return np.stack([plain, *self._maker.views(photo, sha256, numbers)])
+
+    def averaged(self, looks: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Class probabilities ``(B, classes)`` of photos, each the mean over its looks.
+
+        Args:
+            looks: What :meth:`look` gives of each photo, ``(B, 1 + views, S, S, 3)``.
+        """
+        flat = looks.reshape(-1, *looks.shape[2:])
+        batches = range(0, len(flat), self.batch_size)
+        parts = [self.probabilities(flat[i : i + self.batch_size]) for i in batches]
+        by_photo = np.concatenate(parts).reshape(*looks.shape[:2], -1)
+        mean: npt.NDArray[np.float32] = by_photo.mean(axis=1)
+        return mean
+
     @torch.inference_mode()
     def probabilities(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Class probabilities ``(B, classes)`` of photos ``(B, S, S, 3)``."""
@@ -80,6 +117,17 @@ class Classifier:
         logits = self._task({name: torch.from_numpy(array) for name, array in features.items()})
         probabilities: npt.NDArray[np.float32] = logits.float().softmax(dim=-1).numpy()
         return probabilities
+
+    def _view_maker(self) -> ViewMaker:
+        from lazarus_pl.views.view_maker import ViewMaker
+
+        identity = self._engine.identity
+        return ViewMaker(
+            ViewPolicy.find(self._views.policy),
+            self._views.seed,
+            identity["image_size"],
+            identity["interpolation"],
+        )
 
 
 def _spec(identity: dict[str, object], layers: tuple[str, ...], weights: str | None) -> EncoderSpec:

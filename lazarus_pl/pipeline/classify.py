@@ -17,6 +17,7 @@ from lazarus_pl.data.table import write_table
 from lazarus_pl.encoder.precision import Precision
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.progress import Progress
+from lazarus_pl.views.views_spec import ViewsSpec
 
 if TYPE_CHECKING:
     from lazarus_pl.pipeline.classifier import Classifier
@@ -48,6 +49,8 @@ def classify(
     device: str = "auto",
     precision: Precision = "auto",
     batch_size: int = 8,
+    tta: int = 0,
+    tta_policy: str = "light",
 ) -> None:
     """Classifies photos with a checkpoint: its own encoder, statistics and class names.
 
@@ -63,13 +66,19 @@ def classify(
         device: auto, cpu, cuda, cuda:1, mps.
         precision: Of the encoder; auto takes 32 on a CPU, 16 on a GPU from Volta on.
         batch_size: Photos that the encoder takes at once.
+        tta: Views that are looked at beside each photo; probabilities are averaged, and the time is
+            1 + tta times as long.
+        tta_policy: Policy of these views, as --views.policy of lazarus extract.
     """
+    if tta < 0:
+        raise LazarusError(f"--tta {tta} is negative: give a number of views, or 0 for none")
     root, listed = list_photos(data, label_from)
     if out.is_dir():
         raise LazarusError(f"'{out}' is a folder: name a file with --out")
     from lazarus_pl.pipeline.classifier import Classifier
 
-    classifier = Classifier(ckpt, weights, device, precision, batch_size)
+    views = ViewsSpec(tta, tta_policy)
+    classifier = Classifier(ckpt, weights, device, precision, batch_size, views)
     predictions = list(predict(classifier, root, listed))
     try:
         write_predictions(predictions, classifier.class_names, out)
@@ -100,7 +109,7 @@ def predict(classifier: Classifier, root: Path, listed: Sequence[Listed]) -> Ite
         if not item.looks_like_a_photo:
             return "its name is not that of a photo"
         try:
-            return classifier.read(read_bytes(root / item.path))
+            return classifier.look(read_bytes(root / item.path))
         except PhotoError as error:
             return str(error)
 
@@ -170,7 +179,7 @@ def _predict_batch(
     classifier: Classifier, batch: Sequence[tuple[Listed, npt.NDArray[np.uint8] | str]]
 ) -> Iterator[Prediction]:
     usable = [pixels for _, pixels in batch if not isinstance(pixels, str)]
-    rows = iter(classifier.probabilities(np.stack(usable)) if usable else ())
+    rows = iter(classifier.averaged(np.stack(usable)) if usable else ())
     for item, pixels in batch:
         if isinstance(pixels, str):
             yield Prediction(item.path, item.label, None, pixels)

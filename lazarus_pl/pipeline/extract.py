@@ -12,9 +12,11 @@ from lazarus_pl.data.split.split_spec import SplitSpec
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
 from lazarus_pl.encoder.make_engine import make_engine
 from lazarus_pl.encoder.precision import Precision
+from lazarus_pl.views.views_spec import ViewsSpec
 
 _ENCODER = EncoderSpec()
 _SPLIT = SplitSpec()
+_VIEWS = ViewsSpec()
 
 
 def extract(
@@ -24,6 +26,7 @@ def extract(
     split: SplitSpec = _SPLIT,
     label_from: LabelFrom = "path",
     corrections: Path | None = None,
+    views: ViewsSpec = _VIEWS,
     device: str = "auto",
     precision: Precision = "auto",
     batch_size: int = 8,
@@ -43,6 +46,7 @@ def extract(
         label_from: In a folder, the label is the whole path of folders, the top one, or the parent.
         corrections: CSV of relabelled and excluded photos: label_doubts.csv of lazarus audit with
             its actions filled in.
+        views: Augmented views of the training photos, cached beside the plain photos.
         device: auto, cpu, cuda, cuda:1, mps.
         precision: Of the encoder; auto takes 32 on a CPU, 16 on a GPU from Volta on.
         batch_size: Photos that the encoder takes at once.
@@ -56,14 +60,21 @@ def extract(
         lambda spec: make_engine(spec, device, precision, batch_size),
         label_from,
         Corrections.read(corrections) if corrections else None,
+        views,
+        say=_say,
     )
     summary = extraction.run(verify)
+    made = f"{summary.views} views made, " if views.count else ""
     print(
         f"{summary.photos} photos of {summary.classes} classes in '{out}' "
-        f"({summary.extracted} extracted now, {summary.quarantined} in quarantine), "
+        f"({summary.extracted} extracted now, {made}{summary.quarantined} in quarantine), "
         f"{summary.seconds:.1f} s"
     )
     _print_sides(Manifest.read(out))
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
 
 
 def _print_sides(manifest: Manifest) -> None:

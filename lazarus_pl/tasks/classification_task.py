@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -27,6 +28,7 @@ from lazarus_pl.heads.build_head import build_head
 from lazarus_pl.in_range import check_rate, check_share
 from lazarus_pl.tasks.confusion_figure import confusion_figure
 from lazarus_pl.tasks.cosine_schedule import CosineSchedule
+from lazarus_pl.tasks.mix_up import mix_up
 from lazarus_pl.tasks.standardise import Standardise
 
 ClassWeights = Literal["none", "balanced", "effective"]
@@ -51,6 +53,8 @@ class ClassificationTask(LightningModule):
         class_weights: ``balanced`` weighs classes by the inverse of their photos, ``effective`` by
             the inverse of the effective number of samples (Cui et al. 2019, arXiv:1901.05555).
         warmup: Share of all steps in which the learning rate rises.
+        mixup: Alpha of the Beta distribution with which the features of two photos and their
+            labels are mixed in training (Zhang et al. 2018, arXiv:1710.09412); 0 mixes nothing.
         class_names: Linked from the data.
         class_counts: Training photos of each class; linked from the data.
         feature_shapes: Shape of one photo's features by layer; linked from the data.
@@ -70,6 +74,7 @@ class ClassificationTask(LightningModule):
         label_smoothing: float = 0.0,
         class_weights: ClassWeights = "none",
         warmup: float = 0.05,
+        mixup: float = 0.0,
         class_names: list[str] | None = None,
         class_counts: list[int] | None = None,
         feature_shapes: dict[str, list[int]] | None = None,
@@ -85,10 +90,12 @@ class ClassificationTask(LightningModule):
         check_rate("weight_decay", weight_decay, zero=True)
         check_share("label_smoothing", label_smoothing)
         check_share("warmup", warmup)
+        check_rate("mixup", mixup, zero=True)
         self.save_hyperparameters()
         self.lr = lr
         self.weight_decay = weight_decay
         self.warmup = warmup
+        self.mixup = mixup
         self.class_names = list(class_names)
         self.encoder = dict(encoder or {})
         self.feature_shapes = {name: tuple(shape) for name, shape in feature_shapes.items()}
@@ -169,8 +176,12 @@ class ClassificationTask(LightningModule):
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """The loss of one batch."""
-        logits = self(batch["features"])
-        loss: Tensor = self.loss(logits, batch["target"])
+        features, target = batch["features"], batch["target"]
+        if self.mixup:
+            classes = len(self.class_names)
+            features, target = mix_up(features, target, classes, self.mixup, self._mixing_rng())
+        logits = self(features)
+        loss: Tensor = self.loss(logits, target)
         size = len(batch["target"])
         self.train_metrics.update(logits, batch["target"])
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=size, sync_dist=True)
@@ -264,6 +275,10 @@ class ClassificationTask(LightningModule):
                 f"the tensor '{name}' of the checkpoint is not that of the model: use the config "
                 "and the layers that it was trained with"
             )
+
+    def _mixing_rng(self) -> np.random.Generator:
+        """Depends on the run's seed and the step, so a resumed run mixes as it would have."""
+        return np.random.default_rng([torch.initial_seed(), self.global_step, self.global_rank])
 
     def _evaluate(
         self, batch: dict[str, Any], side: str, metrics: MetricCollection, tables: MetricCollection

@@ -41,6 +41,32 @@ def test_the_shipped_grid_is_nine_runs() -> None:
     assert len({run.overrides["model.init_args.lr"] for run in runs}) == 3
 
 
+def test_views_are_an_axis(
+    viewed: Path, drawn: Path, tmp_path: Path, lazarus: Lazarus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shipped = list(GridSpec.from_file(shipped_config("grids/views.yaml")).runs())
+    assert len({run.name for run in shipped}) == 18
+    grid = tmp_path / "grid.yaml"
+    mlp = Path(shipped_config("heads/mlp.yaml")).resolve()
+    grid.write_text(
+        f"configs: {{mlp: {mlp}}}\n"
+        "axes: {data.init_args.views: [0, 2]}\noverrides: {trainer.max_epochs: 2}\n"
+    )
+    cache, out = tmp_path / "cache", tmp_path / "run"
+    shutil.copytree(viewed, cache)
+    words = ("grid", "-c", grid, "--cache", cache, "--out", out)
+    assert lazarus(*words).code == 0
+    assert {Path(row["checkpoint"]).parts[1] for row in rows(out)} == {"mlp-views0", "mlp-views2"}
+    times = {path: path.stat().st_mtime_ns for path in out.rglob("best.ckpt")}
+    assert lazarus(*words).code == 0
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("best.ckpt")} == times
+    extract = ("extract", "--data", drawn, "--out", cache, "--encoder.image_size", 64)
+    assert lazarus(*extract, "--views.count=5", "--views.policy=field").code == 0
+    assert lazarus(*words).code == 0
+    runs = [path for path in times if "runs" in path.parts]
+    assert all(path.stat().st_mtime_ns != times[path] for path in runs)
+
+
 @pytest.mark.slow
 def test_nine_runs_end_to_end(cache: Path, tmp_path: Path, lazarus: Lazarus) -> None:
     out = tmp_path / "run"

@@ -105,6 +105,9 @@ def test_classify_a_file_and_unreadable_ones(
         ({"--out": "."}, "is a folder"),
         ({"--weights": "no.pth"}, "are no file"),
         ({"--device": "tpu7"}, "the device 'tpu7'"),
+        ({"--tta": "-1"}, "--tta -1 is negative"),
+        ({"--tta": "1", "--tta-policy": "heavy"}, "there is no policy 'heavy'"),
+        ({"--tta": "1", "--tta-policy": "field"}, "at least one photo to take from"),
     ],
     ids=str,
 )
@@ -138,6 +141,48 @@ def test_classify_refuses_a_checkpoint_without_an_encoder(
     assert "does not say which encoder" in done.err
 
 
+def test_no_test_time_views_is_the_plain_photo_and_views_are_averaged(
+    checkpoint: Path, drawn: Path, tmp_path: Path, lazarus: Lazarus
+) -> None:
+    from lazarus_pl.pipeline.classifier import Classifier
+    from lazarus_pl.views.views_spec import ViewsSpec
+
+    outs = [tmp_path / name for name in ("plain.csv", "none.csv", "two.csv", "again.csv")]
+    for out, options in zip(
+        outs, [[], ["--tta", 0], ["--tta", 2], ["--tta=2", "--tta-policy=light"]], strict=True
+    ):
+        done = lazarus("classify", "--ckpt", checkpoint, "--data", drawn, "--out", out, *options)
+        assert done.code == 0, done.err
+        assert len(done.out.splitlines()) == 2
+    plain, none, two, again = (out.read_bytes() for out in outs)
+    assert plain == none != two == again
+    classifier = Classifier(checkpoint, views=ViewsSpec(2))
+    path = sorted(drawn.rglob("*.jpg"))[5]
+    looks = classifier.look(path.read_bytes())
+    assert looks.shape == (3, 64, 64, 3)
+    assert (looks[0] == classifier.read(path.read_bytes())).all()
+    expected = classifier.probabilities(looks).mean(axis=0)
+    row = next(r for r in rows(outs[2]) if r["file"] == path.relative_to(drawn).as_posix())
+    for name, value in zip(classifier.class_names, expected, strict=True):
+        assert float(row[name]) == pytest.approx(float(value), abs=1e-3)
+
+
+def test_unreadable_photos_stand_with_their_reason_beside_test_time_views(
+    checkpoint: Path, drawn: Path, tmp_path: Path, lazarus: Lazarus
+) -> None:
+    folder = tmp_path / "new"
+    folder.mkdir()
+    shutil.copy(next(drawn.rglob("*.jpg")), folder / "fine.jpg")
+    (folder / "broken.jpg").write_bytes((folder / "fine.jpg").read_bytes()[:300])
+    out = tmp_path / "p.csv"
+    words = ("--data", folder, "--out", out, "--tta", 3)
+    assert lazarus("classify", "--ckpt", checkpoint, *words).code == 0
+    table = {row["file"]: row for row in rows(out)}
+    assert table["fine.jpg"]["predicted"]
+    assert table["broken.jpg"]["reason"]
+    assert not table["broken.jpg"]["predicted"]
+
+
 def test_classify_refuses_other_weights(
     checkpoint: Path, drawn: Path, tmp_path: Path, lazarus: Lazarus
 ) -> None:
@@ -162,6 +207,9 @@ def test_classify_refuses_other_weights(
         ({"a": 9, "b": 9}, ["--split.strategy=leef"], "leef"),
         ({"a": 9, "b": 9}, ["--precision=8"], "precision"),
         ({"a": 9, "b": 9}, ["--device=tpu7"], "the device 'tpu7'"),
+        ({"a": 9, "b": 9}, ["--views.count=-1"], "views.count -1"),
+        ({"a": 9, "b": 9}, ["--views.count=x"], "views.count"),
+        ({"a": 9, "b": 9}, ["--views.count=1", "--views.policy=heavy"], "no policy 'heavy'"),
     ],
     ids=str,
 )

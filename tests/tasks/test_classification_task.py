@@ -224,3 +224,21 @@ def test_what_a_task_needs_is_named() -> None:
             class_names=["a", "b"],
             feature_shapes={"pooled": [4]},
         )
+
+
+def test_mixup_learns_and_is_the_same_every_time(
+    data: CachedFeatureDataModule, tmp_path: Path
+) -> None:
+    weights = []
+    for mixup in (0.0, 0.4, 0.4):
+        seed_everything(3)
+        task = build(data, mixup=mixup, lr=0.03)
+        fitted = trainer(tmp_path, max_epochs=6)
+        fitted.fit(task, datamodule=data)
+        weights.append(task.head.state_dict())
+        assert fitted.callback_metrics["train/loss"] < 1.0
+    for name, value in weights[1].items():
+        assert torch.equal(value, weights[2][name])
+    assert any(not torch.equal(value, weights[1][name]) for name, value in weights[0].items())
+    with pytest.raises(LazarusError, match=r"mixup -0\.1"):
+        build(data, mixup=-0.1)

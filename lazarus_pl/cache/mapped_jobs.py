@@ -1,0 +1,111 @@
+"""Rows of features out of the mapped files of one plan."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lazarus_pl.cache.aligned_npz import NpzError, locate_npz, map_members
+from lazarus_pl.cache.job_index import JobIndex, JobState
+from lazarus_pl.cache.job_plan import JobPlan
+from lazarus_pl.cache.npz_member import NpzMember
+from lazarus_pl.errors import LazarusError
+
+# each map keeps a file open; systems allow 1024 by default, and views have maps of their own
+_MAPS = 384
+
+_Arrays = dict[str, npt.NDArray[Any]]
+
+
+class MappedJobs:
+    """Reads rows of job files, which are mapped when they are first needed.
+
+    An instance can be sent to another process: it maps anew there.
+
+    Args:
+        folder: Where ``jobs`` lies.
+        key: The key of its files.
+        way_out: The command that does a damaged job again.
+
+    Raises:
+        LazarusError: If the plan is damaged.
+
+    Attributes:
+        plan: The rows of every job.
+    """
+
+    def __init__(self, folder: Path, key: str, way_out: str) -> None:
+        self._index = JobIndex(folder, key)
+        self._way_out = way_out
+        self.plan = JobPlan.read(folder / "jobs.csv")
+        self._maps: OrderedDict[int, _Arrays] = OrderedDict()
+        # what was closed is opened again without a search
+        self._members: dict[int, dict[str, NpzMember]] = {}
+
+    def state(self, number: int) -> JobState | None:
+        """The state of a job, or None if it has not been done.
+
+        Raises:
+            LazarusError: If its file is damaged.
+        """
+        try:
+            return self._index.state(number, self.plan.jobs[number])
+        except (NpzError, OSError) as error:
+            raise self._damaged(number, error) from error
+
+    def gather(
+        self, layer: str, shape: Sequence[int], places: npt.NDArray[np.intp]
+    ) -> npt.NDArray[np.float16]:
+        """Copies rows out of the files.
+
+        Args:
+            layer: Which features.
+            shape: Of one row.
+            places: Job and row of each, ``(N, 2)``.
+
+        Returns:
+            float16 ``(N, *shape)``.
+
+        Raises:
+            LazarusError: If a file was damaged meanwhile.
+        """
+        jobs, rows = places.T
+        out = np.empty((len(jobs), *shape), dtype=np.float16)
+        order = np.argsort(jobs, kind="stable")
+        starts = np.flatnonzero(np.diff(jobs[order], prepend=-1))
+        for chosen in np.split(order, starts[1:]):
+            if len(chosen):
+                out[chosen] = self._arrays(int(jobs[chosen[0]]))[layer][rows[chosen]]
+        return out
+
+    def _arrays(self, number: int) -> _Arrays:
+        if number in self._maps:
+            self._maps.move_to_end(number)
+            return self._maps[number]
+        path = self._index.path(number)
+        try:
+            if number not in self._members:
+                self._index.map(number, self.plan.jobs[number])
+                self._members[number] = locate_npz(path)
+            arrays = map_members(path, self._members[number])
+        except (NpzError, OSError) as error:
+            raise self._damaged(number, error) from error
+        self._maps[number] = arrays
+        if len(self._maps) > _MAPS:
+            self._maps.popitem(last=False)
+        return arrays
+
+    def _damaged(self, number: int, error: Exception) -> LazarusError:
+        return LazarusError(
+            f"'{self._index.path(number)}' is damaged ({error}): run {self._way_out} again, it "
+            "redoes that job alone"
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leaves the maps behind: another process opens its own."""
+        return {**self.__dict__, "_maps": OrderedDict()}

@@ -1,0 +1,43 @@
+"""What JPEG does to a photo, as a transform beside torchvision's."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from lazarus_pl.errors import LazarusError
+
+
+class JPEG(nn.Module):
+    """Compresses a photo and reads it again.
+
+    Stands in for torchvision's, whose coder is deprecated and absent from some builds.
+
+    Args:
+        quality: 1 to 100, or the lowest and the highest.
+
+    Raises:
+        LazarusError: If it is no quality.
+    """
+
+    def __init__(self, quality: int | Sequence[int]) -> None:
+        super().__init__()
+        low, high = (quality, quality) if isinstance(quality, int) else quality
+        if not 1 <= low <= high <= 100:
+            raise LazarusError(f"quality {quality} cannot be: give 1 to 100, or two such numbers")
+        self._low, self._high = low, high
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """The photo, uint8 ``(3, H, W)``, after compression."""
+        quality = int(torch.randint(self._low, self._high + 1, ()))
+        photo = Image.fromarray(np.ascontiguousarray(pixels.permute(1, 2, 0).numpy()))
+        buffer = io.BytesIO()
+        photo.save(buffer, "JPEG", quality=quality)
+        with Image.open(buffer) as compressed:
+            read = np.array(compressed.convert("RGB"))
+        return torch.from_numpy(read).permute(2, 0, 1).contiguous()
