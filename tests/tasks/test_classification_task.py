@@ -232,7 +232,7 @@ def test_mixup_learns_and_is_the_same_every_time(
     weights = []
     for mixup in (0.0, 0.4, 0.4):
         seed_everything(3)
-        task = build(data, mixup=mixup, lr=0.03)
+        task = build(data, mixup=mixup, lr=0.003)
         fitted = trainer(tmp_path, max_epochs=6)
         fitted.fit(task, datamodule=data)
         weights.append(task.head.state_dict())
