@@ -123,7 +123,7 @@ def main() -> None:
         plain_total = 0.0
         for run in spec.runs():
             config = yaml.safe_load(run.config.read_text(encoding="utf-8"))
-            lr = float(run.overrides["model.init_args.lr"])
+            lr = float(str(run.overrides["model.init_args.lr"]))
             started = time.perf_counter()
             score = plain_run(cache, config, lr, work / "plain" / run.name)
             seconds = time.perf_counter() - started

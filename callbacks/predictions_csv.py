@@ -16,8 +16,9 @@ class PredictionsCSV(BasePredictionWriter):
 
     ``predict_step`` must return a mapping with ``index`` ``(B,)`` and ``probability``
     ``(B, classes)``. Columns are index, predicted, probability, and one a class; names are those
-    of the module's ``class_names`` if it has them. Under several devices each writes its own file,
-    with its rank in the name.
+    of the module's ``class_names`` if it has them. If the DataModule has ``item_names``, a sequence
+    of texts by index, they are the first column, called file. Under several devices each writes its
+    own file, with its rank in the name.
 
     Args:
         path: The file; relative paths lie in the trainer's log folder.
@@ -39,22 +40,26 @@ class PredictionsCSV(BasePredictionWriter):
         batch_indices: Sequence[Any],
     ) -> None:
         """Writes the table."""
-        path = self._path(trainer)
+        path = self.path_of(trainer)
+        items = getattr(getattr(trainer, "datamodule", None), "item_names", None)
         path.parent.mkdir(parents=True, exist_ok=True)
         batches = [batch for batch in _flat(predictions) if len(batch["index"])]
-        with path.open("w", encoding="utf-8", newline="") as file:
+        with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
             writer = csv.writer(file)
             for number, batch in enumerate(batches):
                 probability = batch["probability"].float().cpu()
                 names = _class_names(pl_module, probability.shape[1])
                 if number == 0:
-                    writer.writerow(["index", "predicted", "probability", *names])
+                    first = [] if items is None else ["file"]
+                    writer.writerow([*first, "index", "predicted", "probability", *names])
                 for index, row in zip(batch["index"].tolist(), probability, strict=True):
                     best = int(row.argmax())
                     values = (f"{value:.6f}" for value in row.tolist())
-                    writer.writerow([index, names[best], f"{row[best]:.6f}", *values])
+                    first = [] if items is None else [items[index]]
+                    writer.writerow([*first, index, names[best], f"{row[best]:.6f}", *values])
 
-    def _path(self, trainer: Trainer) -> Path:
+    def path_of(self, trainer: Trainer) -> Path:
+        """Where the table of a run is written."""
         path = Path(trainer.log_dir or trainer.default_root_dir) / self.path
         if trainer.world_size == 1:
             return path

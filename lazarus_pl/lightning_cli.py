@@ -14,8 +14,10 @@ from pathlib import Path
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.callbacks import BasePredictionWriter, Callback
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
+from callbacks.predictions_csv import PredictionsCSV
 from lazarus_pl import __version__
 
 # imported so that YAML may use the bare class names
@@ -134,6 +136,22 @@ class LazarusCLI(LightningCLI):
         asked = self._get(self.config_init, "trainer", {})
         precision = asked.get("precision") or _best_precision(asked.get("accelerator", "auto"))
         return super().instantiate_trainer(**{"precision": precision, **kwargs})
+
+    def before_predict(self) -> None:
+        """Has the probabilities written, unless the config names a writer of its own."""
+        if not any(isinstance(c, BasePredictionWriter) for c in self._callbacks):
+            self._callbacks.append(PredictionsCSV())
+
+    def after_predict(self) -> None:
+        """Says where they are."""
+        for callback in self._callbacks:
+            if isinstance(callback, PredictionsCSV):
+                print(f"predictions: '{callback.path_of(self.trainer)}'")
+
+    @property
+    def _callbacks(self) -> list[Callback]:
+        callbacks: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
+        return callbacks
 
     @property
     def _ckpt_path(self) -> str | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from lazarus_pl.data.manifest import Manifest
 from lazarus_pl.tasks.load_task import load_task
 from tests.conftest import Lazarus
 
@@ -46,12 +47,15 @@ def test_fit_validate_test_predict(config: Path, cache: Path, lazarus: Lazarus) 
         *words,
         f"--ckpt_path={checkpoint}",
         "--trainer.logger=false",
-        "--trainer.callbacks=callbacks.PredictionsCSV",
         silent,
     )
     assert done.code == 0, done.err
+    assert "predictions.csv" in done.out
     with Path("predictions.csv").open() as file:
-        assert len(list(csv.reader(file))) > 3
+        rows = list(csv.DictReader(file))
+    of_test = {photo.path: photo.label for photo in Manifest.read(cache).side("test")}
+    assert {row["file"] for row in rows} == of_test.keys()
+    assert {row["predicted"] for row in rows} <= set(of_test.values())
 
 
 @pytest.mark.parametrize("policy", POLICIES, ids=lambda path: path.stem)

@@ -92,6 +92,11 @@ class CachedFeatureDataModule(LightningDataModule):
         return list(self._features.manifest.class_names)
 
     @property
+    def item_names(self) -> list[str]:
+        """Path of every photo by its place in the manifest, which batches call its index."""
+        return [photo.path for photo in self._features.manifest.photos]
+
+    @property
     def num_classes(self) -> int:
         """Number of classes."""
         return self._features.manifest.num_classes

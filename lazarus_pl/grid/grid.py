@@ -136,8 +136,8 @@ class Grid:
         return RunResult(
             run=run.name,
             head=run.head,
-            lr=float(run.overrides.get("model.init_args.lr", math.nan)),
-            seed=int(run.overrides.get("seed_everything", 0)),
+            lr=float(str(run.overrides.get("model.init_args.lr", math.nan))),
+            seed=int(str(run.overrides.get("seed_everything", 0))),
             val_macro_f1=math.nan,
             val_accuracy=math.nan,
             epochs=0,

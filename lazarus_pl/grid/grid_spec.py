@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import product
@@ -13,7 +15,8 @@ from jsonargparse.typing import Path_fr
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.verb_parser import VerbParser
 
-Value = bool | int | float | str
+Scalar = bool | int | float | str
+Value = Scalar | list[Scalar]
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,10 @@ class GridRun:
 
     def arguments(self) -> list[str]:
         """The run as ``lazarus fit`` is told it."""
-        overrides = [f"--{key}={value}" for key, value in self.overrides.items()]
+        overrides = [
+            f"--{key}={json.dumps(value) if isinstance(value, list) else value}"
+            for key, value in self.overrides.items()
+        ]
         return ["fit", f"--config={self.config}", *overrides]
 
 
@@ -68,17 +74,23 @@ class GridSpec:
         """All runs.
 
         Raises:
-            LazarusError: If an axis has no values.
+            LazarusError: If an axis has no values, or two runs would have one name.
         """
+        names: set[str] = set()
         for key, values in self.axes.items():
             if not values:
                 raise LazarusError(f"the axis '{key}' of the grid has no values: give some")
-        for name, path in self.configs.items():
+        for head, path in self.configs.items():
             for combination in product(*self.axes.values()):
                 chosen = dict(zip(self.axes, combination, strict=True))
+                name = "-".join((head, *(_part(*item) for item in chosen.items())))
+                # file systems may not tell large letters from small ones
+                if name.lower() in names:
+                    raise LazarusError(f"the grid has the run '{name}' twice: take one of them out")
+                names.add(name.lower())
                 yield GridRun(
-                    name="-".join((name, *(_part(*item) for item in chosen.items()))),
-                    head=name,
+                    name=name,
+                    head=head,
                     config=Path(os.fspath(path)),
                     overrides={**self.overrides, **chosen},
                 )
@@ -86,5 +98,12 @@ class GridSpec:
 
 def _part(key: str, value: Value) -> str:
     short = {"seed_everything": "seed"}.get(key, key.rsplit(".", 1)[-1])
-    text = f"{value:g}" if isinstance(value, float) else str(value)
-    return f"{short}{text}".replace("/", "_")
+    text = "+".join(map(_text, value)) if isinstance(value, list) else _text(value)
+    # what file systems do not take, Windows' among them
+    return re.sub(r"[^\w.+=-]", "_", f"{short}{text}")
+
+
+def _text(value: Scalar) -> str:
+    """Short, but no two values alike."""
+    short = f"{value:g}" if isinstance(value, float) else str(value)
+    return short if not isinstance(value, float) or float(short) == value else repr(value)

@@ -184,7 +184,7 @@ class ClassificationTask(LightningModule):
         loss: Tensor = self.loss(logits, target)
         size = len(batch["target"])
         self.train_metrics.update(logits, batch["target"])
-        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=size)
+        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=size, sync_dist=True)
         self.log_dict(self.train_metrics, on_step=False, on_epoch=True, batch_size=size)
         return loss
 
@@ -286,7 +286,8 @@ class ClassificationTask(LightningModule):
         logits, target = self(batch["features"]).float(), batch["target"]
         metrics.update(logits, target)
         tables.update(logits, target)
-        self.log(f"{side}/loss", self.loss(logits, target), batch_size=len(target))
+        loss = self.loss(logits, target)
+        self.log(f"{side}/loss", loss, batch_size=len(target), sync_dist=True)
         self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=len(target))
 
     def _log_recall(self, side: str, tables: MetricCollection) -> Tensor:
@@ -294,7 +295,8 @@ class ClassificationTask(LightningModule):
         values = tables.compute()
         tables.reset()
         names = (f"{side}_recall/{name}" for name in self.class_names)
-        self.log_dict(dict(zip(names, values["recall"], strict=True)))
+        # equal on all devices: the tables are reduced when they are computed
+        self.log_dict(dict(zip(names, values["recall"], strict=True)), sync_dist=True)
         confusion: Tensor = values["confusion"]
         return confusion
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lazarus_pl.errors import LazarusError
-from lazarus_pl.grid.grid_spec import GridSpec
+from lazarus_pl.grid.grid_spec import GridRun, GridSpec
 from lazarus_pl.grid.leaderboard import Leaderboard
 from lazarus_pl.grid.run_result import RunResult
 from lazarus_pl.shipped_config import shipped_config
@@ -204,3 +204,25 @@ def test_the_leaderboard_ranks_by_macro_f1_then_accuracy_and_failed_last(tmp_pat
     assert RunResult.read(tmp_path) is None
     board.results[0].write(tmp_path)
     assert RunResult.read(tmp_path) == board.results[0]
+
+
+def _runs(tmp_path: Path, axes: str) -> list[GridRun]:
+    config = shipped_config("heads/mlp.yaml").resolve()
+    (tmp_path / "grid.yaml").write_text(f"configs: {{mlp: {config}}}\naxes: {axes}\n")
+    return list(GridSpec.from_file(tmp_path / "grid.yaml").runs())
+
+
+def test_values_that_look_alike_have_names_of_their_own(tmp_path: Path) -> None:
+    runs = _runs(tmp_path, "{model.init_args.lr: [0.001, 0.0010000001, 1.0e-5]}")
+    assert [run.name for run in runs] == ["mlp-lr0.001", "mlp-lr0.0010000001", "mlp-lr1e-05"]
+
+
+def test_lists_can_be_values_of_an_axis(tmp_path: Path) -> None:
+    runs = _runs(tmp_path, "{data.init_args.layers: [[pooled], [grid16, grid32]]}")
+    assert [run.name for run in runs] == ["mlp-layerspooled", "mlp-layersgrid16+grid32"]
+    assert '--data.init_args.layers=["grid16", "grid32"]' in runs[1].arguments()
+
+
+def test_a_run_twice_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(LazarusError, match="run 'mlp-heada_b' twice"):
+        _runs(tmp_path, "{model.init_args.head: ['a/b', 'a:b']}")

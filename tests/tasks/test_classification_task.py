@@ -233,7 +233,7 @@ def test_mixup_learns_and_is_the_same_every_time(
     for mixup in (0.0, 0.4, 0.4):
         seed_everything(3)
         task = build(data, mixup=mixup, lr=0.003)
-        fitted = trainer(tmp_path, max_epochs=6)
+        fitted = trainer(tmp_path, max_epochs=15)
         fitted.fit(task, datamodule=data)
         weights.append(task.head.state_dict())
         assert fitted.callback_metrics["train/loss"] < 1.0
