@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from tests.conftest import Lazarus
 
 ROOT = Path(__file__).parent.parent
 HEADS = sorted((ROOT / "configs" / "heads").glob("*.yaml"))
+POLICIES = sorted((ROOT / "configs" / "views").glob("*.yaml"))
 LINEAR = ROOT / "configs" / "heads" / "linear.yaml"
 SHORT = ("--trainer.max_epochs=2", "--trainer.enable_progress_bar=false")
 
@@ -56,6 +58,24 @@ def test_fit_validate_test_predict(config: Path, cache: Path, lazarus: Lazarus) 
     assert {row["predicted"] for row in rows} <= set(of_test.values())
 
 
+@pytest.mark.parametrize("policy", POLICIES, ids=lambda path: path.stem)
+def test_extract_views_and_fit_on_them(
+    policy: Path, cache: Path, drawn: Path, tmp_path: Path, lazarus: Lazarus
+) -> None:
+    copy = tmp_path / "cache"
+    shutil.copytree(cache, copy)
+    words = ("--data", drawn, "--out", copy, "--encoder.image_size", 64)
+    done = lazarus("extract", *words, "--views.count=2", f"--views.policy={policy}")
+    assert done.code == 0, done.err
+    assert f"views of training photos by the policy '{policy.stem}'" in done.out
+    assert "(0 extracted now, " in done.out
+    assert len(list(copy.glob("views/*/views.png"))) == 1
+    options = ("--data.init_args.views=all", "--model.init_args.mixup=0.2")
+    for head in HEADS:
+        fitted = lazarus("fit", "-c", head, f"--data.init_args.cache={copy}", *SHORT, *options)
+        assert fitted.code == 0, fitted.err
+
+
 def test_the_saved_config_repeats_the_run(cache: Path, lazarus: Lazarus) -> None:
     config = ROOT / "configs" / "heads" / "mlp.yaml"
     assert lazarus("fit", "-c", config, f"--data.init_args.cache={cache}", *SHORT).code == 0
@@ -90,6 +110,9 @@ def test_resume_through_the_command_line(cache: Path, lazarus: Lazarus) -> None:
         (["--trainer.max_epocs=3"], "max_epocs"),
         (["--model.init_args.head=mpl"], "did you mean 'mlp'"),
         (["--model.init_args.head_options={hiden: 3}"], "hiden"),
+        (["--data.init_args.views=2"], "has no views"),
+        (["--data.init_args.views=some"], "views"),
+        (["--model.init_args.mixup=-1"], "mixup -1"),
         (["--data.init_args.layers=[grid8]"], "no layer 'grid8': there are pooled"),
         (["--model.init_args.lr=abc"], "model.init_args.lr: expected a number, got 'abc'"),
         (["--model.init_args.lr=-1"], "lr -1.0 cannot be: give a number above 0"),
