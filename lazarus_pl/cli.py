@@ -53,6 +53,11 @@ VERBS = {
         "pipeline.classify:classify",
         resumes=False,
     ),
+    "explain": Verb(
+        "photos to maps of where a diagnosis was read, and how far to trust them",
+        "pipeline.explain:explain",
+        resumes=False,
+    ),
 }
 LIGHTNING_VERBS = {
     "fit": "train one head (LightningCLI)",

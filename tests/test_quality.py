@@ -52,6 +52,7 @@ ARROWS = {
     "cache": {"data", "encoder", "leaf"},
     "datamodules": {"data", "encoder", "cache", "leaf"},
     "tasks": {"heads"},
+    "explain": {"data", "heads", "tasks"},
     "grid": {"data", "encoder", "cache", "datamodules", "heads", "tasks"},
 }
 

@@ -138,7 +138,9 @@ class PatchHead(Head):
         weights = self.attention((content + gates[0]).tanh() * (gate + gates[1]).sigmoid())
         used = self._with_dropout(kept)
         attention = self._softmax(weights, used)
-        attended = (attention * scores.detach().float()).sum(dim=(1, 2))
+        # only in training: an attribution of the logits needs every path
+        said = scores.detach() if self.training else scores
+        attended = (attention * said.float()).sum(dim=(1, 2))
         logits = (_mean(scores, used).float() + attended) / 2
         return PatchReading(logits, attention, scores, self.lesion(finest))
 
@@ -165,14 +167,15 @@ class PatchHead(Head):
         """
         chance = reading.lesions.float().flatten(1, 2).log_softmax(dim=-1)
         rows, sound = torch.arange(len(target), device=target.device), self.sound[target]
-        suspicion = (
-            (
-                self._contrast(reading.scores).flatten(1, 2)[rows, :, target]
-                + self._lesion_contrast(reading.lesions).flatten(1, 2)[rows, :, target]
+        # on one scale, or the branch would soon believe itself alone
+        suspicion = sum(
+            _standard(contrast.detach().float().flatten(1, 2)[rows, :, target])
+            for contrast in (
+                self._contrast(reading.scores),
+                self._lesion_contrast(reading.lesions),
             )
-            .detach()
-            .float()
         )
+        assert isinstance(suspicion, Tensor)
         rank = suspicion.argsort(dim=1, descending=True).argsort(dim=1)
         ill = (sound != target)[:, None]
         count = rank.shape[1]
@@ -244,3 +247,9 @@ def _mean(values: Tensor, kept: Tensor) -> Tensor:
 
 def _average(values: Tensor, chosen: Tensor) -> Tensor:
     return (values * chosen).sum() / chosen.sum().clamp_min(1)
+
+
+def _standard(values: Tensor) -> Tensor:
+    """Each photo's ``(B, P)`` at mean 0 and deviation 1."""
+    deviation = values.std(dim=1, keepdim=True).clamp_min(1e-6)
+    return (values - values.mean(dim=1, keepdim=True)) / deviation

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from lazarus_pl.data.decode import read_pixels
+from lazarus_pl.encoder.encoder import Encoder
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
 from lazarus_pl.encoder.make_engine import make_engine
 from lazarus_pl.encoder.precision import Precision
@@ -31,6 +34,7 @@ class Classifier:
             it was trained with.
 
     Attributes:
+        task: The trained task, in evaluation mode.
         class_names: Names of the classes in the order of the probabilities.
         batch_size: Photos that are best given at once.
     """
@@ -43,20 +47,21 @@ class Classifier:
         precision: Precision = "auto",
         batch_size: int = 8,
     ) -> None:
-        self._task = load_task(checkpoint)
+        self.task = load_task(checkpoint)
+        self._spec = _spec(self.task.encoder, tuple(self.task.feature_shapes), weights)
         self._engine = make_engine(
-            _spec(self._task.encoder, tuple(self._task.feature_shapes), weights),
+            self._spec,
             device,
             precision,
             batch_size,
         )
-        trained, here = self._task.encoder["digest"], self._engine.identity["digest"]
+        trained, here = self.task.encoder["digest"], self._engine.identity["digest"]
         if trained != here:
             raise LazarusError(
                 f"'{checkpoint}' was trained on features of encoder digest {trained[:12]}, the "
                 f"weights here give {here[:12]}: give the weights of the extraction with --weights"
             )
-        self.class_names = self._task.class_names
+        self.class_names = self.task.class_names
         self.batch_size = batch_size
 
     def read(self, photo: bytes) -> npt.NDArray[np.uint8]:
@@ -68,11 +73,31 @@ class Classifier:
         identity = self._engine.identity
         return read_pixels(photo, identity["image_size"], identity["interpolation"])
 
+    def features(self, pixels: npt.NDArray[np.uint8]) -> dict[str, Tensor]:
+        """What the head reads of photos ``(B, S, S, 3)``: float16 by layer."""
+        encoded = self._engine.encode(pixels)
+        return {name: torch.from_numpy(array) for name, array in encoded.items()}
+
+    def last_map(self, pixels: npt.NDArray[np.uint8]) -> Tensor:
+        """The backbone's last map ``(B, C, h, w)`` of photos ``(B, S, S, 3)``."""
+        with torch.no_grad():
+            images = self._encoder.normalise(torch.from_numpy(pixels))
+            last: Tensor = self._encoder.model.forward_features(images)
+        return last
+
+    def pool(self, last: Tensor) -> Tensor:
+        """The layer ``pooled`` ``(B, C)`` of :meth:`last_map`."""
+        pooled: Tensor = self._encoder.model.forward_head(last, pre_logits=True)
+        return pooled
+
+    @cached_property
+    def _encoder(self) -> Encoder:
+        return Encoder.from_spec(self._spec)
+
     @torch.inference_mode()
     def probabilities(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Class probabilities ``(B, classes)`` of photos ``(B, S, S, 3)``."""
-        features = self._engine.encode(pixels)
-        logits = self._task({name: torch.from_numpy(array) for name, array in features.items()})
+        logits = self.task(self.features(pixels))
         probabilities: npt.NDArray[np.float32] = logits.float().softmax(dim=-1).numpy()
         return probabilities
 
