@@ -90,8 +90,12 @@ def _held_back(
         ]
         if photo.split == "train" or not all(file.exists() for file in files):
             continue
-        lesions, leaf = (cv2.imread(str(file), cv2.IMREAD_GRAYSCALE) > 127 for file in files)
+        lesions, leaf = _mask(files[0]), _mask(files[1])
         yield photos / photo.path, photo.label, lesions, leaf
+
+
+def _mask(file: Path) -> npt.NDArray[np.bool_]:
+    return np.asarray(cv2.imread(str(file), cv2.IMREAD_GRAYSCALE)) > 127
 
 
 def _own(maps: PhotoMaps) -> dict[str, Floats]:
