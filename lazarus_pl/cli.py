@@ -74,6 +74,11 @@ VERBS = {
         "audit.doctor.run_doctor:doctor",
         resumes=False,
     ),
+    "explain": Verb(
+        "photos to maps of where a diagnosis was read, and how far to trust them",
+        "pipeline.explain:explain",
+        resumes=False,
+    ),
 }
 LIGHTNING_VERBS = {
     "fit": "train one head (LightningCLI)",

@@ -25,10 +25,17 @@ from lazarus_pl.datamodules.cached_feature_data_module import CachedFeatureDataM
 from lazarus_pl.encoder.precision import best_precision
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.tasks.classification_task import ClassificationTask
+from lazarus_pl.tasks.patch_task import PatchTask
 from lazarus_pl.tasks.read_checkpoint import read_checkpoint
 from lazarus_pl.verb_parser import VerbParser, one_sentence
 
-__all__ = ["CachedFeatureDataModule", "ClassificationTask", "LazarusCLI", "run_lightning"]
+__all__ = [
+    "CachedFeatureDataModule",
+    "ClassificationTask",
+    "LazarusCLI",
+    "PatchTask",
+    "run_lightning",
+]
 
 _SCORING = ("validate", "test", "predict")
 _FOUND_BY_LIGHTNING = ("last", "hpc")

@@ -15,7 +15,7 @@ from lazarus_pl.tasks.load_task import load_task
 from tests.conftest import Lazarus
 
 ROOT = Path(__file__).parent.parent
-HEADS = sorted((ROOT / "configs" / "heads").glob("*.yaml"))
+HEADS = sorted(p for room in ("heads", "patches") for p in (ROOT / "configs" / room).glob("*.yaml"))
 POLICIES = sorted((ROOT / "configs" / "views").glob("*.yaml"))
 LINEAR = ROOT / "configs" / "heads" / "linear.yaml"
 SHORT = ("--trainer.max_epochs=2", "--trainer.enable_progress_bar=false")

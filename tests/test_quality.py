@@ -53,6 +53,7 @@ ARROWS = {
     "cache": {"data", "encoder", "leaf", "views"},
     "datamodules": {"data", "encoder", "cache", "leaf", "views"},
     "tasks": {"heads"},
+    "explain": {"data", "heads", "tasks"},
     "grid": {"data", "encoder", "cache", "datamodules", "heads", "tasks"},
     "audit": {"data", "encoder", "cache", "datamodules", "heads", "tasks"},
 }

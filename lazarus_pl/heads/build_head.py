@@ -10,11 +10,13 @@ from lazarus_pl.heads.attention_head import AttentionHead
 from lazarus_pl.heads.head import FeatureShapes, Head
 from lazarus_pl.heads.linear_head import LinearHead
 from lazarus_pl.heads.mlp_head import MLPHead
+from lazarus_pl.heads.patch_head import PatchHead
 
 HEADS: dict[str, type[Head]] = {
     "linear": LinearHead,
     "mlp": MLPHead,
     "attention": AttentionHead,
+    "patches": PatchHead,
 }
 
 
@@ -24,7 +26,7 @@ def build_head(
     """Builds one of :data:`HEADS`.
 
     Args:
-        name: ``linear``, ``mlp`` or ``attention``.
+        name: ``linear``, ``mlp``, ``attention`` or ``patches``.
         feature_shapes: Shape of one photo's features by layer.
         num_classes: Number of logits.
         **options: Further arguments of the head.

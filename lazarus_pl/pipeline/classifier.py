@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from lazarus_pl.data.decode import read_pixels
+from lazarus_pl.encoder.encoder import Encoder
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
 from lazarus_pl.encoder.make_engine import make_engine
 from lazarus_pl.encoder.precision import Precision
@@ -39,6 +42,7 @@ class Classifier:
             was trained with, or the views cannot be made.
 
     Attributes:
+        task: The trained task, in evaluation mode.
         class_names: Names of the classes in the order of the probabilities.
         batch_size: Photos that are best given at once.
     """
@@ -52,25 +56,26 @@ class Classifier:
         batch_size: int = 8,
         views: ViewsSpec | None = None,
     ) -> None:
-        self._task = load_task(checkpoint)
-        if not self._task.encoder.keys() >= {"name", "weights", "image_size", "digest"}:
+        self.task = load_task(checkpoint)
+        if not self.task.encoder.keys() >= {"name", "weights", "image_size", "digest"}:
             raise LazarusError(
                 f"the checkpoint '{checkpoint}' does not say which encoder made its features: give "
                 "one of lazarus fit or lazarus grid, or pass the DataModule's encoder to the task"
             )
+        self._spec = _spec(self.task.encoder, tuple(self.task.feature_shapes), weights)
         self._engine = make_engine(
-            _spec(self._task.encoder, tuple(self._task.feature_shapes), weights),
+            self._spec,
             device,
             precision,
             batch_size,
         )
-        trained, here = self._task.encoder["digest"], self._engine.identity["digest"]
+        trained, here = self.task.encoder["digest"], self._engine.identity["digest"]
         if trained != here:
             raise LazarusError(
                 f"'{checkpoint}' was trained on features of encoder digest {trained[:12]}, the "
                 f"weights here give {here[:12]}: give the weights of the extraction with --weights"
             )
-        self.class_names = self._task.class_names
+        self.class_names = self.task.class_names
         self.batch_size = batch_size
         self._views = views or ViewsSpec()
         self._maker = self._view_maker() if self._views.count else None
@@ -110,11 +115,31 @@ class Classifier:
         mean: npt.NDArray[np.float32] = by_photo.mean(axis=1)
         return mean
 
+    def features(self, pixels: npt.NDArray[np.uint8]) -> dict[str, Tensor]:
+        """What the head reads of photos ``(B, S, S, 3)``: float16 by layer."""
+        encoded = self._engine.encode(pixels)
+        return {name: torch.from_numpy(array) for name, array in encoded.items()}
+
+    def last_map(self, pixels: npt.NDArray[np.uint8]) -> Tensor:
+        """The backbone's last map ``(B, C, h, w)`` of photos ``(B, S, S, 3)``."""
+        with torch.no_grad():
+            images = self._encoder.normalise(torch.from_numpy(pixels))
+            last: Tensor = self._encoder.model.forward_features(images)
+        return last
+
+    def pool(self, last: Tensor) -> Tensor:
+        """The layer ``pooled`` ``(B, C)`` of :meth:`last_map`."""
+        pooled: Tensor = self._encoder.model.forward_head(last, pre_logits=True)
+        return pooled
+
+    @cached_property
+    def _encoder(self) -> Encoder:
+        return Encoder.from_spec(self._spec)
+
     @torch.inference_mode()
     def probabilities(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Class probabilities ``(B, classes)`` of photos ``(B, S, S, 3)``."""
-        features = self._engine.encode(pixels)
-        logits = self._task({name: torch.from_numpy(array) for name, array in features.items()})
+        logits = self.task(self.features(pixels))
         probabilities: npt.NDArray[np.float32] = logits.float().softmax(dim=-1).numpy()
         return probabilities
 

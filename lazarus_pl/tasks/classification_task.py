@@ -45,7 +45,7 @@ class ClassificationTask(LightningModule):
     checkpoint beside the class names and the encoder's identity: one file classifies photos.
 
     Args:
-        head: ``linear``, ``mlp`` or ``attention``.
+        head: ``linear``, ``mlp``, ``attention`` or ``patches``.
         head_options: Further arguments of the head.
         lr: Highest learning rate of AdamW, after a linear warm-up and before a cosine to zero.
         weight_decay: Of AdamW.
@@ -170,9 +170,12 @@ class ClassificationTask(LightningModule):
 
     def forward(self, features: Mapping[str, Tensor]) -> Tensor:
         """Logits ``(B, classes)`` of cached features by layer."""
-        standard = {layer: self.standardise[layer](values) for layer, values in features.items()}
-        logits: Tensor = self.head(standard)
+        logits: Tensor = self.head(self.standardised(features))
         return logits
+
+    def standardised(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Cached features by layer, as the head reads them."""
+        return {layer: self.standardise[layer](values) for layer, values in features.items()}
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """The loss of one batch."""

@@ -1,0 +1,1 @@
+"""Heat-maps, attributions, and scores that check them."""

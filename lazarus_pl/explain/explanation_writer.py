@@ -1,0 +1,182 @@
+"""Files of an explanation: pictures, arrays, a table, sheets and a page."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import jinja2
+import numpy as np
+import numpy.typing as npt
+
+from lazarus_pl.data.atomic import replace_file
+from lazarus_pl.data.contact_sheet import contact_sheet
+from lazarus_pl.explain.photo_maps import PhotoMaps
+from lazarus_pl.explain.picture import overlay, picture
+
+_COLUMNS = (
+    "file",
+    "predicted",
+    "probability",
+    "target",
+    "effective_patches",
+    "deletion",
+    "insertion",
+    "completeness_error",
+    "weak",
+    "reason",
+)
+_SHEET = 24
+_SHEET_ROW = 8
+_SIDE = 192
+
+
+class ExplanationWriter:
+    """Writes one photo after the other, and at the end what is about all of them.
+
+    Args:
+        out: The folder.
+        class_names: In the order of the probabilities.
+        meaning: What the map that is shown measures.
+    """
+
+    def __init__(self, out: Path, class_names: Sequence[str], meaning: str) -> None:
+        self._out = out
+        self._names = class_names
+        self._meaning = meaning
+        self._rows: list[dict[str, Any]] = []
+        self._stems: set[str] = set()
+        self._pictures: dict[str, list[npt.NDArray[np.uint8]]] = defaultdict(list)
+        for folder in ("maps", "pictures", "sheets"):
+            (out / folder).mkdir(parents=True, exist_ok=True)
+
+    def add(self, file: str, pixels: npt.NDArray[np.uint8], maps: PhotoMaps) -> None:
+        """Writes ``maps/<stem>.npz`` and ``pictures/<stem>.png``.
+
+        Args:
+            file: The photo's path as it was listed.
+            pixels: The photo upright, RGB ``(H, W, 3)``.
+            maps: Of the photo.
+        """
+        stem, order = self._stem(file), maps.probability.argsort()[::-1]
+        name, chance = self._names[order[0]], float(maps.probability[order[0]])
+        with replace_file(self._out / "maps" / f"{stem}.npz") as arrays:
+            np.savez(
+                arrays,
+                attention=maps.attention,
+                evidence=maps.evidence,
+                attribution=maps.attribution,
+                grad_cam=maps.grad_cam,
+                predicted=np.array(name),
+                probability=np.float32(chance),
+            )
+        target = self._names[maps.target]
+        with replace_file(self._out / "pictures" / f"{stem}.png") as image:
+            words = (f"{_plain(name)}  {chance:.0%}", self._second_line(maps, order, target))
+            picture(pixels, maps.shown, words, self._meaning).save(image, "PNG", compress_level=1)
+        self._remember(target, pixels, maps)
+        self._rows.append(
+            {
+                "file": file,
+                "predicted": name,
+                "probability": chance,
+                "target": target,
+                "effective_patches": maps.effective_patches,
+                "deletion": maps.deletion,
+                "insertion": maps.insertion,
+                "completeness_error": maps.completeness,
+                "weak": maps.weak,
+                "reason": "",
+                "picture": f"pictures/{stem}.png",
+            }
+        )
+
+    def refuse(self, file: str, reason: str) -> None:
+        """Notes a file that cannot be explained."""
+        self._rows.append(dict.fromkeys(_COLUMNS, "") | {"file": file, "reason": reason})
+
+    def finish(self) -> None:
+        """Writes ``explanations.csv``, a contact sheet a class and ``index.html``."""
+        with replace_file(self._out / "explanations.csv") as table:
+            text = io.TextIOWrapper(table, "utf-8", errors="surrogateescape", newline="")
+            writer = csv.DictWriter(text, _COLUMNS, extrasaction="ignore", lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(
+                {key: _cell(value) for key, value in row.items()} for row in self._rows
+            )
+            text.flush()
+            text.detach()
+        for name, pictures in self._pictures.items():
+            rows = {
+                f"{_plain(name)}{' ' * start}": pictures[start : start + _SHEET_ROW]
+                for start in range(0, len(pictures), _SHEET_ROW)
+            }
+            with replace_file(self._out / "sheets" / f"{_file_name(name)}.png") as sheet:
+                contact_sheet(rows, _SIDE).save(sheet, "PNG")
+        self._write_page()
+
+    def _write_page(self) -> None:
+        classes: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        for row in self._rows:
+            if not row["reason"]:
+                classes[_plain(row["target"])].append(row)
+        environment = jinja2.Environment(
+            loader=jinja2.FileSystemLoader(Path(__file__).parent),
+            autoescape=True,
+            undefined=jinja2.StrictUndefined,
+        )
+        page = environment.get_template("index.html.jinja").render(
+            classes=dict(sorted(classes.items())),
+            count=sum(map(len, classes.values())),
+            meaning=f"{self._meaning[0].upper()}{self._meaning[1:]}.",
+        )
+        with replace_file(self._out / "index.html") as file:
+            # a file name need not be text
+            file.write(page.encode("utf-8", "replace"))
+
+    def _second_line(self, maps: PhotoMaps, order: npt.NDArray[np.intp], target: str) -> str:
+        parts = []
+        if len(order) > 1:
+            parts.append(f"next {_plain(self._names[order[1]])} {maps.probability[order[1]]:.0%}")
+        if maps.target != order[0]:
+            parts.append(f"map of {_plain(target)}")
+        if maps.weak:
+            parts.append("weak map")
+        return ", ".join(parts)
+
+    def _remember(self, name: str, pixels: npt.NDArray[np.uint8], maps: PhotoMaps) -> None:
+        if len(self._pictures[name]) < _SHEET:
+            small = cv2.resize(pixels, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
+            self._pictures[name].append(overlay(small.astype(np.uint8), maps.shown))
+
+    def _stem(self, file: str) -> str:
+        """The photo's stem; where folders repeat it, with as many of them as tell it apart."""
+        parts = Path(file).with_suffix("").parts
+        for count in range(1, len(parts) + 1):
+            stem = _file_name("__".join(parts[-count:]))
+            if stem not in self._stems:
+                break
+        else:
+            stem = f"{stem}_{len(self._stems)}"
+        self._stems.add(stem)
+        return stem
+
+
+def _cell(value: object) -> object:
+    if not isinstance(value, float):
+        return value
+    return "" if math.isnan(value) else f"{value:.4f}"
+
+
+def _plain(name: str) -> str:
+    return name.replace("___", " ").replace("_", " ")
+
+
+def _file_name(name: str) -> str:
+    return name.replace("/", "__").replace("\\", "__")

@@ -1,0 +1,63 @@
+"""What is shown of one photo."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class PhotoMaps:
+    """Maps over one whole photo, float32 ``(H, W)`` of patches; NaN what a head cannot give.
+
+    Attributes:
+        attention: Relative weights that sum to 1; no evidence of anything.
+        evidence: Log-odds of the class against sound tissue, or what the head has nearest to it.
+        attribution: Integrated Gradients of the class's logit; they sum to its rise.
+        grad_cam: Grad-CAM on the backbone's last map.
+        probability: Of every class, ``(K,)``, from the tensor that the maps were made from.
+        target: The class that the maps are of.
+        completeness: What Integrated Gradients miss of the logit's rise, as a share of it.
+        deletion: Area under the probability as the likeliest patches are taken away, 0 to 1.
+        insertion: The same as they are put back.
+    """
+
+    attention: Floats
+    evidence: Floats
+    attribution: Floats
+    grad_cam: Floats
+    probability: Floats
+    target: int
+    completeness: float = math.nan
+    deletion: float = math.nan
+    insertion: float = math.nan
+
+    @property
+    def shown(self) -> Floats:
+        """The map laid over the photo: evidence, else attribution, else Grad-CAM."""
+        for values in (self.evidence, self.attribution, self.grad_cam):
+            if np.isfinite(values).all():
+                return values
+        return np.zeros_like(self.evidence)
+
+    @property
+    def effective_patches(self) -> float:
+        """Exponential of the attention's entropy: how many patches share the weight."""
+        weights = self.attention[self.attention > 0].astype(np.float64)
+        return float(np.exp(-(weights * np.log(weights)).sum())) if len(weights) else math.nan
+
+    @property
+    def weak(self) -> str:
+        """Why the map should not be trusted; nothing where no reason is known."""
+        if self.insertion <= self.deletion:
+            return "taking away what it marks changes the diagnosis no more than the rest"
+        if self.probability[self.target] < 0.5:
+            return "the class is less likely than not"
+        if self.shown.max() <= 0:
+            return "no patch speaks for the class"
+        return ""

@@ -1,0 +1,190 @@
+"""The verb ``lazarus explain``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from lazarus_pl.data.decode import PhotoError, open_photo, read_bytes
+from lazarus_pl.data.listing import Listed, list_photos
+from lazarus_pl.data.ordered_map import ordered_map
+from lazarus_pl.encoder.precision import Precision
+from lazarus_pl.errors import LazarusError
+from lazarus_pl.progress import Progress
+
+if TYPE_CHECKING:
+    from lazarus_pl.explain.explanation_writer import ExplanationWriter
+    from lazarus_pl.explain.photo_maps import PhotoMaps
+    from lazarus_pl.pipeline.classifier import Classifier
+
+Method = Literal["attention", "evidence", "ig", "gradcam"]
+Pixels = npt.NDArray[np.uint8]
+
+_PATCH = 16
+_SHOWN_SIDE = 512
+_MEANINGS = {
+    "PatchHead": "evidence: log-odds of the class against sound tissue",
+    "AttentionHead": "attention times what the patch says of the class, an unproven map",
+}
+
+
+def explain(
+    ckpt: Path,
+    data: Path,
+    out: Path = Path("explanations"),
+    target: str | None = None,
+    methods: tuple[Method, ...] | None = None,
+    weights: str | None = None,
+    device: str = "auto",
+    precision: Precision = "auto",
+    batch_size: int = 8,
+) -> None:
+    """Shows where a checkpoint reads its diagnosis in photos, and how far to trust each map.
+
+    A checkpoint with patches gives attention, evidence, Integrated Gradients and Grad-CAM; one on
+    pooled features gives Grad-CAM alone. Maps come from the same tensor as the prediction and lie
+    over the whole photo.
+
+    Args:
+        ckpt: A checkpoint of lazarus fit or lazarus grid.
+        data: A photo, a folder of photos or of class folders, or a table.
+        out: Folder for pictures, maps, explanations.csv, sheets and index.html.
+        target: Class to explain; by default the predicted one.
+        methods: Some of attention, evidence, ig, gradcam; by default all that the checkpoint has.
+        weights: File of the encoder's weights, where the extraction was given a file.
+        device: auto, cpu, cuda, cuda:1, mps.
+        precision: Of the encoder; auto takes 32 on a CPU, 16 on a GPU from Volta on.
+        batch_size: Photos that the encoder takes at once.
+    """
+    root, listed = list_photos(data, "path")
+    if out.exists() and not out.is_dir():
+        raise LazarusError(f"'{out}' is a file: name a folder with --out")
+    from lazarus_pl.explain.explanation_writer import ExplanationWriter
+    from lazarus_pl.pipeline.classifier import Classifier
+
+    classifier = Classifier(ckpt, weights, device, precision, batch_size)
+    number = None if target is None else _class_number(target, classifier.class_names)
+    chosen = _methods(classifier, ckpt, methods)
+    head = type(classifier.task.head).__name__
+    meaning = _MEANINGS.get(head, "Grad-CAM: where the backbone's last map raises the class")
+    try:
+        writer = ExplanationWriter(out, classifier.class_names, meaning)
+        counts = _explain_all(classifier, writer, root, listed, number, chosen)
+        writer.finish()
+    except OSError as error:
+        raise LazarusError(
+            f"'{out}' cannot be written ({error.strerror}): name another folder with --out"
+        ) from error
+    note = f", {counts[1]} with a reason" if counts[1] else ""
+    print(f"{counts[0]} photos in '{out / 'index.html'}'{note}; {counts[2]} maps are weak")
+
+
+def explain_batch(
+    classifier: Classifier, pixels: Pixels, target: int | None, methods: Sequence[str]
+) -> list[PhotoMaps]:
+    """Explains photos ``(B, S, S, 3)``."""
+    import torch
+
+    from lazarus_pl.explain.attribution import grad_cam_of_pooled
+    from lazarus_pl.explain.explain_photos import explain_photos
+
+    features = classifier.features(pixels)
+    cam = None
+    if not _has_patches(classifier):
+        with torch.no_grad():
+            best = classifier.task(features).argmax(dim=-1)
+        wanted = best if target is None else torch.full_like(best, target)
+        cam = grad_cam_of_pooled(
+            classifier.task, classifier.last_map(pixels), classifier.pool, wanted
+        )
+    return explain_photos(classifier.task, features, target, methods, cam)
+
+
+def _explain_all(
+    classifier: Classifier,
+    writer: ExplanationWriter,
+    root: Path,
+    listed: Sequence[Listed],
+    target: int | None,
+    methods: Sequence[str],
+) -> tuple[int, int, int]:
+    done = refused = weak = 0
+    with Progress("explaining", len(listed), "photos") as progress:
+        for batch in _batches(classifier, root, listed):
+            usable = [(item, seen) for item, seen in batch if not isinstance(seen, str)]
+            for item, seen in batch:
+                if isinstance(seen, str):
+                    writer.refuse(item.path, seen)
+                    refused += 1
+            if usable:
+                read = np.stack([seen[0] for _, seen in usable])
+                for (item, seen), maps in zip(
+                    usable, explain_batch(classifier, read, target, methods), strict=True
+                ):
+                    writer.add(item.path, seen[1], maps)
+                    done += 1
+                    weak += bool(maps.weak)
+            progress.advance(len(batch))
+    return done, refused, weak
+
+
+def _batches(
+    classifier: Classifier, root: Path, listed: Sequence[Listed]
+) -> Iterator[list[tuple[Listed, tuple[Pixels, Pixels] | str]]]:
+    """What the encoder reads of each photo and what a person sees, or why there is neither."""
+
+    def decode(item: Listed) -> tuple[Pixels, Pixels] | str:
+        if not item.looks_like_a_photo:
+            return "its name is not that of a photo"
+        try:
+            content = read_bytes(root / item.path)
+            read, image = classifier.read(content), open_photo(content, _SHOWN_SIDE)
+        except PhotoError as error:
+            return str(error)
+        if min(image.size) < _PATCH:
+            return f"{image.width}x{image.height} pixels are less than one patch of {_PATCH}"
+        image.thumbnail((_SHOWN_SIDE, _SHOWN_SIDE))
+        return read, np.asarray(image)
+
+    batch: list[tuple[Listed, tuple[Pixels, Pixels] | str]] = []
+    for item, seen in zip(listed, ordered_map(decode, listed), strict=True):
+        batch.append((item, seen))
+        if len(batch) == classifier.batch_size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _methods(
+    classifier: Classifier, ckpt: Path, asked: tuple[Method, ...] | None
+) -> tuple[Method, ...]:
+    if _has_patches(classifier):
+        return asked or ("attention", "evidence", "ig", "gradcam")
+    missing = [method for method in asked or () if method != "gradcam"]
+    if missing:
+        raise LazarusError(
+            f"the checkpoint '{ckpt}' has no patches, so no {missing[0]}: train one with "
+            "configs/patches/patches.yaml, or ask for --methods [gradcam]"
+        )
+    return ("gradcam",)
+
+
+def _has_patches(classifier: Classifier) -> bool:
+    from lazarus_pl.heads.attention_head import AttentionHead
+    from lazarus_pl.heads.patch_head import PatchHead
+
+    return isinstance(classifier.task.head, AttentionHead | PatchHead)
+
+
+def _class_number(name: str, known: Sequence[str]) -> int:
+    if name in known:
+        return list(known).index(name)
+    near = get_close_matches(name, known, n=3, cutoff=0.4)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
+    raise LazarusError(f"the checkpoint knows no class '{name}': {hint}")

@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lazarus_pl.explain.attribution import integrated_gradients
+from lazarus_pl.explain.localisation_score import laid_over, localisation_score
+from lazarus_pl.explain.picture import overlay
+from lazarus_pl.heads.patch_head import PatchHead
+from lazarus_pl.pipeline.classifier import Classifier
+from tests.conftest import Lazarus
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.fixture(scope="module")
+def checkpoints(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    from lazarus_pl.cli import main
+
+    found = {}
+    for room, name in (("patches", "patches"), ("heads", "attention"), ("heads", "mlp")):
+        folder = tmp_path_factory.mktemp(name)
+        words = ["fit", "-c", ROOT / "configs" / room / f"{name}.yaml"]
+        words += [f"--data.init_args.cache={cache}", "--trainer.max_epochs=2"]
+        words += ["--trainer.enable_progress_bar=false", f"--trainer.default_root_dir={folder}"]
+        assert main([str(word) for word in words]) == 0
+        found[name] = next(folder.rglob("best.ckpt"))
+    return found
+
+
+@pytest.mark.parametrize("name", ["patches", "attention", "mlp"])
+def test_every_head_gives_what_it_can(
+    name: str, checkpoints: dict[str, Path], drawn: Path, tmp_path: Path, lazarus: Lazarus
+) -> None:
+    folder = drawn / "rust"
+    done = lazarus("explain", "--ckpt", checkpoints[name], "--data", folder, "--out", tmp_path)
+    assert done.code == 0, done.err
+    with (tmp_path / "explanations.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(list(folder.iterdir()))
+    assert (tmp_path / "index.html").read_text().count("<figure>") == len(rows)
+    assert list((tmp_path / "sheets").glob("*.png"))
+    classifier = Classifier(checkpoints[name])
+    for row in rows:
+        stem = Path(row["file"]).stem
+        assert (tmp_path / "pictures" / f"{stem}.png").exists()
+        maps = np.load(tmp_path / "maps" / f"{stem}.npz")
+        probability = classifier.probabilities(
+            classifier.read((folder / row["file"]).read_bytes())[None]
+        )[0]
+        assert str(maps["predicted"]) == classifier.class_names[int(probability.argmax())]
+        assert maps["probability"] == pytest.approx(probability.max(), abs=1e-3)
+        assert all(maps[kind].dtype == np.float32 for kind in ("attention", "evidence"))
+        if name == "mlp":
+            assert np.isfinite(maps["grad_cam"]).all()
+            assert np.isnan(maps["evidence"]).all()
+            continue
+        assert maps["attention"].sum() == pytest.approx(1, abs=1e-4)
+        assert maps["evidence"].shape == maps["attribution"].shape == (4, 4)
+        assert float(row["completeness_error"]) < 0.05
+
+
+def test_mistakes_are_one_sentence(
+    checkpoints: dict[str, Path], drawn: Path, tmp_path: Path, lazarus: Lazarus
+) -> None:
+    words = ("explain", "--data", drawn, "--out", tmp_path / "out", "--ckpt")
+    done = lazarus(*words, checkpoints["patches"], "--target", "late_bligt")
+    assert done.code == 2
+    assert "knows no class 'late_bligt': did you mean late_blight" in done.err
+    done = lazarus(*words, checkpoints["mlp"], "--methods", "[evidence]")
+    assert done.code == 2
+    assert "has no patches, so no evidence" in done.err
+
+
+def test_a_photo_smaller_than_a_patch_has_a_reason(
+    checkpoints: dict[str, Path], tmp_path: Path, lazarus: Lazarus
+) -> None:
+    Image.new("RGB", (12, 40), "green").save(tmp_path / "tiny.png")
+    words = ("--data", tmp_path / "tiny.png", "--out", tmp_path / "out")
+    done = lazarus("explain", "--ckpt", checkpoints["patches"], *words)
+    assert done.code == 0, done.err
+    assert "less than one patch" in (tmp_path / "out" / "explanations.csv").read_text()
+
+
+def test_a_drawn_square_is_found_where_it_was_drawn(checkpoints: dict[str, Path]) -> None:
+    """Geometry alone: which patches change when a square is drawn into a wide photo."""
+    import io
+
+    classifier = Classifier(checkpoints["patches"])
+    plain = np.full((120, 240, 3), (70, 130, 60), dtype=np.uint8)
+    marked = plain.copy()
+    marked[75:105, 180:240] = (90, 50, 20)
+    grids = []
+    for pixels in (plain, marked):
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, "PNG")
+        read = classifier.read(buffer.getvalue())[None]
+        grids.append(classifier.features(read)["grid16"][0].float())
+    change = (grids[1] - grids[0]).norm(dim=-1).numpy()
+    row, column = np.unravel_index(laid_over(change, (120, 240)).argmax(), (120, 240))
+    assert 75 <= row < 105
+    assert 180 <= column < 240
+
+
+def test_an_overlay_colours_only_where_the_map_speaks() -> None:
+    pixels = np.full((64, 128, 3), 100, dtype=np.uint8)
+    values = np.zeros((4, 8), dtype=np.float32)
+    values[1, 6] = 3
+    changed = (overlay(pixels, values) != pixels).any(axis=-1)
+    rows, columns = np.nonzero(changed)
+    assert rows.mean() == pytest.approx(1.5 * 16 - 0.5)
+    assert columns.mean() == pytest.approx(6.5 * 16 - 0.5)
+    assert not changed[:, :80].any()
+
+
+def test_integrated_gradients_add_up() -> None:
+    torch.manual_seed(0)
+    head = PatchHead({"grid16": (4, 4, 6), "grid32": (2, 2, 10)}, 3, hidden=8).eval()
+    features = {"grid16": torch.randn(2, 4, 4, 6), "grid32": torch.randn(2, 2, 2, 10)}
+    target = torch.tensor([0, 2])
+    maps, missed = integrated_gradients(head, features, target)
+    nothing = {name: torch.zeros_like(values) for name, values in features.items()}
+    rise = (head(features) - head(nothing)).gather(1, target[:, None])[:, 0]
+    torch.testing.assert_close(maps.sum(dim=(1, 2)), rise.detach(), atol=1e-2, rtol=1e-2)
+    assert missed.max() < 0.05
+
+
+def test_a_perfect_map_scores_one() -> None:
+    lesions = np.zeros((64, 64), dtype=bool)
+    lesions[16:32, 16:32] = True
+    score = localisation_score(
+        lesions.astype(np.float32), lesions, np.ones_like(lesions, dtype=bool)
+    )
+    assert score == pytest.approx((1, 1, 1, 1))
