@@ -1,5 +1,6 @@
 """Lightning callbacks for any LightningModule: they import torch and lightning, nothing of ours."""
 
+from callbacks.carry_best import CarryBest
 from callbacks.predictions_csv import PredictionsCSV
 
-__all__ = ["PredictionsCSV"]
+__all__ = ["CarryBest", "PredictionsCSV"]

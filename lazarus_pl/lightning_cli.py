@@ -17,6 +17,7 @@ from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter, Callback
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
+from callbacks.carry_best import CarryBest
 from callbacks.predictions_csv import PredictionsCSV
 from lazarus_pl import __version__
 
@@ -143,6 +144,11 @@ class LazarusCLI(LightningCLI):
         asked = self._get(self.config_init, "trainer", {})
         precision = asked.get("precision") or _best_precision(asked.get("accelerator", "auto"))
         return super().instantiate_trainer(**{"precision": precision, **kwargs})
+
+    def before_fit(self) -> None:
+        """Keeps the best checkpoint of the run that is continued."""
+        if self._ckpt_path is not None:
+            self._callbacks.append(CarryBest())
 
     def before_predict(self) -> None:
         """Has the probabilities written, unless the config names a writer of its own."""

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -94,13 +95,24 @@ def test_resume_through_the_command_line(cache: Path, lazarus: Lazarus) -> None:
     assert lazarus(*words, "--trainer.max_epochs=2").code == 0
     import torch
 
-    best = "lightning_logs/version_{}/checkpoints/best.ckpt"
-    before = torch.load(best.format(0), weights_only=True)
-    done = lazarus(*words, "--trainer.max_epochs=4", f"--ckpt_path={best.format(0)}")
+    def read(version: int, name: str) -> dict[str, Any]:
+        path = Path(f"lightning_logs/version_{version}/checkpoints/{name}.ckpt")
+        content: dict[str, Any] = torch.load(path, weights_only=True)
+        return content
+
+    before = read(0, "best")
+    last = "--trainer.callbacks+={class_path: ModelCheckpoint, init_args: {filename: last}}"
+    done = lazarus(
+        *(*words, "--trainer.max_epochs=4", last),
+        "--ckpt_path=lightning_logs/version_0/checkpoints/best.ckpt",
+    )
     assert done.code == 0, done.err
-    after = torch.load(best.format(1), weights_only=True)
+    after = read(1, "last")
     assert after["epoch"] > before["epoch"]
     assert after["global_step"] > before["global_step"]
+    score = "val/macro_f1"
+    old, new = (read(version, "best")["lazarus"]["scores"][score] for version in (0, 1))
+    assert new >= old
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -213,8 +214,8 @@ class ClassificationTask(LightningModule):
         self._draw_confusion("test", self._log_recall("test", self.test_tables))
 
     def on_fit_end(self) -> None:
-        """Draws the confusion matrix of the last validation."""
-        self._draw_confusion("val", self._val_confusion)
+        """Draws the confusion matrix of the best checkpoint, or of the last validation."""
+        self._draw_confusion("val", self._best_confusion())
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds what is needed to classify photos with this file alone."""
@@ -233,6 +234,7 @@ class ClassificationTask(LightningModule):
                 for name, value in self.trainer.callback_metrics.items()
                 if name.startswith("val")
             },
+            "confusion": self._val_confusion.tolist(),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -302,6 +304,14 @@ class ClassificationTask(LightningModule):
         self.log_dict(dict(zip(names, values["recall"], strict=True)), sync_dist=True)
         confusion: Tensor = values["confusion"]
         return confusion
+
+    def _best_confusion(self) -> Tensor:
+        path = Path(getattr(self.trainer.checkpoint_callback, "best_model_path", ""))
+        if not path.is_file():
+            return self._val_confusion
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        counts = content.get("lazarus", {}).get("confusion")
+        return self._val_confusion if counts is None else torch.tensor(counts)
 
     def _draw_confusion(self, side: str, counts: Tensor) -> None:
         experiment = getattr(self.logger, "experiment", None)

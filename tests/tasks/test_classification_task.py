@@ -7,11 +7,15 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Trainer, seed_everything
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import TensorBoardLogger
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, recall_score
 
 from lazarus_pl.datamodules.cached_feature_data_module import CachedFeatureDataModule
 from lazarus_pl.errors import LazarusError
+from lazarus_pl.tasks import classification_task
 from lazarus_pl.tasks.classification_task import ClassificationTask
+from lazarus_pl.tasks.confusion_figure import confusion_figure
 from lazarus_pl.tasks.cosine_schedule import CosineSchedule
 from lazarus_pl.tasks.load_task import load_task
 from lazarus_pl.tasks.standardise import Standardise
@@ -65,6 +69,28 @@ def test_metrics_agree_with_scikit_learn(data: CachedFeatureDataModule, tmp_path
     assert 0 <= scores["val/calibration_error"] <= 1
     expected_confusion = confusion_matrix(targets, predicted, labels=range(3))
     assert np.array_equal(task._val_confusion.numpy(), expected_confusion)
+
+
+def test_the_confusion_at_the_end_of_a_fit_is_that_of_the_best_epoch(
+    data: CachedFeatureDataModule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[np.ndarray] = []
+    monkeypatch.setattr(
+        classification_task,
+        "confusion_figure",
+        lambda counts, names: drawn.append(counts) or confusion_figure(counts, names),
+    )
+    seed_everything(0)
+    # takes the worst epoch for the best one: it is not the last one
+    best = ModelCheckpoint(tmp_path, filename="best", monitor="val/macro_f1", mode="min")
+    logger = TensorBoardLogger(tmp_path)
+    fitted = trainer(tmp_path, max_epochs=4, callbacks=[best], logger=logger)
+    fitted.fit(task := build(data, lr=1.0), datamodule=data)
+    last = task._val_confusion.numpy().copy()
+    fitted.validate(task, datamodule=data, ckpt_path=best.best_model_path, verbose=False)
+    assert len(drawn) == 1
+    assert np.array_equal(drawn[0], task._val_confusion.numpy())
+    assert not np.array_equal(drawn[0], last)
 
 
 def test_it_learns(data: CachedFeatureDataModule, tmp_path: Path) -> None:
