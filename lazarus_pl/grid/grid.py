@@ -136,8 +136,8 @@ class Grid:
         return RunResult(
             run=run.name,
             head=run.head,
-            lr=float(str(run.overrides.get("model.init_args.lr", math.nan))),
-            seed=int(str(run.overrides.get("seed_everything", 0))),
+            lr=_number(run.overrides.get("model.init_args.lr"), math.nan),
+            seed=int(_number(run.overrides.get("seed_everything"), 0)),
             val_macro_f1=math.nan,
             val_accuracy=math.nan,
             epochs=0,
@@ -146,6 +146,11 @@ class Grid:
             digest=self._digest(run),
             error=reason,
         )
+
+
+def _number(value: object, otherwise: float) -> float:
+    """What a failed run was asked for, which need not be a number."""
+    return value if isinstance(value, (int, float)) else otherwise
 
 
 def _data_digest(cache: Path) -> str:

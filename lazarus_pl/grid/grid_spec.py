@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -16,7 +17,10 @@ from lazarus_pl.errors import LazarusError
 from lazarus_pl.verb_parser import VerbParser
 
 Scalar = bool | int | float | str
-Value = Scalar | list[Scalar]
+Value = Scalar | list[Scalar] | dict[str, Scalar]
+
+_LONGEST_NAME = 64
+_DIGITS = 8
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ class GridRun:
     def arguments(self) -> list[str]:
         """The run as ``lazarus fit`` is told it."""
         overrides = [
-            f"--{key}={json.dumps(value) if isinstance(value, list) else value}"
+            f"--{key}={json.dumps(value) if isinstance(value, (list, dict)) else value}"
             for key, value in self.overrides.items()
         ]
         return ["fit", f"--config={self.config}", *overrides]
@@ -83,7 +87,7 @@ class GridSpec:
         for head, path in self.configs.items():
             for combination in product(*self.axes.values()):
                 chosen = dict(zip(self.axes, combination, strict=True))
-                name = "-".join((head, *(_part(*item) for item in chosen.items())))
+                name = _shortened("-".join((head, *(_part(*item) for item in chosen.items()))))
                 # file systems may not tell large letters from small ones
                 if name.lower() in names:
                     raise LazarusError(f"the grid has the run '{name}' twice: take one of them out")
@@ -98,9 +102,22 @@ class GridSpec:
 
 def _part(key: str, value: Value) -> str:
     short = {"seed_everything": "seed"}.get(key, key.rsplit(".", 1)[-1])
-    text = "+".join(map(_text, value)) if isinstance(value, list) else _text(value)
     # what file systems do not take, Windows' among them
-    return re.sub(r"[^\w.+=-]", "_", f"{short}{text}")
+    return re.sub(r"[^\w.+=-]", "_", f"{short}{_joined(value)}")
+
+
+def _joined(value: Value) -> str:
+    if isinstance(value, dict):
+        return "+".join(f"{key}{_text(each)}" for key, each in value.items())
+    return "+".join(map(_text, value)) if isinstance(value, list) else _text(value)
+
+
+def _shortened(name: str) -> str:
+    """A name that a path has room for; a digest keeps long ones apart."""
+    if len(name) <= _LONGEST_NAME:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:_DIGITS]
+    return f"{name[: _LONGEST_NAME - _DIGITS - 1]}-{digest}"
 
 
 def _text(value: Scalar) -> str:

@@ -151,6 +151,18 @@ def test_a_failing_run_does_not_stop_the_rest(
     assert "hiden" in done.err
 
 
+def test_a_value_that_cannot_be_fails_its_runs_alone(
+    small: Path, cache: Path, tmp_path: Path, lazarus: Lazarus
+) -> None:
+    axes = "[1.0e-3, fast]\n  seed_everything: [0]"
+    small.write_text(small.read_text().replace("[1.0e-3, 1.0e-2]", axes))
+    done = lazarus("grid", "-c", small, "--cache", cache, "--out", tmp_path / "run")
+    assert done.code == 0, done.err
+    board = rows(tmp_path / "run")
+    assert [bool(row["error"]) for row in board] == [False, False, True, True]
+    assert "model.init_args.lr: expected a number, got 'fast'" in board[-1]["error"]
+
+
 def test_when_all_fail_it_says_so(cache: Path, tmp_path: Path, lazarus: Lazarus) -> None:
     grid = tmp_path / "grid.yaml"
     mlp = Path(__file__).parent.parent.parent / "configs" / "heads" / "mlp.yaml"
@@ -221,6 +233,21 @@ def test_lists_can_be_values_of_an_axis(tmp_path: Path) -> None:
     runs = _runs(tmp_path, "{data.init_args.layers: [[pooled], [grid16, grid32]]}")
     assert [run.name for run in runs] == ["mlp-layerspooled", "mlp-layersgrid16+grid32"]
     assert '--data.init_args.layers=["grid16", "grid32"]' in runs[1].arguments()
+
+
+def test_keys_with_values_can_be_a_value_of_an_axis(tmp_path: Path) -> None:
+    runs = _runs(tmp_path, "{model.init_args.head_options: [{hidden: 8}, {hidden: 4, dropout: 0}]}")
+    assert [run.name for run in runs] == [
+        *("mlp-head_optionshidden8", "mlp-head_optionshidden4+dropout0"),
+    ]
+    assert '--model.init_args.head_options={"hidden": 4, "dropout": 0}' in runs[1].arguments()
+
+
+def test_long_names_are_cut_and_stay_apart(tmp_path: Path) -> None:
+    values = ["x" * 300, "x" * 299 + "y"]
+    names = [run.name for run in _runs(tmp_path, f"{{model.init_args.head: {values}}}")]
+    assert len(set(names)) == 2
+    assert all(len(name) <= 64 for name in names)
 
 
 def test_a_run_twice_is_one_sentence(tmp_path: Path) -> None:
