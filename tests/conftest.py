@@ -82,7 +82,7 @@ def noise(tmp_path: Path) -> Callable[..., Path]:
 
 def save_noise(path: Path, size: int = 24) -> None:
     """Writes a photo of noise that its path determines."""
-    seed = list(f"{path.parent.name}/{path.name}".encode())
+    seed = list(os.fsencode(f"{path.parent.name}/{path.name}"))
     pixels = np.random.default_rng(seed).integers(0, 256, (size, size, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(path)
 

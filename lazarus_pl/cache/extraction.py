@@ -192,7 +192,7 @@ class Extraction:
                 f"the cache '{self._out}' was made by {_describe(old)}, not by "
                 f"{_describe(header)}: name another folder with --out"
             )
-        if old is not None:
+        if old is not None and self._has_jobs:
             self._check_precision(old.precision, header.precision)
         return header
 
@@ -200,12 +200,17 @@ class Extraction:
         self, old: CacheHeader | None, request: dict[str, Any]
     ) -> tuple[dict[str, Any], dict[str, tuple[int, ...]], str]:
         """Identity, layers and precision; from the header when the same is asked for again."""
-        if old is not None and old.request == request:
+        if old is not None and self._has_jobs and old.request == request:
             weights = find_weights(self._spec)
             if weights.sha256 == old.encoder["weights"]["sha256"]:
                 return old.encoder, old.layers, old.precision
         engine = self._running_engine()
         return engine.identity, dict(engine.layer_shapes), engine.precision
+
+    @property
+    def _has_jobs(self) -> bool:
+        """Whether there are features to keep to; until then another precision may be tried."""
+        return any((self._out / "jobs").glob("*.npz"))
 
     def _running_engine(self) -> Engine:
         if self._engine is None:
@@ -250,6 +255,12 @@ def _complete(manifest: Manifest, done: Set[str], reasons: Mapping[str, str]) ->
         for photo in manifest.photos
         if photo.sha256 not in done
     ]
+    if rejected and len(rejected) == len(manifest.photos):
+        raise LazarusError(
+            f"none of the {len(rejected)} photos gave features (the first one, "
+            f"'{rejected[0].path}': {rejected[0].reason}): check that the data are still there, "
+            "and run the same command again"
+        )
     gone = [item.path for item in rejected if item.reason == _GONE]
     if gone:
         _LOG.warning("%d photos cannot be used, such as '%s': %s", len(gone), gone[0], _GONE)

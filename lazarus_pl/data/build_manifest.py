@@ -65,24 +65,51 @@ def build_manifest(
     ]
     rejected += excluded
     quarantine = tuple(sorted(rejected, key=lambda item: item.path))
+    if labelled:
+        _check_same_data(labelled, before, data, folder)
     Manifest((), quarantine).write_quarantine(folder)
     if not labelled:
         raise LazarusError(
             f"none of the {len(listed)} files of '{data}' is a usable photo in a class folder: "
             f"the reasons stand in '{folder / 'quarantine.csv'}'"
         )
-    if before and not {photo.sha256 for photo in before} & {photo.sha256 for photo in labelled}:
-        raise LazarusError(
-            f"'{folder}' holds other photos than '{data}', not one is the same: name another "
-            "folder with --out"
-        )
     _warn_of_unused_columns(labelled, split)
-    settled = {photo.path: photo.split for photo in before} if keep_sides else {}
-    manifest = Manifest(tuple(assign_splits(labelled, split, settled)), quarantine)
+    settled = _settled(before, labelled) if keep_sides else {}
+    try:
+        manifest = Manifest(tuple(assign_splits(labelled, split, settled)), quarantine)
+    except LazarusError as error:
+        raise _with_quarantine(error, quarantine, folder) from error
     manifest.write(folder)
     shutil.rmtree(folder / _PARTIAL, ignore_errors=True)
     _warn(manifest, folder)
     return root, manifest
+
+
+def _check_same_data(
+    photos: Sequence[Photo], before: Sequence[Photo], data: Path, folder: Path
+) -> None:
+    if before and {photo.sha256 for photo in before}.isdisjoint(photo.sha256 for photo in photos):
+        raise LazarusError(
+            f"'{folder}' holds other photos than '{data}', not one is the same: name another "
+            "folder with --out"
+        )
+
+
+def _settled(before: Sequence[Photo], now: Sequence[Photo]) -> dict[str, str]:
+    """Sides of photos that are what they were; another photo under the same name is a new one."""
+    digests = {photo.path: photo.sha256 for photo in now}
+    return {photo.path: photo.split for photo in before if digests.get(photo.path) == photo.sha256}
+
+
+def _with_quarantine(
+    error: LazarusError, quarantine: Sequence[Rejected], folder: Path
+) -> LazarusError:
+    if not quarantine:
+        return error
+    return LazarusError(
+        f"{error}; {len(quarantine)} files cannot be used, and the reasons stand in "
+        f"'{folder / 'quarantine.csv'}'"
+    )
 
 
 def _scan(

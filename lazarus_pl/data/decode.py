@@ -25,10 +25,6 @@ _INTERPOLATION = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 
-# the last rows of a JPEG, of any scale, and what a decoder makes of rows that are not there
-_BLOCK = 1
-_MISSING = {"L": (128, 128), "RGB": ((128, 128),) * 3}
-
 # Pillow's own limits lie on both sides of MAX_PIXELS; such photos are rejected here with a reason.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
@@ -74,6 +70,8 @@ def opened(data: bytes) -> Iterator[Image.Image]:
     except PhotoError:
         raise
     except UnidentifiedImageError as error:
+        if _is_empty_png(data):
+            raise PhotoError("has no pixels") from error
         raise PhotoError(
             "not a JPEG, PNG, WebP, BMP or TIFF image, or its header is broken"
         ) from error
@@ -103,11 +101,12 @@ def decode(image: Image.Image, at_least: int | None = None) -> Image.Image:
         PhotoError: If it has no pixels or too many.
     """
     _check_size(image)
+    height = image.height
     if at_least is not None:
         image.draft("RGB", (at_least, at_least))
     image.load()
-    if image.format == "JPEG":
-        _check_lower_part(image)
+    if image.format in ("JPEG", "MPO"):
+        _check_lower_part(image, height)
     return _to_rgb(_upright(image))
 
 
@@ -177,14 +176,30 @@ def _check_size(image: Image.Image) -> None:
         )
 
 
-def _check_lower_part(image: Image.Image) -> None:
-    """Refuses a JPEG that ends early but in an orderly way: what is missing comes out mid-grey."""
-    last = image.crop((0, image.height - _BLOCK, image.width, image.height)).getextrema()
-    missing = _MISSING.get(image.mode)
-    if missing is None or image.height <= _BLOCK or last != missing:
-        return
-    if image.getextrema() != missing:
+def _check_lower_part(image: Image.Image, full_height: int) -> None:
+    """Refuses a JPEG that ends early but in an orderly way: what is missing comes out mid-grey.
+
+    A photo with a grey margin has it on top too.
+    """
+    rows_of_last_block = (full_height - 1) % 8 + 1
+    rows = max(1, rows_of_last_block * image.height // full_height)
+    width, height = image.size
+    # nearly every photo is whole: a look at its last pixel is enough
+    for left, top in ((width - 1, height - 1), (0, height - rows)):
+        if not _is_mid_grey(image.crop((left, top, width, height))):
+            return
+    if not _is_mid_grey(image.crop((0, 0, width, rows))):
         raise PhotoError("its lower part is missing")
+
+
+def _is_mid_grey(image: Image.Image) -> bool:
+    # Adobe's CMYK is inverted: 127
+    return {end for band in image.split() for end in band.getextrema()} in ({127}, {128})
+
+
+def _is_empty_png(data: bytes) -> bool:
+    """Whether a PNG's header gives it no width or no height: Pillow takes it for no image."""
+    return data.startswith(b"\x89PNG") and b"\0\0\0\0" in (data[16:20], data[20:24])
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -49,7 +49,7 @@ def list_photos(data: Path, label_from: LabelFrom = "path") -> tuple[Path, list[
 
     In a folder, hidden files are skipped, links to files are followed, links to folders are not.
     Folders that all photos share are not part of the label, nor are train, val and test folders
-    on top.
+    on top. A folder name that is no text becomes a label with its odd bytes written out.
 
     Args:
         data: A folder; a table with the columns ``path`` (absolute, or relative to the table's
@@ -105,16 +105,18 @@ def _walk(folder: Path) -> Iterator[PurePosixPath]:
             f"'{error.filename}' cannot be listed: {error.strerror}; check its permissions"
         ) from error
 
+    links: list[Path] = []
     for parent, folders, files in os.walk(folder, onerror=fail):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        links = [name for name in folders if (Path(parent) / name).is_symlink()]
-        if links:
-            _LOG.warning(
-                "links to folders are not followed, such as '%s': copy or mount what it points to",
-                Path(parent) / links[0],
-            )
+        links += [link for name in folders if (link := Path(parent, name)).is_symlink()]
         relative = PurePosixPath(Path(parent).relative_to(folder).as_posix())
         yield from (relative / name for name in files if not name.startswith("."))
+    if links:
+        _LOG.warning(
+            "%d links to folders are not followed, such as '%s': copy or mount what they point to",
+            len(links),
+            links[0],
+        )
 
 
 def _shared_folders(folders: Sequence[tuple[str, ...]]) -> int:
@@ -132,9 +134,8 @@ def _has_split_folders(folders: Sequence[tuple[str, ...]]) -> bool:
 def _label(folders: tuple[str, ...], label_from: LabelFrom) -> str:
     if not folders:
         return ""
-    if label_from == "top":
-        return folders[0]
-    return folders[-1] if label_from == "parent" else "/".join(folders)
+    named = {"top": folders[0], "parent": folders[-1], "path": "/".join(folders)}[label_from]
+    return named.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
 def _from_table(table: Path) -> list[Listed]:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lazarus_pl.cache.extraction import Extraction
+from lazarus_pl.data.atomic import replace_file
 from lazarus_pl.data.contact_sheet import contact_sheet
 from lazarus_pl.data.procedural.procedural_leaves import ProceduralLeaves
 from lazarus_pl.data.procedural.symptoms import SYMPTOMS
@@ -81,7 +82,8 @@ def _draw_sheet(dataset: ProceduralLeaves, path: Path) -> None:
         ][:_SHEET_COLUMNS]
         for label in SYMPTOMS
     }
-    contact_sheet(rows).save(path)
+    with replace_file(path) as file:
+        contact_sheet(rows).save(file, "PNG")
 
 
 @contextmanager

@@ -385,3 +385,48 @@ def test_an_unknown_layer_is_named(noise: Noise, tmp_path: Path) -> None:
     extract(noise({"a": 30, "b": 40}), tmp_path / "cache")
     with pytest.raises(LazarusError, match="keeps no layer 'grid16', only pooled, grid32"):
         FeatureCache(tmp_path / "cache").gather("grid16", [0])
+
+
+def after_the_scan(monkeypatch: pytest.MonkeyPatch, change: Callable[[], object]) -> None:
+    """Lets something happen to the data between the scan and the extraction."""
+    from lazarus_pl.cache import extraction
+
+    build = extraction.build_manifest
+
+    def build_and_change(*arguments: object) -> object:
+        built = build(*arguments)  # type: ignore[arg-type]
+        change()
+        return built
+
+    monkeypatch.setattr(extraction, "build_manifest", build_and_change)
+
+
+def test_a_job_replaced_while_a_reader_is_open_is_noticed(noise: Noise, tmp_path: Path) -> None:
+    extract(noise({"a": 90, "b": 90}), tmp_path / "cache")
+    cache = FeatureCache(tmp_path / "cache")
+    jobs = tmp_path / "cache" / "jobs"
+    (jobs / "00001.npz").replace(jobs / "00000.npz")
+    with pytest.raises(LazarusError, match="holds other photos"):
+        cache.gather("pooled", [0])
+
+
+def test_data_that_vanish_as_a_whole_are_a_sentence(
+    noise: Noise, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = noise({"a": 40, "b": 40})
+    after_the_scan(monkeypatch, lambda: data.rename(tmp_path / "unplugged"))
+    with pytest.raises(LazarusError, match="none of the 80 photos gave features"):
+        extract(data, tmp_path / "cache")
+    monkeypatch.undo()
+    (tmp_path / "unplugged").rename(data)
+    assert extract(data, tmp_path / "cache").photos == 80
+
+
+def test_a_cache_without_a_job_takes_another_precision(noise: Noise, tmp_path: Path) -> None:
+    data = noise({"a": 10, "b": 10})
+    extract(data, tmp_path / "cache")
+    (tmp_path / "cache" / "jobs" / "00000.npz").unlink()
+    engine = MeanColourEngine()
+    engine.precision = "bf16"
+    extract(data, tmp_path / "cache", engine)
+    assert FeatureCache(tmp_path / "cache").header.precision == "bf16"

@@ -157,9 +157,10 @@ def test_a_decompression_bomb_is_refused_from_its_header() -> None:
         open_photo(_png(60_000, 60_000))
 
 
-def test_a_photo_without_pixels_is_refused() -> None:
-    with pytest.raises(PhotoError):
-        open_photo(_png(0, 10))
+@pytest.mark.parametrize("size", [(0, 10), (10, 0)])
+def test_a_photo_without_pixels_is_refused(size: tuple[int, int]) -> None:
+    with pytest.raises(PhotoError, match="has no pixels"):
+        open_photo(_png(*size))
 
 
 def test_stretch_keeps_the_borders_and_the_corners() -> None:
@@ -175,3 +176,31 @@ def test_a_large_jpeg_decoded_at_a_fraction_looks_the_same() -> None:
     quick = read_pixels(data, 64).astype(int)
     thorough = stretch(open_photo(data), 64).astype(int)
     assert np.abs(quick - thorough).mean() < 1.0
+
+
+@pytest.mark.parametrize("at_least", [None, 32, 128])
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.9])
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_a_jpeg_that_ends_early_with_an_end_marker_is_refused(
+    mode: str, share: float, at_least: int | None
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (403, 410, 3), dtype=np.uint8)
+    data = encoded(Image.fromarray(noise).convert(mode), "JPEG", quality=90)
+    assert open_photo(data, at_least).mode == "RGB"
+    with pytest.raises(PhotoError, match="lower part is missing"):
+        open_photo(data[: int(len(data) * share)] + b"\xff\xd9", at_least)
+
+
+@pytest.mark.parametrize("at_least", [None, 32])
+def test_a_grey_photo_and_one_with_grey_margins_are_whole(at_least: int | None) -> None:
+    grey = Image.new("RGB", (400, 400), (128, 128, 128))
+    assert open_photo(encoded(grey, "JPEG"), at_least).mode == "RGB"
+    grey.paste(gradient(400, 200), (0, 100))
+    assert open_photo(encoded(grey, "JPEG", quality=95), at_least).mode == "RGB"
+
+
+def test_lab_is_taken_alike_by_scan_and_encoder() -> None:
+    data = encoded(Image.merge("LAB", gradient().split()), "TIFF")
+    scanned = open_photo(data, at_least=256)
+    assert scanned.mode == "RGB"
+    assert np.array_equal(stretch(scanned, 16), read_pixels(data, 16))

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import csv
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -122,3 +124,27 @@ def test_an_empty_folder_and_a_wrong_file(tmp_path: Path) -> None:
     (tmp_path / "a.docx").write_text("x")
     with pytest.raises(LazarusError, match="neither a folder"):
         list_photos(tmp_path / "a.docx")
+
+
+def test_links_to_folders_are_named_in_one_sentence(
+    noise: Noise, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = noise({"rust": 1, "healthy": 1})
+    for name in ("mould", "spots"):
+        noise({name: 1}, folder="elsewhere")
+        (folder / name).symlink_to(tmp_path / "elsewhere" / name)
+    assert set(labels(folder).values()) == {"rust", "healthy"}
+    (record,) = caplog.records
+    assert "2 links to folders are not followed" in record.getMessage()
+    assert str(folder / "mould") in record.getMessage()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are text there")
+def test_a_folder_name_that_is_no_text_becomes_a_label_that_is(tmp_path: Path) -> None:
+    for name in (b"rust \xff", b"rust \xfe"):
+        folder = tmp_path / os.fsdecode(name)
+        folder.mkdir()
+        save_noise(folder / os.fsdecode(b"a\xff 1.png"))
+    found = labels(tmp_path)
+    assert sorted(found.values()) == [r"rust \xfe", r"rust \xff"]
+    assert all((tmp_path / path).exists() for path in found)

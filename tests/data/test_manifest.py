@@ -176,3 +176,24 @@ def test_a_damaged_manifest_is_named(damage: str, noise: Noise, tmp_path: Path) 
         return
     with pytest.raises(LazarusError, match="damaged"):
         Manifest.read(tmp_path / "out")
+
+
+def test_a_class_without_a_usable_photo_is_a_sentence_and_the_quarantine_is_kept(
+    noise: Noise, tmp_path: Path
+) -> None:
+    data = noise({"a": 6, "b": 2})
+    for photo in (data / "b").iterdir():
+        photo.write_bytes(b"")
+    with pytest.raises(LazarusError, match=r"only one class, 'a'.*2 files .*quarantine\.csv"):
+        build(data, tmp_path / "out")
+    assert "b/IMG_0001.png" in (tmp_path / "out" / "quarantine.csv").read_text()
+
+
+def test_another_photo_under_the_same_name_is_not_settled(noise: Noise, tmp_path: Path) -> None:
+    data = noise({"a": 40, "b": 40})
+    first = {photo.path: photo for photo in build(data, tmp_path / "out").photos}
+    assert first["a/IMG_0039.png"].split == "test"
+    shutil.copy(data / "a" / "IMG_0000.png", data / "a" / "IMG_0039.png")
+    again = build_manifest(data, tmp_path / "out", SplitSpec(), keep_sides=True)[1]
+    sides = {photo.path: photo.split for photo in again.photos}
+    assert (sides["a/IMG_0000.png"], sides["a/IMG_0039.png"]) != ("train", "test")

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from lazarus_pl.data.leaf_name import LeafName
-from lazarus_pl.data.near_duplicates import near_duplicate_groups
+from lazarus_pl.data.near_duplicates import MAX_DISTANCE, near_duplicate_groups
 from lazarus_pl.data.photo import Photo
 from lazarus_pl.data.split.balanced import deal_groups
-from lazarus_pl.data.split.leaf_ranges import Numbered, split_ranges
+from lazarus_pl.data.split.leaf_ranges import BURST, Numbered, split_ranges
 from lazarus_pl.data.split.split_spec import SIDES, UNUSED, SplitSpec
+from lazarus_pl.data.split.unite import find_copies, unite
 from lazarus_pl.errors import LazarusError
 
 _LOG = logging.getLogger(__name__)
-# bits in which the perceptual hashes of near duplicates may differ, the last come what may
-_DISTANCES = (6, 2, 0)
+# of a class: copies may join so much of it to one block
+_LARGEST_SHARE = 0.1
+_LARGEST = 3 * BURST
 _SYNONYMS = {
     "valid": "val",
     "validation": "val",
@@ -33,12 +36,13 @@ def assign_splits(
 ) -> list[Photo]:
     """Fills ``group`` and ``split`` of every photo.
 
-    Photos with the same bytes always end on one side, whatever the strategy.
+    Photos with the same bytes, and those of one group, end on one side; some may be unused. Only
+    ``predefined`` keeps groups where the data puts them.
 
     Args:
         photos: All photos of the dataset, with their labels.
         spec: Strategy and its settings.
-        settled: Sides of paths that the same settings gave before: they stay.
+        settled: Sides of paths that the same settings gave before: they stay, whatever comes.
 
     Returns:
         The photos in the same order.
@@ -56,9 +60,14 @@ def assign_splits(
         "random": _random,
     }[spec.strategy]
     sides, groups = strategy(photos, spec, settled)
-    if spec.strategy != "predefined":
-        sides = _fill_empty_sides(photos, spec, sides, groups, settled)
-    sides, groups = _unite_duplicates(photos, sides, groups, settled)
+    if spec.strategy == "predefined":
+        sides = _unite_duplicates(photos, sides)
+    else:
+        copies = find_copies(photos, settled)
+        sides, groups, blocks = unite(
+            photos, sides, groups, settled, copies, _largest_block(photos, spec)
+        )
+        sides = _fill_empty_sides(photos, spec, sides, blocks, settled)
     _check_sides(photos, spec, sides)
     return [replace(p, split=sides[p.path], group=groups[p.path]) for p in photos]
 
@@ -67,6 +76,14 @@ def split_name(text: str) -> str:
     """The side that a folder or a table names: ``valid`` and ``validation`` are ``val``."""
     name = text.strip().lower()
     return _SYNONYMS.get(name, name)
+
+
+def _largest_block(photos: Sequence[Photo], spec: SplitSpec) -> float:
+    """Groups that a person named are joined without bounds, those guessed from names are not."""
+    if spec.strategy != "leaf":
+        return math.inf
+    fewest = min(Counter(photo.label for photo in photos).values())
+    return max(_LARGEST, _LARGEST_SHARE * fewest)
 
 
 _Assignment = tuple[dict[str, str], dict[str, str]]
@@ -81,7 +98,7 @@ def _leaf(photos: Sequence[Photo], spec: SplitSpec, settled: Mapping[str, str]) 
             unnumbered.append(photo)
         else:
             numbered.append(Numbered(photo, name))
-    sides, groups = split_ranges(numbered, spec, settled)
+    sides, groups = split_ranges(numbered, spec, settled, find_copies(photos, settled))
     if unnumbered:
         _LOG.warning(
             "%d of %d file names carry no running number: those photos are grouped by near "
@@ -89,39 +106,45 @@ def _leaf(photos: Sequence[Photo], spec: SplitSpec, settled: Mapping[str, str]) 
             len(unnumbered),
             len(photos),
         )
-        alike = _near_duplicates(unnumbered)
+        alike = _near_duplicates(unnumbered, spec)
         groups.update(alike)
         sides.update(deal_groups(unnumbered, alike, spec, settled))
     return sides, groups
 
 
-def _near_duplicates(photos: Sequence[Photo]) -> dict[str, str]:
+def _near_duplicates(photos: Sequence[Photo], spec: SplitSpec) -> dict[str, str]:
     by_label: dict[str, list[Photo]] = defaultdict(list)
     for photo in photos:
         by_label[photo.label].append(photo)
     groups: dict[str, str] = {}
+    stricter: list[str] = []
     for label, members in by_label.items():
         members.sort(key=lambda photo: photo.path)
+        indices, distance = _alike(members, len(spec.sides))
+        if distance < MAX_DISTANCE:
+            stricter.append(label)
         first: dict[int, str] = {}
-        for index, photo in zip(_alike(members), members, strict=True):
-            groups[photo.path] = f"{label}~{first.setdefault(int(index), photo.path)}"
+        for index, photo in zip(indices, members, strict=True):
+            groups[photo.path] = f"{label}~{first.setdefault(index, photo.path)}"
+    if stricter:
+        _LOG.warning(
+            "the photos of %d classes, such as '%s', look so much alike that only closer ones were "
+            "kept together: photos of one leaf may be on two sides; --split.strategy grouped "
+            "with --split.regex or a 'group' column tells leaves apart",
+            len(stricter),
+            stricter[0],
+        )
     return groups
 
 
-def _alike(members: Sequence[Photo]) -> Sequence[int]:
-    """Near-duplicate groups, stricter where a loose threshold joins nearly a whole class."""
+def _alike(members: Sequence[Photo], needed: int) -> tuple[list[int], int]:
+    """Near-duplicate groups, stricter where fewer are left than are needed, and the distance."""
     phashes = [photo.phash for photo in members]
-    indices: list[int] = []
-    for distance in _DISTANCES:
-        indices = near_duplicate_groups(phashes, distance).tolist()
-        if max(Counter(indices).values()) <= len(members) / 2:
-            return indices
-    _LOG.warning(
-        "most photos of class '%s' look the same: only those with equal perceptual hashes are "
-        "kept together",
-        members[0].label,
-    )
-    return indices
+    for distance in (MAX_DISTANCE, 2, 0):
+        indices: list[int] = near_duplicate_groups(phashes, distance).tolist()
+        if len(set(indices)) >= needed:
+            break
+    return indices, distance
 
 
 def _grouped(photos: Sequence[Photo], spec: SplitSpec, settled: Mapping[str, str]) -> _Assignment:
@@ -213,76 +236,66 @@ def _too_few(label: str, count: int, needed: int) -> LazarusError:
 def _fill_empty_sides(
     photos: Sequence[Photo],
     spec: SplitSpec,
-    sides: dict[str, str],
-    groups: Mapping[str, str],
+    sides: Mapping[str, str],
+    blocks: Mapping[str, str],
     settled: Mapping[str, str],
 ) -> dict[str, str]:
-    """Gives a small class's last groups to the sides where it has none."""
+    """Gives a small class's last blocks to the sides where it has none; what is settled stays."""
+    sides = dict(sides)
     by_label: dict[str, list[Photo]] = defaultdict(list)
     for photo in photos:
         by_label[photo.label].append(photo)
-    fixed = {groups[photo.path] for photo in photos if photo.path in settled}
-    for label, members in by_label.items():
+    for members in by_label.values():
+        members.sort(key=lambda photo: photo.path)
+    fixed = {blocks[photo.path] for photo in photos if photo.path in settled}
+    for label, members in sorted(by_label.items()):
         for side in spec.sides:
             if any(sides[photo.path] == side for photo in members):
                 continue
-            groups_of_side: dict[str, list[str]] = defaultdict(list)
-            for photo in members:
-                held = groups_of_side[sides[photo.path]]
-                if groups[photo.path] not in (*fixed, *held):
-                    held.append(groups[photo.path])
-            donor = max(groups_of_side, key=lambda name: len(groups_of_side[name]))
-            if len(groups_of_side[donor]) < 2 and any(p.path in settled for p in members):
-                raise LazarusError(
-                    f"class '{label}' has no photo left in {side}, and the sides of the others are "
-                    "settled: divide them anew with another --split.seed, or add photos of it"
-                )
-            if len(groups_of_side[donor]) < 2:
-                raise _too_few(
-                    label,
-                    len(set(map(groups.__getitem__, (p.path for p in members)))),
-                    len(spec.sides),
-                )
-            moved = groups_of_side[donor][-1]
-            sides.update({p.path: side for p in photos if groups[p.path] == moved})
+            moved = _spare_block(members, sides, blocks, fixed)
+            if moved is None:
+                raise _cannot_fill(label, side, members, blocks, settled, len(spec.sides))
+            sides.update({p.path: side for p in photos if blocks[p.path] == moved})
     return sides
 
 
-def _unite_duplicates(
-    photos: Sequence[Photo],
+def _spare_block(
+    members: Sequence[Photo],
     sides: Mapping[str, str],
-    groups: Mapping[str, str],
+    blocks: Mapping[str, str],
+    fixed: Collection[str],
+) -> str | None:
+    """The last block that may move from the side with most blocks; none may lose its only one."""
+    of_side: dict[str, dict[str, None]] = defaultdict(dict)
+    for photo in members:
+        if sides[photo.path] != UNUSED:
+            of_side[sides[photo.path]][blocks[photo.path]] = None
+    for found in sorted(of_side.values(), key=len, reverse=True):
+        movable = [block for block in found if block not in fixed]
+        if movable and len(found) > 1:
+            return movable[-1]
+    return None
+
+
+def _cannot_fill(
+    label: str,
+    side: str,
+    members: Sequence[Photo],
+    blocks: Mapping[str, str],
     settled: Mapping[str, str],
-) -> _Assignment:
-    """Brings groups that share a photo's bytes to one side.
-
-    What is settled stays. Where that is on two sides, a new copy goes to its twin, and the rest of
-    its new neighbours are left unused: they show a leaf of either side.
-    """
-    united = _with_duplicates(photos, groups)
-    members: dict[str, list[Photo]] = defaultdict(list)
-    for photo in photos:
-        members[united[photo.path]].append(photo)
-    out, names = dict(sides), dict(groups)
-    for together in members.values():
-        if len({groups[photo.path] for photo in together}) < 2:
-            continue
-        firm = {settled[p.path] for p in together if p.path in settled} - {UNUSED}
-        new = [photo for photo in together if photo.path not in settled]
-        if len(firm) < 2:
-            side = next(iter(firm), "") or _first_side(together, sides)
-            out.update(dict.fromkeys((photo.path for photo in new), side))
-            continue
-        twins = {p.sha256: p for p in together if settled.get(p.path, UNUSED) != UNUSED}
-        for photo in new:
-            twin = twins.get(photo.sha256)
-            out[photo.path] = UNUSED if twin is None else settled[twin.path]
-            names[photo.path] = groups[photo.path] if twin is None else groups[twin.path]
-    return out, names
+    needed: int,
+) -> LazarusError:
+    if any(photo.path in settled for photo in members):
+        return LazarusError(
+            f"class '{label}' has no photo left in {side}, and its others stay on the sides where "
+            "they are: add photos of it, or split anew with another --out or --split.seed"
+        )
+    return _too_few(label, len({blocks[photo.path] for photo in members}), needed)
 
 
-def _first_side(photos: Sequence[Photo], sides: Mapping[str, str]) -> str:
-    return next((sides[p.path] for p in photos if sides[p.path] != UNUSED), UNUSED)
+def _unite_duplicates(photos: Sequence[Photo], sides: Mapping[str, str]) -> dict[str, str]:
+    first: dict[str, str] = {}
+    return {p.path: first.setdefault(p.sha256, sides[p.path]) for p in photos}
 
 
 def _check_sides(photos: Sequence[Photo], spec: SplitSpec, sides: Mapping[str, str]) -> None:

@@ -41,8 +41,8 @@ def deal_groups(
 
     def put(group: str, side: str) -> None:
         for photo in members[group]:
-            sides[photo.path] = side
-            dealt[photo.label, side] += 1
+            sides[photo.path] = settled.get(photo.path, side)
+            dealt[photo.label, sides[photo.path]] += 1
 
     known = {
         group: side
@@ -58,7 +58,8 @@ def deal_groups(
 
 
 def _settled_side(photos: Sequence[Photo], settled: Mapping[str, str]) -> str:
-    return next((settled[photo.path] for photo in photos if photo.path in settled), "")
+    found = {settled.get(photo.path) for photo in photos}
+    return next((side for side in SIDES if side in found), "")
 
 
 def _neediest(
@@ -80,4 +81,5 @@ def _neediest(
 
 
 def _draw(seed: int, text: str) -> str:
+    # group names can hold file names, which need not be text
     return hashlib.sha256(f"{seed}:{text}".encode(errors="surrogateescape")).hexdigest()

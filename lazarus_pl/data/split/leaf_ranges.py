@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 
 from lazarus_pl.data.leaf_name import LeafName
 from lazarus_pl.data.photo import Photo
@@ -16,8 +15,8 @@ from lazarus_pl.data.split.split_spec import UNUSED, SplitSpec
 BURST = 8
 _FEWEST = 3
 _SHORT = 6
-# so many photos can have a train, a val and a test range
-_RANGE = 24
+# new photos beyond the settled ranges that are worth ranges of their own
+_MANY = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +33,10 @@ class Numbered:
 
 
 def split_ranges(
-    photos: Sequence[Numbered], spec: SplitSpec, settled: Mapping[str, str]
+    photos: Sequence[Numbered],
+    spec: SplitSpec,
+    settled: Mapping[str, str],
+    copies: Container[str] = (),
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Cuts each class's and photographer's sequence into train, val and test ranges.
 
@@ -43,8 +45,11 @@ def split_ranges(
     Args:
         photos: Numbered photos of any classes.
         spec: Fractions and gap.
-        settled: Sides of paths that were cut before. New photos beside them join the side of the
-            photo nearest in number, so adding photos moves nothing.
+        settled: Sides of paths that were cut before: they stay. New photos beside them join the
+            side of the photo nearest in number; many that lie farther off than the gap are cut into
+            ranges of their own.
+        copies: Paths of photos whose bytes another one shows: they do not count when a sequence is
+            cut.
 
     Returns:
         The side and the leaf group of each path.
@@ -62,9 +67,8 @@ def split_ranges(
     for (label, source), sequence in sequences.items():
         if sequence[0].photo.path in sides:
             continue
-        sequence.sort(key=_order)
-        known = [item for item in sequence if item.photo.path in settled]
-        cut = _extend(sequence, known, spec, settled) if known else _cut(sequence, spec)
+        sequence.sort(key=lambda item: (item.name.number, item.photo.path))
+        cut = _continue(sequence, spec, settled, copies)
         sides.update(cut)
         groups.update(_bursts(f"{label}/{source}", sequence, cut))
     return sides, groups
@@ -77,17 +81,23 @@ def _scattered(sequences: Mapping[tuple[str, str], Sequence[Numbered]]) -> list[
     return [key for key in short if of_class[key[0]] >= _SHORT]
 
 
-def _cut(sequence: Sequence[Numbered], spec: SplitSpec) -> dict[str, str]:
-    borders = _borders(len(sequence), spec, gap=0 if _numbers_leaves(sequence) else spec.gap)
+def _cut(sequence: Sequence[Numbered], spec: SplitSpec, copies: Container[str]) -> dict[str, str]:
+    total = _distinct(sequence, copies)
+    borders = _borders(total, spec, gap=0 if _numbers_leaves(sequence) else spec.gap)
     sides: dict[str, str] = {}
     start = 0
     for _, photos_of_leaf in groupby(sequence, key=lambda item: item.leaf):
-        paths = [item.photo.path for item in photos_of_leaf]
-        middle = start + len(paths) / 2
+        items = list(photos_of_leaf)
+        count = _distinct(items, copies)
+        middle = start + count / 2
         side = next((name for name, end in borders if middle < end), borders[-1][0])
-        sides.update(dict.fromkeys(paths, side))
-        start += len(paths)
+        sides.update({item.photo.path: side for item in items})
+        start += count
     return sides
+
+
+def _distinct(items: Sequence[Numbered], copies: Container[str]) -> int:
+    return sum(item.photo.path not in copies for item in items)
 
 
 def _borders(total: int, spec: SplitSpec, gap: int) -> list[tuple[str, float]]:
@@ -118,47 +128,49 @@ def _numbers_leaves(sequence: Sequence[Numbered]) -> bool:
     return any(item.name.numbers_leaves or item.name.number % 1 for item in sequence)
 
 
-def _extend(
+def _continue(
     sequence: Sequence[Numbered],
-    known: Sequence[Numbered],
     spec: SplitSpec,
     settled: Mapping[str, str],
+    copies: Container[str],
 ) -> dict[str, str]:
-    """Joins new photos to their nearest; many beyond the known numbers are a range of their own."""
-    lowest, highest = known[0], known[-1]
-    before = [item for item in sequence if item.leaf < lowest.leaf - spec.gap]
-    after = [item for item in sequence if item.leaf > highest.leaf + spec.gap]
-    sides = _join_nearest(sequence, known, settled)
-    # each ordered towards the known range
-    for beyond, neighbour in ((before, lowest), (after[::-1], highest)):
-        if len(beyond) < _RANGE:
-            continue
-        cut = _cut(sorted(beyond, key=_order), spec)
-        nearest = [item.photo.path for item in beyond[len(beyond) - spec.gap :]]
-        side = settled[neighbour.photo.path]
-        sides.update(cut)
-        sides.update({path: UNUSED for path in nearest if cut[path] != side})
+    """Cuts what lies between settled photos; all of the sequence if none is settled."""
+    known = [place for place, item in enumerate(sequence) if item.photo.path in settled]
+    sides = {sequence[place].photo.path: settled[sequence[place].photo.path] for place in known}
+    for before, after in pairwise((-1, *known, len(sequence))):
+        neighbours = [sequence[place] for place in (before, after) if 0 <= place < len(sequence)]
+        new = sequence[before + 1 : after]
+        sides.update(_between(new, neighbours, spec, settled, copies))
     return sides
 
 
-def _order(item: Numbered) -> tuple[float, str]:
-    return item.name.number, item.photo.path
-
-
-def _join_nearest(
-    sequence: Sequence[Numbered], known: Sequence[Numbered], settled: Mapping[str, str]
+def _between(
+    new: Sequence[Numbered],
+    neighbours: Sequence[Numbered],
+    spec: SplitSpec,
+    settled: Mapping[str, str],
+    copies: Container[str],
 ) -> dict[str, str]:
-    numbers = [float(item.leaf) for item in known]
-
-    def nearest(item: Numbered) -> Numbered:
-        above = bisect_left(numbers, item.leaf)
-        candidates = known[max(0, above - 1) : above + 1]
-        return min(candidates, key=lambda other: abs(other.leaf - item.leaf))
-
-    return {
-        item.photo.path: settled.get(item.photo.path) or settled[nearest(item).photo.path]
-        for item in sequence
+    if not neighbours:
+        return _cut(new, spec, copies)
+    reach = 0 if _numbers_leaves([*new, *neighbours]) else spec.gap
+    nearest = {
+        item.photo.path: min(neighbours, key=lambda other: abs(other.leaf - item.leaf))
+        for item in new
     }
+    joined = {path: settled[other.photo.path] for path, other in nearest.items()}
+    beyond = [i for i in new if abs(nearest[i.photo.path].leaf - i.leaf) > reach]
+    if _distinct(beyond, copies) < _MANY:
+        return joined
+    cut = _cut(beyond, spec, copies)
+    for item in new:
+        path, other = item.photo.path, nearest[item.photo.path]
+        if path in cut or other.leaf == item.leaf:
+            continue
+        end = beyond[0] if other.leaf < item.leaf else beyond[-1]
+        if cut[end.photo.path] != joined[path]:
+            joined[path] = UNUSED
+    return {**joined, **cut}
 
 
 def _bursts(prefix: str, sequence: Sequence[Numbered], sides: Mapping[str, str]) -> dict[str, str]:
