@@ -89,7 +89,7 @@ class AuditData:
 
 
 def _place(photo: Photo, measures: Measures) -> tuple[str, float] | None:
-    name = LeafName.parse(photo.path.rsplit("/", 1)[-1].rsplit(".", 1)[0])
+    name = LeafName.of(photo.path)
     if name is not None:
         return f"{photo.label}/{name.source}", name.number
     seconds = _seconds(measures.taken)

@@ -64,7 +64,7 @@ def _siblings(data: AuditData, near: Sequence[Pair]) -> list[tuple[int, int]]:
     pairs = [(pair.left, pair.right) for pair in near]
     sequences: dict[tuple[str, str], list[tuple[float, int, bool]]] = defaultdict(list)
     for place, photo in enumerate(data.photos):
-        name = LeafName.parse(photo.path.rsplit("/", 1)[-1].rsplit(".", 1)[0])
+        name = LeafName.of(photo.path)
         if name is not None:
             leaf = float(int(name.number))
             sequences[photo.label, name.source].append((leaf, place, name.numbers_leaves))

@@ -59,13 +59,7 @@ def audit(
         device: auto, cpu, cuda, cuda:1, mps.
         costs: Try the later steps for a few seconds and estimate what they take.
     """
-    try:
-        report = run_audit(data, out, cache, split, label_from, encoder if costs else None, device)
-    except OSError as error:
-        raise LazarusError(
-            f"'{error.filename or out}' cannot be read or written ({error.strerror}): check its "
-            "permissions, or name another folder with --out"
-        ) from error
+    report = run_audit(data, out, cache, split, label_from, encoder if costs else None, device)
     for finding in report["findings"]:
         print(f"{_MARKS[finding['severity']]:5}  {finding['text']}")
     print(

@@ -48,6 +48,11 @@ class LeafName:
             return cls(match["source"], float(match["number"]))
         return None
 
+    @classmethod
+    def of(cls, path: str) -> LeafName | None:
+        """:meth:`parse` of the file name of a photo's path in the manifest."""
+        return cls.parse(path.rsplit("/", 1)[-1].rsplit(".", 1)[0])
+
     @property
     def numbers_leaves(self) -> bool:
         """Whether the number counts leaves (``Leaf 166.1``), not the camera's releases."""

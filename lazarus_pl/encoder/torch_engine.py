@@ -55,7 +55,7 @@ class TorchEngine:
             )
         if batch_size < 1:
             raise LazarusError(f"batch_size {batch_size} must be at least 1")
-        self.device = _device(device)
+        self.device = find_device(device)
         self.batch_size = batch_size
         self._encoder = self._placed(encoder)
         self.precision = self._checked(precision)
@@ -181,7 +181,12 @@ def _automatic(device: torch.device) -> str:
     return "32" if device.type == "cpu" else best_precision(device)
 
 
-def _device(name: str) -> torch.device:
+def find_device(name: str) -> torch.device:
+    """The device of a name; ``auto`` is the GPU if a kernel runs on it, else the CPU.
+
+    Raises:
+        LazarusError: If it cannot be used.
+    """
     if name == "auto":
         return torch.device("cuda" if _cuda_works() else "cpu")
     try:

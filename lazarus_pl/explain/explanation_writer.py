@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections import defaultdict
 from collections.abc import Sequence
@@ -17,6 +15,7 @@ import numpy.typing as npt
 
 from lazarus_pl.data.atomic import replace_file
 from lazarus_pl.data.contact_sheet import contact_sheet
+from lazarus_pl.data.table import Cell, write_table
 from lazarus_pl.explain.photo_maps import PhotoMaps
 from lazarus_pl.explain.picture import overlay, picture
 
@@ -103,15 +102,8 @@ class ExplanationWriter:
 
     def finish(self) -> None:
         """Writes ``explanations.csv``, a contact sheet a class and ``index.html``."""
-        with replace_file(self._out / "explanations.csv") as table:
-            text = io.TextIOWrapper(table, "utf-8", errors="surrogateescape", newline="")
-            writer = csv.DictWriter(text, _COLUMNS, extrasaction="ignore", lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(
-                {key: _cell(value) for key, value in row.items()} for row in self._rows
-            )
-            text.flush()
-            text.detach()
+        cells = ([_cell(row[name]) for name in _COLUMNS] for row in self._rows)
+        write_table(self._out / "explanations.csv", _COLUMNS, cells)
         for name, pictures in self._pictures.items():
             rows = {
                 f"{_plain(name)}{' ' * start}": pictures[start : start + _SHEET_ROW]
@@ -168,7 +160,7 @@ class ExplanationWriter:
         return stem
 
 
-def _cell(value: object) -> object:
+def _cell(value: Cell) -> Cell:
     if not isinstance(value, float):
         return value
     return "" if math.isnan(value) else f"{value:.4f}"

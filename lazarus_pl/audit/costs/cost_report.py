@@ -15,6 +15,7 @@ from lazarus_pl.audit.costs.heads_cost import probe_heads
 from lazarus_pl.audit.costs.sample import sample_photos
 from lazarus_pl.audit.costs.stage_cost import StageCost
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
+from lazarus_pl.encoder.torch_engine import find_device
 
 _SMALL_GPU_MB = 4000.0
 _EFFECTIVE_BATCH = 64
@@ -45,20 +46,13 @@ def cost_report(data: AuditData, spec: EncoderSpec, device: str) -> dict[str, An
         costs = [extraction.cost]
         if "pooled" in spec.layers:
             costs += probe_heads(extraction.cache, counts, folder)
-    place = "cuda" if _on_gpu(device) else "cpu"
-    finetuning = probe_finetuning(data.root, sample, counts["train"], spec, place)
+    finetuning = probe_finetuning(data.root, sample, counts["train"], spec, find_device(device))
     costs += [probe.cost for probe in finetuning.values()]
     return {
         "costs": [_rounded(cost) for cost in costs],
         "costs_4gb": [*map(_fits, costs[: -len(finetuning)]), *map(_batch, finetuning.values())],
         "rates": {name: round(rate, 1) for name, rate in extraction.rates.items()},
     }
-
-
-def _on_gpu(device: str) -> bool:
-    import torch
-
-    return device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
 
 
 def _rounded(cost: StageCost) -> dict[str, Any]:

@@ -59,7 +59,7 @@ class FinetuneProbe:
 
 
 def probe_finetuning(
-    root: Path, sample: Sequence[Photo], train_photos: int, spec: EncoderSpec, device: str
+    root: Path, sample: Sequence[Photo], train_photos: int, spec: EncoderSpec, device: torch.device
 ) -> dict[str, FinetuneProbe]:
     """Times one step of AdamW with nothing, the last 40 % and all of the backbone unfrozen.
 
@@ -68,12 +68,14 @@ def probe_finetuning(
         sample: At least one photo.
         train_photos: Photos of one epoch.
         spec: The backbone and its photos' size.
-        device: As torch names it.
+        device: Where to run it.
     """
     pixels = [read_pixels(read_bytes(root / p.path), spec.image_size) for p in sample[:_BATCH]]
     photos = torch.from_numpy(np.stack([pixels[n % len(pixels)] for n in range(_BATCH)]))
+    encoder = Encoder.from_spec(spec).to(device).to(memory_format=torch.channels_last)
+    # each stage thaws more of the same backbone than the one before
     return {
-        name: _probe(name, share, photos, train_photos, spec, torch.device(device))
+        name: _probe(name, share, photos.to(device), train_photos, encoder)
         for name, share in STAGES.items()
     }
 
@@ -83,13 +85,11 @@ def _probe(
     share: float,
     photos: Tensor,
     train_photos: int,
-    spec: EncoderSpec,
-    device: torch.device,
+    encoder: Encoder,
 ) -> FinetuneProbe:
-    encoder = Encoder.from_spec(spec).to(device).to(memory_format=torch.channels_last)
     _unfreeze(encoder, share)
-    images = encoder.normalise(photos.to(device))
-    head = nn.Linear(encoder.model.num_features, 2, device=device)
+    images = encoder.normalise(photos)
+    head = nn.Linear(encoder.model.num_features, 2, device=photos.device)
     thawed = [p for p in (*encoder.parameters(), *head.parameters()) if p.requires_grad]
     optimizer = AdamW(thawed)
 
@@ -104,7 +104,7 @@ def _probe(
         torch.autograd.backward(loss())
         optimizer.step()
         optimizer.zero_grad()
-        if device.type == "cuda":
+        if photos.is_cuda:
             torch.cuda.synchronize()
 
     with SavedBytes() as saved:

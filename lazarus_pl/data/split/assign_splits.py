@@ -93,7 +93,7 @@ def _leaf(photos: Sequence[Photo], spec: SplitSpec, settled: Mapping[str, str]) 
     numbered: list[Numbered] = []
     unnumbered: list[Photo] = []
     for photo in photos:
-        name = LeafName.parse(photo.path.rsplit("/", 1)[-1].rsplit(".", 1)[0])
+        name = LeafName.of(photo.path)
         if name is None:
             unnumbered.append(photo)
         else:
