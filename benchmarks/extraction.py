@@ -1,6 +1,6 @@
 """Photos a second: ``lazarus extract`` against the plain loop, and against the encoder alone.
 
-    python benchmarks/extraction.py --data PHOTOS --photos 512
+    python benchmarks/extraction.py --data PHOTOS --photos 512 --engine auto
 
 The plain loop is what one writes first: timm's model and its evaluation transform, PIL, a
 DataLoader with two workers, batch 64, float32, pooled features only. ``lazarus extract`` is timed
@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import timm
@@ -32,9 +32,8 @@ from lazarus_pl.data.decode import read_pixels
 from lazarus_pl.data.listing import list_photos
 from lazarus_pl.data.procedural.procedural_leaves import ProceduralLeaves
 from lazarus_pl.data.split.split_spec import SplitSpec
-from lazarus_pl.encoder.encoder import Encoder
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
-from lazarus_pl.encoder.torch_engine import TorchEngine
+from lazarus_pl.encoder.make_engine import EngineName, make_engine
 
 
 class _Files(Dataset[Tensor]):
@@ -64,6 +63,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, help="class folders; drawn leaves by default")
     parser.add_argument("--photos", type=int, default=512)
+    parser.add_argument("--engine", choices=get_args(EngineName), default="auto")
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
@@ -71,7 +71,7 @@ def main() -> None:
         data = options.data or ProceduralLeaves().write(work / "drawn")
         photos = _subset(data, work / "photos", options.photos)
         paths = sorted(path for path in photos.rglob("*") if path.is_file())
-        engine = TorchEngine(Encoder.from_spec(EncoderSpec()))
+        engine = make_engine(EncoderSpec(), engine=options.engine)
         plain = timm.create_model("tf_efficientnet_lite0", pretrained=False, num_classes=0).eval()
         pixels = np.stack([read_pixels(path.read_bytes(), 256) for path in paths])
         engine.encode(pixels[:16])
@@ -105,6 +105,7 @@ def main() -> None:
             "photos": len(paths),
             "repeats": options.repeats,
             "taken": "the best of the repeats",
+            "engine": type(engine).__name__,
             "precision": engine.precision,
         },
     )

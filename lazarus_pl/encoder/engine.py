@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import torch
 
 
 class Engine(Protocol):
@@ -19,6 +22,11 @@ class Engine(Protocol):
     @property
     def precision(self) -> str:
         """``32``, ``bf16`` or ``16``."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where it runs."""
         ...
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any, get_args
 
 import numpy as np
@@ -12,12 +13,17 @@ from torch import Tensor
 
 from lazarus_pl.encoder.encoder import Encoder
 from lazarus_pl.encoder.launch_kernel import launch_kernel
-from lazarus_pl.encoder.precision import MIN_COSINE, NOT_FINITE, Precision, best_precision
+from lazarus_pl.encoder.precision import (
+    MIN_COSINE,
+    MIN_SAME,
+    NOT_FINITE,
+    Precision,
+    best_precision,
+)
 from lazarus_pl.errors import LazarusError
 
 _LOG = logging.getLogger(__name__)
 _DTYPES = {"bf16": torch.bfloat16, "16": torch.float16}
-_SAME = 0.999_999
 
 
 class TorchEngine:
@@ -55,7 +61,7 @@ class TorchEngine:
             )
         if batch_size < 1:
             raise LazarusError(f"batch_size {batch_size} must be at least 1")
-        self.device = find_device(device)
+        self.device: torch.device = find_device(device)
         self.batch_size = batch_size
         self._encoder = self._placed(encoder)
         self.precision = self._checked(precision)
@@ -98,10 +104,10 @@ class TorchEngine:
 
     def _fold(self, encoder: Encoder) -> None:
         """Takes the folded encoder if it gives the same values."""
-        photos = _noise(encoder)
-        plain = self._run(photos)
+        photos = noise_photos(encoder.spec.image_size)
+        plain = self.encode(photos)
         self._encoder = self._placed(encoder.folded())
-        if _worst_cosine(plain, self._run(photos)) < _SAME:
+        if worst_cosine(plain, self.encode(photos)) < MIN_SAME:
             self._encoder = encoder
 
     def _checked(self, asked: str) -> str:
@@ -139,9 +145,13 @@ def agreement(encoder: Encoder, device: torch.device, precision: str) -> float:
     Returns:
         Lowest cosine over layers and photos; ``NOT_FINITE`` if a value is not finite.
     """
-    photos, placed = _noise(encoder), _placed(encoder, device)
-    exact = _run(placed, photos, device, "32")
-    return _worst_cosine(exact, _run(placed, photos, device, precision))
+    photos = torch.from_numpy(noise_photos(encoder.spec.image_size))
+    placed = _placed(encoder, device)
+    exact, other = (
+        {layer: values.double().cpu().numpy() for layer, values in features.items()}
+        for features in (_run(placed, photos, device, each) for each in ("32", precision))
+    )
+    return worst_cosine(exact, other)
 
 
 @torch.inference_mode()
@@ -162,18 +172,24 @@ def _placed(encoder: Encoder, device: torch.device) -> Encoder:
     return encoder.to(device).to(memory_format=torch.channels_last)
 
 
-def _noise(encoder: Encoder) -> Tensor:
-    size = encoder.spec.image_size
-    noise = np.random.default_rng(0).integers(0, 256, (8, size, size, 3), dtype=np.uint8)
-    return torch.from_numpy(noise)
+def noise_photos(size: int) -> npt.NDArray[np.uint8]:
+    """Eight photos of noise ``(8, S, S, 3)``, to compare what two ways of computing give."""
+    return np.random.default_rng(0).integers(0, 256, (8, size, size, 3), dtype=np.uint8)
 
 
-def _worst_cosine(exact: dict[str, Tensor], other: dict[str, Tensor]) -> float:
-    cosines = [
-        torch.cosine_similarity(values.double().flatten(1), other[layer].double().flatten(1)).min()
+def worst_cosine(
+    exact: Mapping[str, npt.NDArray[np.floating]], other: Mapping[str, npt.NDArray[np.floating]]
+) -> float:
+    """Lowest cosine over layers and photos; ``NOT_FINITE`` if a value is not finite."""
+    worst = min(
+        torch.cosine_similarity(
+            torch.from_numpy(values).double().flatten(1),
+            torch.from_numpy(other[layer]).double().flatten(1),
+        )
+        .min()
+        .item()
         for layer, values in exact.items()
-    ]
-    worst = torch.stack(cosines).min().item()
+    )
     return worst if np.isfinite(worst) else NOT_FINITE
 
 

@@ -10,7 +10,7 @@ from lazarus_pl.data.listing import LabelFrom
 from lazarus_pl.data.manifest import Manifest
 from lazarus_pl.data.split.split_spec import SplitSpec
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
-from lazarus_pl.encoder.make_engine import make_engine
+from lazarus_pl.encoder.make_engine import EngineName, make_engine
 from lazarus_pl.encoder.precision import Precision
 from lazarus_pl.views.views_spec import ViewsSpec
 
@@ -30,6 +30,7 @@ def extract(
     device: str = "auto",
     precision: Precision = "auto",
     batch_size: int = 8,
+    engine: EngineName = "auto",
     verify: bool = False,
 ) -> None:
     """Extracts the features of photos into a cache, in micro-jobs of 64.
@@ -50,6 +51,8 @@ def extract(
         device: auto, cpu, cuda, cuda:1, mps.
         precision: Of the encoder; auto takes 32 on a CPU, 16 on a GPU from Volta on.
         batch_size: Photos that the encoder takes at once.
+        engine: What runs the encoder: torch, or openvino (CPU, precision 32), which auto takes
+            where it is installed and gives the features of torch.
         verify: Read every finished job again and compare its digest.
     """
     extraction = Extraction(
@@ -57,7 +60,7 @@ def extract(
         out,
         encoder,
         split,
-        lambda spec: make_engine(spec, device, precision, batch_size),
+        lambda spec: make_engine(spec, device, precision, batch_size, engine),
         label_from,
         Corrections.read(corrections) if corrections else None,
         views,

@@ -36,12 +36,11 @@ def encoder() -> Facts:
     """Photos a second, with the settings that ``lazarus extract`` has by default."""
     import numpy as np
 
-    from lazarus_pl.encoder.encoder import Encoder
     from lazarus_pl.encoder.encoder_spec import EncoderSpec
-    from lazarus_pl.encoder.torch_engine import TorchEngine
+    from lazarus_pl.encoder.make_engine import make_engine
 
     spec = EncoderSpec()
-    engine = TorchEngine(Encoder.from_spec(spec), batch_size=_BATCH)
+    engine = make_engine(spec, batch_size=_BATCH)
     shape = (_BATCH, spec.image_size, spec.image_size, 3)
     photos = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     return {

@@ -1,0 +1,222 @@
+"""What cached views are worth on photos of another day and another place.
+
+    python benchmarks/generalisation.py --data PHOTOS --field FIELD --out WORK
+
+Trains the shipped heads on plain photos, on views (``light``), on views with swapped backgrounds
+(``field``), and attention with and without dropout of patches, with several seeds, and scores them
+by macro-F1 on three sets that training and selection have not seen:
+
+- ``test``: the last 15 % of each range of camera numbers; training has the first 70 %.
+- ``far``: the same photos, but training has the first 40 % of each range, selection the next 15 %.
+- ``field``: photos of the same classes from elsewhere, by the models of ``test``.
+
+Intervals are those of Student's t over the seeds (95 %). What is done in WORK is not done again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import dataclasses
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from jsonargparse.typing import Path_fr
+from report import Row, report
+from scipy.stats import t as student
+from sklearn.metrics import f1_score
+
+from lazarus_pl.cache.extraction import Extraction
+from lazarus_pl.cache.feature_cache import FeatureCache
+from lazarus_pl.data.leaf_name import LeafName
+from lazarus_pl.data.manifest import Manifest
+from lazarus_pl.data.photo import Photo
+from lazarus_pl.data.split.split_spec import SplitSpec
+from lazarus_pl.encoder.encoder_spec import EncoderSpec
+from lazarus_pl.encoder.make_engine import make_engine
+from lazarus_pl.grid.grid_spec import GridSpec, Value
+from lazarus_pl.grid.run_grid import run_grid
+from lazarus_pl.pipeline.classifier import Classifier
+from lazarus_pl.shipped_config import shipped_config
+from lazarus_pl.tasks.load_task import load_task
+from lazarus_pl.views.views_spec import ViewsSpec
+
+_TRAIN, _VAL, _TEST = 0.40, 0.55, 0.85
+_POLICIES: dict[str, str | None] = {"plain": None, "views": "light", "views + swap": "field"}
+_DROPOUT: dict[str, Value] = {
+    "": 0.0,
+    " + patch dropout": 0.5,
+}
+_TTA = 4
+
+
+def main() -> None:
+    """Runs the comparison."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--field", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--views", type=int, default=6)
+    parser.add_argument("--seeds", type=int, default=3)
+    options = parser.parse_args()
+    cache, field = options.out / "cache", options.out / "field"
+    for policy in _POLICIES.values():
+        _extract(options.data, cache, ViewsSpec(options.views, policy) if policy else None)
+    _extract(options.field, field, None)
+    scores: dict[tuple[str, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    checkpoints: dict[tuple[str, str], Path] = {}
+    for side in ("test", "far"):
+        with _split(cache, far=side == "far"):
+            for name, overrides in _variants(options.views):
+                out = options.out / side / name.replace(" ", "").replace("+", "-")
+                for head, checkpoint in _train(name, overrides, cache, out, options.seeds):
+                    scores[name, head][side].append(_score(checkpoint, cache, "test"))
+                    if side == "test":
+                        scores[name, head]["field"].append(_score(checkpoint, field, None))
+                        checkpoints.setdefault((name, head), checkpoint)
+    rows: list[Row] = [
+        {"trained with": name, "head": head, **_intervals(by_set)}
+        for (name, head), by_set in sorted(scores.items(), key=lambda item: item[0][1])
+    ]
+    about = {
+        "views": options.views,
+        "seeds": options.seeds,
+        "photos": len(Manifest.read(cache).photos),
+    }
+    report("generalisation", rows, about)
+    winner = "views + swap + patch dropout", "attention"
+    report("tta", list(_tta(checkpoints[winner], options, cache)), {"model": " ".join(winner)})
+
+
+def _extract(data: Path, out: Path, views: ViewsSpec | None) -> None:
+    Extraction(data, out, EncoderSpec(), SplitSpec(), make_engine, views=views, say=print).run()
+
+
+def _variants(views: int) -> Iterator[tuple[str, dict[str, Value]]]:
+    for name, policy in _POLICIES.items():
+        chosen: dict[str, Value] = (
+            {"data.init_args.views": views, "data.init_args.views_policy": policy} if policy else {}
+        )
+        for dropout, share in _DROPOUT.items():
+            yield name + dropout, {**chosen, "model.init_args.head_options.patch_dropout": share}
+
+
+def _train(
+    name: str, overrides: dict[str, Value], cache: Path, out: Path, seeds: int
+) -> list[tuple[str, Path]]:
+    """Heads and their checkpoints; only attention knows of patches."""
+    heads = ["attention"] if "dropout" in name else ["linear", "mlp", "attention"]
+    results = []
+    for head in heads:
+        own = {k: v for k, v in overrides.items() if head == "attention" or "patch" not in k}
+        configs = {head: Path_fr(str(shipped_config(f"heads/{head}.yaml")))}
+        axes: dict[str, list[Value]] = {"seed_everything": list(range(seeds))}
+        run_grid(GridSpec(configs, axes, own), cache, out / head)
+        with (out / head / "leaderboard.csv").open(encoding="utf-8", newline="") as file:
+            results += [(head, out / head / row["checkpoint"]) for row in csv.DictReader(file)]
+    return results
+
+
+@torch.inference_mode()
+def _score(checkpoint: Path, folder: Path, side: str | None) -> float:
+    """Macro-F1 over the classes that the photos have; ``None`` takes all photos."""
+    task, cache = load_task(checkpoint), FeatureCache(folder)
+    indices = np.arange(len(cache.manifest.photos)) if side is None else cache.indices(side)
+    predicted = []
+    for chunk in np.array_split(indices, max(1, len(indices) // 256)):
+        features = {
+            layer: torch.from_numpy(cache.gather(layer, chunk)) for layer in task.feature_shapes
+        }
+        predicted.append(task(features).argmax(1).numpy())
+    truth = [cache.manifest.photos[index].label for index in indices]
+    return _macro_f1(truth, np.concatenate(predicted), task.class_names)
+
+
+def _macro_f1(truth: list[str], predicted: npt.NDArray[np.int64], names: list[str]) -> float:
+    labels = sorted(set(truth))
+    told = [names[index] for index in predicted]
+    return float(f1_score(truth, told, labels=labels, average="macro", zero_division=0))
+
+
+def _intervals(by_set: dict[str, list[float]]) -> dict[str, float]:
+    cells = {}
+    for name, values in by_set.items():
+        cells[name] = float(np.mean(values))
+        spread = np.std(values, ddof=1) / len(values) ** 0.5 if len(values) > 1 else 0.0
+        cells[f"{name} ±"] = float(student.ppf(0.975, max(1, len(values) - 1)) * spread)
+    return cells
+
+
+@contextmanager
+def _split(cache: Path, far: bool) -> Iterator[None]:
+    """The cache with the sides of the far split, for as long as the block runs."""
+    manifest = Manifest.read(cache)
+    if far:
+        photos = tuple(
+            dataclasses.replace(photo, split=side)
+            for photo, side in zip(manifest.photos, _far_sides(manifest.photos), strict=True)
+        )
+        dataclasses.replace(manifest, photos=photos).write(cache)
+    try:
+        yield
+    finally:
+        manifest.write(cache)
+
+
+def _far_sides(photos: tuple[Photo, ...]) -> list[str]:
+    """Sides by place in the range; what was not in train has no views, and does not train."""
+    numbers: dict[tuple[str, str], set[float]] = defaultdict(set)
+    places = []
+    for photo in photos:
+        name = LeafName.of(photo.path)
+        source = (photo.label, name.source if name else "")
+        number = name.number if name else 0.0
+        places.append((source, number))
+        numbers[source].add(number)
+    ranks = {
+        source: {n: rank / len(found) for rank, n in enumerate(sorted(found))}
+        for source, found in numbers.items()
+    }
+    sides = []
+    for photo, (source, number) in zip(photos, places, strict=True):
+        rank = ranks[source][number]
+        if rank >= _TEST and photo.split == "test":
+            sides.append("test")
+        elif rank < _TRAIN and photo.split == "train":
+            sides.append("train")
+        else:
+            sides.append("val" if _TRAIN <= rank < _VAL else "unused")
+    return sides
+
+
+def _tta(
+    checkpoint: Path, options: argparse.Namespace, cache: Path
+) -> Iterator[dict[str, str | int | float]]:
+    """Scores and time of single photos and of photos with views beside them."""
+    test = [photo for photo in Manifest.read(cache).photos if photo.split == "test"]
+    field = Manifest.read(options.out / "field").photos
+    for count in (0, _TTA):
+        classifier = Classifier(checkpoint, views=ViewsSpec(count, "light") if count else None)
+        row: dict[str, str | int | float] = {"views at test time": count}
+        started = time.perf_counter()
+        for name, root, photos in (("test", options.data, test), ("field", options.field, field)):
+            told = [
+                classifier.averaged(classifier.look((root / photo.path).read_bytes())[None])
+                for photo in photos
+            ]
+            predicted = np.concatenate(told).argmax(1)
+            truth = [photo.label for photo in photos]
+            row[name] = _macro_f1(truth, predicted, list(classifier.class_names))
+        yield {**row, "seconds": time.perf_counter() - started}
+
+
+if __name__ == "__main__":
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    main()

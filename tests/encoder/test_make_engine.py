@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import logging
+import sys
+
+import numpy as np
+import pytest
+
+from lazarus_pl.encoder import make_engine as module
+from lazarus_pl.encoder.encoder import Encoder
+from lazarus_pl.encoder.encoder_spec import EncoderSpec
+from lazarus_pl.encoder.make_engine import make_engine
+from lazarus_pl.encoder.openvino_engine import OpenVinoEngine
+from lazarus_pl.encoder.torch_engine import TorchEngine, worst_cosine
+from lazarus_pl.errors import LazarusError
+
+_SPEC = EncoderSpec(image_size=64)
+
+
+@pytest.fixture(scope="module")
+def pixels() -> np.ndarray:
+    return np.random.default_rng(3).integers(0, 256, (11, 64, 64, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("name", "layers", "size"),
+    [
+        ("tf_efficientnet_lite0", ("pooled", "grid32", "grid16"), 64),
+        ("test_resnet", ("pooled", "grid32", "grid16"), 96),
+        ("test_convnext", ("pooled", "grid32", "grid16"), 96),
+        ("mobilenetv3_small_050", ("grid16", "pooled"), 96),
+    ],
+)
+def test_openvino_gives_the_features_of_torch(
+    name: str, layers: tuple[str, ...], size: int
+) -> None:
+    encoder = Encoder.from_spec(EncoderSpec(name, "random", size, layers))
+    photos = np.random.default_rng(1).integers(0, 256, (11, size, size, 3), dtype=np.uint8)
+    exact = TorchEngine(encoder, "cpu", "32").encode(photos)
+    other = OpenVinoEngine(encoder).encode(photos)
+    assert list(other) == list(exact)
+    for layer, values in exact.items():
+        assert other[layer].dtype == np.float16
+        assert other[layer].shape == values.shape
+    assert worst_cosine(exact, other) > 0.999_99
+
+
+def test_the_batch_changes_nothing(pixels: np.ndarray) -> None:
+    encoder = Encoder.from_spec(_SPEC)
+    whole = OpenVinoEngine(encoder, 4).encode(pixels)
+    engine = OpenVinoEngine(encoder, 16)
+    again = engine.encode(pixels)
+    # results are copies, not the memory that the next batch is written to
+    engine.encode(pixels[::-1])
+    for layer, values in whole.items():
+        np.testing.assert_allclose(again[layer], values, rtol=5e-3, atol=5e-3)
+    assert engine.encode(pixels[:0])["pooled"].shape == (0, 1280)
+
+
+def test_what_float16_cannot_hold_is_infinite_not_clipped() -> None:
+    spec = EncoderSpec("test_resnet", "random", 64, ("pooled",))
+    encoder = Encoder.from_spec(spec)
+    encoder.mean += 1e9
+    photos = np.zeros((2, 64, 64, 3), np.uint8)
+    for engine in (TorchEngine(encoder, "cpu", "32"), OpenVinoEngine(encoder)):
+        assert not np.isfinite(engine.encode(photos)["pooled"]).all()
+
+
+def test_auto_takes_openvino_where_it_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert isinstance(make_engine(_SPEC, "cpu"), OpenVinoEngine)
+    assert isinstance(make_engine(_SPEC, "cpu", "bf16"), TorchEngine)
+    assert isinstance(make_engine(_SPEC, "cpu", engine="torch"), TorchEngine)
+    monkeypatch.setattr(module, "_openvino_is_installed", lambda: False)
+    assert isinstance(make_engine(_SPEC, "cpu"), TorchEngine)
+
+
+def test_engines_share_identity_and_precision() -> None:
+    torch, openvino = (make_engine(_SPEC, "cpu", engine=name) for name in ("torch", "openvino"))
+    assert torch.identity == openvino.identity
+    assert (torch.precision, torch.layer_shapes) == (openvino.precision, openvino.layer_shapes)
+
+
+def test_auto_falls_back_to_torch_if_the_features_disagree(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    encode = OpenVinoEngine.encode
+
+    def wrong(self: OpenVinoEngine, photos: np.ndarray) -> dict[str, np.ndarray]:
+        return {layer: 1 - values for layer, values in encode(self, photos).items()}
+
+    monkeypatch.setattr(OpenVinoEngine, "encode", wrong)
+    assert isinstance(make_engine(_SPEC, "cpu"), TorchEngine)
+    assert "not those of torch" in caplog.text
+    with pytest.raises(LazarusError, match="not those of torch"):
+        make_engine(_SPEC, "cpu", engine="openvino")
+
+
+def test_mistakes_are_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(LazarusError, match="no engine 'onnx'"):
+        make_engine(_SPEC, engine="onnx")  # type: ignore[arg-type]
+    with pytest.raises(LazarusError, match="precision 32"):
+        make_engine(_SPEC, "cpu", "bf16", engine="openvino")
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(LazarusError, match="not installed"):
+        make_engine(_SPEC, "cpu", engine="openvino")
+
+
+def test_a_backbone_that_openvino_cannot_convert(monkeypatch: pytest.MonkeyPatch) -> None:
+    import openvino
+
+    def refuse(_: object) -> None:
+        raise RuntimeError("a long story\n-- no such operation")
+
+    monkeypatch.setattr(openvino, "convert_model", refuse)
+    with pytest.raises(LazarusError, match=r"\(no such operation\)"):
+        OpenVinoEngine(Encoder.from_spec(_SPEC))
+
+
+def test_converting_leaves_the_logging_as_it_was() -> None:
+    before = logging.root.level, list(logging.root.handlers), logging.root.manager.disable
+    OpenVinoEngine(Encoder.from_spec(_SPEC))
+    assert before == (
+        logging.root.level,
+        list(logging.root.handlers),
+        logging.root.manager.disable,
+    )
+
+
+def test_auto_runs_on_torch_what_openvino_cannot(caplog: pytest.LogCaptureFixture) -> None:
+    spec = EncoderSpec("test_vit", "random", 160, ("pooled", "grid16"))
+    assert isinstance(make_engine(spec, "cpu"), TorchEngine)
+    assert "OpenVINO cannot convert 'test_vit'" in caplog.text
