@@ -140,8 +140,16 @@ class LazarusCLI(LightningCLI):
             )
 
     def instantiate_trainer(self, **kwargs: object) -> Trainer:
-        """Trains in the best precision of the machine where the config names none."""
+        """Trains in the best precision of the machine where the config names none.
+
+        Raises:
+            LazarusError: If the trainer would only find out in the middle that it cannot.
+        """
         asked = self._get(self.config_init, "trainer", {})
+        if (batches := asked.get("accumulate_grad_batches", 1)) < 1:
+            raise LazarusError(
+                f"trainer.accumulate_grad_batches {batches} cannot be: give a number of at least 1"
+            )
         precision = asked.get("precision") or _best_precision(asked.get("accelerator", "auto"))
         return super().instantiate_trainer(**{"precision": precision, **kwargs})
 

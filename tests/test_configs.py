@@ -135,6 +135,7 @@ def test_resume_through_the_command_line(cache: Path, lazarus: Lazarus) -> None:
         (["--seed_everything=-1"], "seed_everything -1 cannot be"),
         (["--trainer.accelerator=fpga"], "invalid accelerator name"),
         (["--data.init_args.num_workers=-1"], "num_workers -1"),
+        (["--trainer.accumulate_grad_batches=0"], "accumulate_grad_batches 0 cannot be"),
         (
             ["--trainer.callbacks={class_path: EarlyStopping, init_args: {monitor: val/f1}}"],
             "no metric 'val/f1' to monitor: there are val/loss, val/accuracy",
@@ -269,12 +270,19 @@ def test_a_checkpoint_of_other_layers_is_refused(
 
 
 @pytest.mark.slow
-def test_two_processes_train_together(cache: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("views", [0, 4])
+def test_two_processes_train_together(views: int, viewed: Path, tmp_path: Path) -> None:
     config = ROOT / "configs" / "heads" / "attention.yaml"
     command = [sys.executable, "-m", "lazarus_pl", "fit", "-c", str(config)]
     options = ["--trainer.accelerator=cpu", "--trainer.devices=2", "--trainer.strategy=ddp"]
     done = subprocess.run(
-        [*command, f"--data.init_args.cache={cache}", *options, *SHORT],
+        [
+            *command,
+            f"--data.init_args.cache={viewed}",
+            f"--data.init_args.views={views}",
+            *options,
+            *SHORT,
+        ],
         capture_output=True,
         text=True,
         timeout=300,

@@ -199,10 +199,11 @@ def test_class_weights() -> None:
         assert float((found * torch.tensor([100, 10, 0])).sum()) == pytest.approx(110)
 
 
-def test_resume_equals_never_stopped(cache: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("views", [0, 4])
+def test_resume_equals_never_stopped(views: int, viewed: Path, tmp_path: Path) -> None:
     def fit(epochs: int, ckpt: Path | None = None) -> tuple[Trainer, ClassificationTask]:
         seed_everything(0)
-        data = CachedFeatureDataModule(str(cache), batch_size=8, seed=5)
+        data = CachedFeatureDataModule(str(viewed), batch_size=8, seed=5, views=views)
         task = build(data)
         # a schedule that does not depend on where the run stops
         task.configure_optimizers = lambda: torch.optim.AdamW(task.parameters(), lr=1e-2)  # type: ignore[method-assign]
