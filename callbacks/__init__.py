@@ -1,7 +1,17 @@
 """Lightning callbacks for any LightningModule: they import torch and lightning, nothing of ours."""
 
 from callbacks.carry_best import CarryBest
+from callbacks.layerwise_groups import layerwise_groups
 from callbacks.metric_rollback import MetricRollback
+from callbacks.phase import Phase
 from callbacks.predictions_csv import PredictionsCSV
+from callbacks.progressive_unfreezing import ProgressiveUnfreezing
 
-__all__ = ["CarryBest", "MetricRollback", "PredictionsCSV"]
+__all__ = [
+    "CarryBest",
+    "MetricRollback",
+    "Phase",
+    "PredictionsCSV",
+    "ProgressiveUnfreezing",
+    "layerwise_groups",
+]

@@ -19,6 +19,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
 from callbacks import json_lines, snapshots
+from callbacks.progressive_unfreezing import ProgressiveUnfreezing
 
 _FILE = "last_good.ckpt"
 
@@ -57,8 +58,7 @@ class MetricRollback(Callback):
         dirpath: Folder of ``rollbacks.jsonl`` and ``last_good.ckpt``; the trainer's log folder if
             None.
         check_every_n_steps: How often the training loss is asked for, which waits for the device.
-        refreeze: Whether callbacks with a method ``refreeze``, such as ``ProgressiveUnfreezing``,
-            go back one phase at a rollback.
+        refreeze: Whether a ``ProgressiveUnfreezing`` goes back one phase at a rollback.
 
     Raises:
         MisconfigurationException: If an argument makes no sense, if validation does not log the
@@ -317,7 +317,7 @@ class MetricRollback(Callback):
         self._snapshot = snapshots.shrunk(self._snapshot, self.lr_factor)
         snapshots.restore(trainer, self._snapshot)
         for callback in trainer.callbacks if self.refreeze else ():  # type: ignore[attr-defined]
-            if hasattr(callback, "refreeze"):
+            if isinstance(callback, ProgressiveUnfreezing):
                 callback.refreeze(trainer, trainer.lightning_module)
         self._tell(trainer, self._pending, "stop" if stop else "rollback")
         self._pending = self._bad_loss = None
