@@ -4,6 +4,7 @@ from callbacks.carry_best import CarryBest
 from callbacks.gradient_monitor import GradientMonitor
 from callbacks.layerwise_groups import layerwise_groups
 from callbacks.metric_rollback import MetricRollback
+from callbacks.mixed_precision_guard import MixedPrecisionGuard
 from callbacks.phase import Phase
 from callbacks.predictions_csv import PredictionsCSV
 from callbacks.progressive_unfreezing import ProgressiveUnfreezing
@@ -12,6 +13,7 @@ __all__ = [
     "CarryBest",
     "GradientMonitor",
     "MetricRollback",
+    "MixedPrecisionGuard",
     "Phase",
     "PredictionsCSV",
     "ProgressiveUnfreezing",
