@@ -1,6 +1,7 @@
 """Lightning callbacks for any LightningModule: they import torch and lightning, nothing of ours."""
 
 from callbacks.carry_best import CarryBest
+from callbacks.checkpoint_versions import CheckpointVersions
 from callbacks.gradient_monitor import GradientMonitor
 from callbacks.layerwise_groups import layerwise_groups
 from callbacks.metric_rollback import MetricRollback
@@ -11,6 +12,7 @@ from callbacks.progressive_unfreezing import ProgressiveUnfreezing
 
 __all__ = [
     "CarryBest",
+    "CheckpointVersions",
     "GradientMonitor",
     "MetricRollback",
     "MixedPrecisionGuard",

@@ -74,6 +74,7 @@ class MetricRollback(Callback):
 
     best_score: float | None
     rollbacks: int
+    restored_epoch: int | None
     _cooling: int
     _pending: dict[str, Any] | None
     _bad_loss: Tensor | None
@@ -254,7 +255,7 @@ class MetricRollback(Callback):
         self._snapshot = state_dict["snapshot"]
 
     def _forget(self) -> None:
-        self.best_score = None
+        self.best_score = self.restored_epoch = None
         self.rollbacks = self._cooling = 0
         self._pending = self._bad_loss = self._snapshot = None
         self._exempt = []
@@ -316,6 +317,7 @@ class MetricRollback(Callback):
         self._snapshot = snapshots.with_new_groups(self._snapshot, trainer)
         self._snapshot = snapshots.shrunk(self._snapshot, self.lr_factor)
         snapshots.restore(trainer, self._snapshot)
+        self.restored_epoch = None if self.best_score is None else self._snapshot["epoch"]
         for callback in trainer.callbacks if self.refreeze else ():  # type: ignore[attr-defined]
             if isinstance(callback, ProgressiveUnfreezing):
                 callback.refreeze(trainer, trainer.lightning_module)
@@ -341,7 +343,6 @@ class MetricRollback(Callback):
             rank_zero_warn(f"the snapshot is kept in RAM only, its file failed: {error}")
 
     def _tell(self, trainer: Trainer, fault: Mapping[str, Any], event: str) -> None:
-        assert self._snapshot is not None
         text = f"{event} {self.rollbacks}/{self.max_rollbacks}: {fault['reason']}"
         rank_zero_info(f"MetricRollback: {text}")
         if not trainer.is_global_zero:
@@ -361,7 +362,7 @@ class MetricRollback(Callback):
             "monitor": self.monitor,
             "from": fault["score"],
             "to": self.best_score,
-            "to_epoch": self._snapshot["epoch"],
+            "to_epoch": self.restored_epoch,
             "count": self.rollbacks,
             "lr": [float(g["lr"]) for o in trainer.optimizers for g in o.param_groups],
         }

@@ -521,21 +521,22 @@ def test_fast_dev_run_writes_nothing(tmp_path: Path) -> None:
 
 
 KILLED = """
-import os, random, signal, sys, time, warnings
+import json, os, random, signal, sys, time, warnings
 from pathlib import Path
 warnings.simplefilter("ignore")
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
-from callbacks import MetricRollback
+from callbacks import CheckpointVersions, MetricRollback
 from tests.callbacks.tiny import Fault, Tiny, fit, same
 
 def train(folder, ckpt=None):
     keep = ModelCheckpoint(folder, "last", enable_version_counter=False,
                            save_on_train_epoch_end=True)
     rollback = MetricRollback("val_loss", max_rollbacks=99, dirpath=folder)
+    versions = CheckpointVersions("val_loss", dirpath=folder / "versions")
     model = Tiny(3)
-    fit(folder, 12, Fault("nan", 4), rollback, keep, model=model, enable_checkpointing=True,
-        ckpt_path=ckpt, num_sanity_val_steps=0)
+    fit(folder, 12, Fault("nan", 4), rollback, keep, versions, model=model,
+        enable_checkpointing=True, ckpt_path=ckpt, num_sanity_val_steps=0)
     torch.save(model.state_dict(), folder / "final.pt")
 
 def child(*arguments):
@@ -562,8 +563,11 @@ for seed in range(20):
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
     killed += not (folder / "final.pt").exists()
-    for path in folder.glob("*.ckpt"):
+    for path in folder.rglob("*.ckpt"):
         torch.load(path, weights_only=True)
+    if (index := folder / "versions" / "versions.json").exists():
+        for entry in json.loads(index.read_text()):
+            assert (index.parent / entry["file"]).exists(), entry
     last = folder / "last.ckpt"
     os.waitpid(child(folder, last if last.exists() else None), 0)
     assert same(torch.load(folder / "final.pt", weights_only=True), whole), seed
