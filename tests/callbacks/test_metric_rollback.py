@@ -589,3 +589,48 @@ def test_kill_9_leaves_whole_files_and_a_run_that_goes_on_exactly(tmp_path: Path
         env={**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+DISTRIBUTED = """
+import json, sys, warnings
+from pathlib import Path
+warnings.simplefilter("ignore")
+import torch
+from callbacks import MetricRollback
+from tests.callbacks.tiny import Scripted, fit, same
+
+class Uneven(Scripted):
+    def validation_step(self, batch, batch_idx):
+        # one rank alone sees the fault
+        bad = self.validations == 1 and self.global_rank == 1
+        self.log("score", float("nan") if bad else 1 / (1 + self.validations))
+
+folder = Path(sys.argv[1])
+model, rollback = Uneven([]), MetricRollback("score", dirpath=folder)
+run = fit(folder, 2, rollback, model=model, devices=2, strategy="ddp", num_sanity_val_steps=0)
+assert rollback.rollbacks == 1
+state = model.state_dict()
+assert same({k: state[k] for k in state}, model.seen[0])
+(folder / f"rank{run.global_rank}").write_text("right")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="gloo by its default name")
+def test_ranks_decide_alike(tmp_path: Path) -> None:
+    root = Path(__file__).parents[2]
+    script = tmp_path / "ddp.py"
+    script.write_text(DISTRIBUTED)
+    done = subprocess.run(
+        [sys.executable, str(script), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=root,
+        timeout=300,
+        env={**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "rank0").exists()
+    assert (tmp_path / "rank1").exists()
+    assert len(events(tmp_path)) == 1
