@@ -1,0 +1,275 @@
+"""Checkpoints with a history."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import shutil
+import subprocess
+import zipfile
+from collections.abc import Iterable
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Literal
+
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.utilities import rank_zero_warn
+
+from callbacks.metric_rollback import MetricRollback
+from callbacks.progressive_unfreezing import ProgressiveUnfreezing
+
+Entry = dict[str, Any]
+
+_INDEX = "versions.json"
+
+
+class CheckpointVersions(Checkpoint):
+    """Saves a checkpoint each epoch, keeps what is worth it, and writes down what each one is.
+
+    The files are ``v0001.ckpt`` and so on, and ``best.ckpt`` and ``last.ckpt``, which are whole at
+    any moment: a file is written under another name, read again, and only then takes its place.
+    ``versions.json`` has an entry for each kept one: version, parent (the version that training
+    went on from, also over a resume or a rollback), file, epoch, step, phase of a
+    ``ProgressiveUnfreezing``, metric, digests of configuration and data, git commit, time, and why
+    it is kept. A folder that has versions is continued, and its best one counts.
+
+    It takes the place of ``ModelCheckpoint``; ``ckpt_path="best"`` works. For why a file is read
+    again see Lightning issue 21431.
+
+    Args:
+        monitor: Metric that makes the best version; without it the best is the last.
+        mode: Whether a small or a large value is good.
+        keep_best: Number of best versions to keep.
+        keep_last: Number of latest versions to keep.
+        keep_phases: Whether the last version of each phase is kept.
+        dirpath: Folder of the files; ``checkpoints`` in the trainer's log folder if None.
+        data_digest: What tells the data apart; the DataModule's ``data_digest`` if None.
+
+    Raises:
+        MisconfigurationException: If an argument makes no sense, the metric is not there, or
+            ``versions.json`` cannot be read.
+
+    Example:
+        >>> versions = CheckpointVersions("val_loss", keep_best=2)  # doctest: +SKIP
+        >>> trainer = Trainer(callbacks=[versions])  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        monitor: str | None = None,
+        mode: Literal["min", "max"] = "min",
+        keep_best: int = 1,
+        keep_last: int = 1,
+        keep_phases: bool = True,
+        dirpath: str | Path | None = None,
+        data_digest: str | None = None,
+    ) -> None:
+        super().__init__()
+        _check(mode in ("min", "max"), f"mode is 'min' or 'max', not {mode!r}")
+        _check(keep_best > 0, f"keep_best is 1 or more, not {keep_best}")
+        _check(keep_last > 0, f"keep_last is 1 or more, not {keep_last}")
+        self.monitor = monitor
+        self.mode = mode
+        self.keep_best = keep_best
+        self.keep_last = keep_last
+        self.keep_phases = keep_phases
+        self.dirpath = dirpath
+        self.data_digest = data_digest
+        self.entries: list[Entry] = []
+        self._version: int | None = None
+        self._resumed = False
+        self._rollbacks = 0
+        self._folder = Path()
+
+    @property
+    def best_model_path(self) -> str:
+        """File of the best version, as Lightning asks for it."""
+        return str(self._folder / "best.ckpt") if self.entries else ""
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Begins without a parent unless a checkpoint follows."""
+        if stage != "fit":
+            return
+        self._resumed = False
+        # a path under a logger is broadcast, so every rank asks for it
+        logs = Path(trainer.log_dir or trainer.default_root_dir)
+        self._folder = Path(self.dirpath) if self.dirpath else logs / "checkpoints"
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Reads what the folder has."""
+        if not self._resumed and trainer.current_epoch == 0:
+            self._version = None
+        self._rollbacks = _rollbacks(trainer)
+        self.entries = _read(self._folder)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Saves a version, then lets go of what is not worth keeping."""
+        if getattr(trainer, "fast_dev_run", False):
+            return
+        parent = self._parent(trainer)
+        before, self._version = self._version, 1 + max([0, *(e["version"] for e in self.entries)])
+        entry = self._entry(trainer, pl_module, parent)
+        temporary = self._folder / f"{entry['file']}.tmp"
+        trainer.save_checkpoint(temporary)
+        whole = not trainer.is_global_zero or is_whole(temporary)
+        if not trainer.strategy.reduce_boolean_decision(whole):
+            self._version = before
+            temporary.unlink(missing_ok=True)
+            rank_zero_warn(
+                f"the checkpoint of epoch {trainer.current_epoch} was damaged on the way to the "
+                f"disk: '{self._folder}' keeps the one before, see if the disk is full or failing"
+            )
+            return
+        if trainer.is_global_zero:
+            temporary.replace(self._folder / entry["file"])
+        everything = [*self.entries, entry]
+        why = self._why(everything)
+        self.entries = [{**e, "why": why[e["version"]]} for e in everything if e["version"] in why]
+        if trainer.is_global_zero:
+            self._write(gone=[e for e in everything if e["version"] not in why])
+        trainer.strategy.barrier()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The version that this checkpoint is."""
+        return {"version": self._version}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes on from that version."""
+        self._resumed = True
+        self._version = state_dict["version"]
+
+    def _entry(self, trainer: Trainer, module: LightningModule, parent: int | None) -> Entry:
+        data = getattr(trainer, "datamodule", None)
+        config = {"module": dict(module.hparams), "data": dict(getattr(data, "hparams", {}))}
+        text = json.dumps(config, sort_keys=True, default=repr)
+        return {
+            "version": self._version,
+            "parent": parent,
+            "file": f"v{self._version:04d}.ckpt",
+            "epoch": trainer.current_epoch,
+            "global_step": trainer.global_step,
+            "phase": next((c.phase for c in _all(trainer, ProgressiveUnfreezing)), None),
+            "monitor": self.monitor,
+            "metric": self._metric(trainer),
+            "config_digest": hashlib.sha256(text.encode()).hexdigest(),
+            "data_digest": self.data_digest or getattr(data, "data_digest", None),
+            "git_commit": _git_commit(),
+            "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        }
+
+    def _metric(self, trainer: Trainer) -> float | None:
+        if self.monitor is None:
+            return None
+        value = trainer.callback_metrics.get(self.monitor)
+        if value is None:
+            known = ", ".join(sorted(trainer.callback_metrics)) or "nothing"
+            raise MisconfigurationException(
+                f"CheckpointVersions monitors {self.monitor!r}, which nothing logged: "
+                f"choose among what is there ({known})"
+            )
+        # JSON has no word for NaN
+        return float(value) if math.isfinite(value) else None
+
+    def _parent(self, trainer: Trainer) -> int | None:
+        """The version before, or the one whose state a rollback brought back."""
+        rollbacks = _rollbacks(trainer)
+        if rollbacks == self._rollbacks:
+            return self._version
+        self._rollbacks = rollbacks
+        epochs = [c.restored_epoch for c in _all(trainer, MetricRollback)]
+        back = [e["version"] for e in self.entries if e["epoch"] in epochs]
+        return back[-1] if back else None
+
+    def _why(self, entries: list[Entry]) -> dict[int, list[str]]:
+        """Reasons to keep a version; one without a reason goes."""
+        sign = 1 if self.mode == "min" else -1
+        scored = [e for e in entries if e["metric"] is not None]
+        best = sorted(scored, key=lambda e: (sign * e["metric"], e["version"]))
+        ends = {e["phase"]: e for e in entries if e["phase"] is not None}
+        reasons: list[tuple[str, Iterable[Entry]]] = [
+            ("best", (best or entries[-1:])[: self.keep_best]),
+            ("last", entries[-self.keep_last :]),
+            ("phase", ends.values() if self.keep_phases else ()),
+        ]
+        why: dict[int, list[str]] = {}
+        for reason, kept in reasons:
+            for entry in kept:
+                why.setdefault(entry["version"], []).append(reason)
+        return why
+
+    def _write(self, gone: list[Entry]) -> None:
+        """Names first, then the index, and files go last: at no moment is a named one missing."""
+        best = [e for e in self.entries if "best" in e["why"] and e["metric"] is not None]
+        choose = min if self.mode == "min" else max
+        first = choose(best, key=lambda e: e["metric"]) if best else self.entries[-1]
+        _point(self._folder / "best.ckpt", self._folder / first["file"])
+        _point(self._folder / "last.ckpt", self._folder / self.entries[-1]["file"])
+        index = self._folder / _INDEX
+        temporary = index.with_name(f"{_INDEX}.tmp")
+        temporary.write_text(json.dumps(self.entries, indent=2) + "\n", encoding="utf-8")
+        temporary.replace(index)
+        for entry in gone:
+            (self._folder / entry["file"]).unlink(missing_ok=True)
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a checkpoint file is there to its last byte: a zip with all its checksums right."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is None
+    except (OSError, zipfile.BadZipFile):
+        return False
+
+
+def _read(folder: Path) -> list[Entry]:
+    index = folder / _INDEX
+    if not index.is_file():
+        return []
+    try:
+        entries: list[Entry] = json.loads(index.read_text(encoding="utf-8"))
+        return [entry for entry in entries if (folder / entry["file"]).is_file()]
+    except (ValueError, KeyError, TypeError) as error:
+        raise MisconfigurationException(
+            f"'{index}' is no list of versions ({error}): move it away or take another dirpath"
+        ) from error
+
+
+def _point(name: Path, file: Path) -> None:
+    """Makes a second name of a file, without a moment at which the name is missing."""
+    if name.exists() and name.samefile(file):
+        return
+    temporary = name.with_name(f"{name.name}.tmp")
+    temporary.unlink(missing_ok=True)
+    try:
+        os.link(file, temporary)
+    except OSError:
+        shutil.copyfile(file, temporary)
+    temporary.replace(name)
+
+
+def _rollbacks(trainer: Trainer) -> int:
+    return sum(callback.rollbacks for callback in _all(trainer, MetricRollback))
+
+
+def _all(trainer: Trainer, kind: type[Any]) -> list[Any]:
+    callbacks: list[Any] = getattr(trainer, "callbacks", [])
+    return [callback for callback in callbacks if isinstance(callback, kind)]
+
+
+def _git_commit() -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _check(right: bool, otherwise: str) -> None:
+    if not right:
+        raise MisconfigurationException(otherwise)

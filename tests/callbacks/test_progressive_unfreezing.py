@@ -1,0 +1,313 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import nn
+
+from callbacks import MetricRollback, Phase, ProgressiveUnfreezing, layerwise_groups
+from tests.callbacks.tiny import Fault, Scripted, Tiny, fit, same
+
+HEAD = Phase(0, ("head",))
+
+
+class Grouped(Scripted):
+    """All groups are there from the start."""
+
+    def __init__(self, scores: list[float] | None = None, **options: Any) -> None:
+        super().__init__(scores or [1.0], **options)
+
+    def configure_optimizers(self) -> Any:
+        groups = layerwise_groups(self, ["body.0", "body.1", "head"], 0.05, 0.5)
+        optimizer = torch.optim.AdamW(groups)
+        if self.schedule is None:
+            return optimizer
+        return [optimizer], [torch.optim.lr_scheduler.LambdaLR(optimizer, lambda e: 0.9**e)]
+
+
+class Watch(Callback):
+    """What trains in each epoch, seen in the middle of it."""
+
+    def __init__(self) -> None:
+        self.grads: list[set[str]] = []
+        self.modes: list[set[str]] = []
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *rest: Any) -> None:
+        if trainer.fit_loop.epoch_loop.batch_idx != 1:
+            return
+        self.grads.append({n for n, p in pl_module.named_parameters() if p.requires_grad})
+        self.modes.append({n for n, m in pl_module.named_modules() if n and m.training})
+
+
+LINEAR = {"body.0.weight", "body.0.bias"}
+NORM = {"body.1.weight", "body.1.bias"}
+LAST = {"head.weight", "head.bias"}
+
+
+def test_phases_thaw_gradients_and_modes_together(tmp_path: Path) -> None:
+    watch = Watch()
+    phases = [HEAD, Phase(1, ("body.0",)), Phase(2, ("body.1",), batch_norm="full")]
+    fit(tmp_path, 3, ProgressiveUnfreezing(phases), watch, model=Grouped())
+    assert watch.grads == [LAST, LAST | LINEAR, LAST | LINEAR | NORM]
+    assert watch.modes == [
+        {"head"},
+        {"head", "body", "body.0"},
+        {"head", "body", "body.0", "body.1"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("policy", "statistics_move", "affine_moves"),
+    [("frozen", False, False), ("statistics", True, False), ("full", True, True)],
+)
+def test_batch_norm_policies(
+    policy: Any, statistics_move: bool, affine_moves: bool, tmp_path: Path
+) -> None:
+    model = Grouped()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    phases = [Phase(0, ("head", "body"), batch_norm=policy)]
+    fit(tmp_path, 1, ProgressiveUnfreezing(phases), model=model)
+    moved = {k for k, v in model.state_dict().items() if not torch.equal(v, before[k])}
+    assert ("body.1.running_mean" in moved) == statistics_move
+    assert ("body.1.weight" in moved) == affine_moves
+    assert "body.0.weight" in moved
+
+
+def test_a_parameter_that_equals_another_trains(tmp_path: Path) -> None:
+    """Lightning's filter takes it for one that the optimizer has."""
+    model = Grouped()
+    nn.init.zeros_(model.body[1].bias)
+    model.head = nn.Linear(8, 8)
+    nn.init.zeros_(model.head.bias)
+    fit(
+        tmp_path,
+        2,
+        ProgressiveUnfreezing([HEAD, Phase(1, ("body",), batch_norm="full")]),
+        model=model,
+    )
+    assert model.body[1].bias.abs().sum() > 0
+    assert model.head.bias.abs().sum() > 0
+
+
+def test_frozen_weights_and_statistics_do_not_move(tmp_path: Path) -> None:
+    model = Grouped()
+    before = {k: v.clone() for k, v in model.body.state_dict().items()}
+    fit(tmp_path, 2, ProgressiveUnfreezing([HEAD]), model=model)
+    assert same(dict(model.body.state_dict()), before)
+
+
+def test_a_call_of_train_in_the_module_is_undone(tmp_path: Path) -> None:
+    class Careless(Grouped):
+        def on_train_epoch_start(self) -> None:
+            self.train()
+
+    model = Careless()
+    before = {k: v.clone() for k, v in model.body.state_dict().items()}
+    with pytest.warns(UserWarning, match="evaluation mode again"):
+        fit(tmp_path, 2, ProgressiveUnfreezing([HEAD]), model=model)
+    assert same(dict(model.body.state_dict()), before)
+
+
+def test_plateau(tmp_path: Path) -> None:
+    watch = Watch()
+    phases = [HEAD, Phase("plateau", ("body.0",)), Phase("plateau", ("body",))]
+    unfreezing = ProgressiveUnfreezing(phases, "score", patience=2)
+    model = Grouped([3.0, 2.0, 2.0, 2.0, 2.0, 1.0, 1.0])
+    fit(tmp_path, 7, unfreezing, watch, model=model)
+    assert [grads >= LINEAR for grads in watch.grads] == [False] * 4 + [True] * 3
+    assert unfreezing.phase == 1
+
+
+def test_an_epoch_does_not_wait_for_a_plateau(tmp_path: Path) -> None:
+    unfreezing = ProgressiveUnfreezing(
+        [HEAD, Phase("plateau", ("body.0",)), Phase(2, ("body",))], "score"
+    )
+    fit(tmp_path, 3, unfreezing, model=Grouped([3.0, 2.0, 1.0]))
+    assert unfreezing.phase == 2
+
+
+def _rates(optimizer: Any) -> list[float]:
+    return [float(group["lr"]) for group in optimizer.param_groups]
+
+
+@pytest.mark.parametrize("schedule", [None, "lambda"])
+def test_warm_up_lowers_only_the_rate_of_what_is_new_and_only_in_the_step(
+    schedule: str | None, tmp_path: Path
+) -> None:
+    used: list[list[float]] = []
+    between: list[list[float]] = []
+
+    class Look(Callback):
+        def on_before_optimizer_step(
+            self, trainer: Trainer, pl_module: LightningModule, optimizer: Any
+        ) -> None:
+            used.append(_rates(optimizer))
+
+        def on_train_batch_start(
+            self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+        ) -> None:
+            between.append(_rates(trainer.optimizers[0]))
+
+    phases = [HEAD, Phase(1, ("body.0",), warmup_steps=3)]
+    fit(tmp_path, 2, ProgressiveUnfreezing(phases), Look(), model=Grouped(schedule=schedule))
+    decay = 0.9 if schedule else 1
+    full = [0.0125 * decay, 0.025 * decay, 0.05 * decay]
+    assert between[4:] == [pytest.approx(full)] * 4
+    assert [rates[0] for rates in used[4:]] == pytest.approx(
+        [full[0] * k for k in (0.25, 0.5, 0.75, 1)]
+    )
+    assert [rates[2] for rates in used[4:]] == pytest.approx([full[2]] * 4)
+    assert used[:4] == between[:4]
+
+
+@pytest.mark.parametrize("schedule", [None, "lambda"])
+@pytest.mark.parametrize("plateau", [False, True])
+def test_a_resumed_run_is_the_same_to_the_bit(
+    schedule: str | None, plateau: bool, tmp_path: Path
+) -> None:
+    """Across the border of a phase, and across a rollback over it."""
+
+    def run(folder: Path, ckpt: Path | None = None) -> tuple[Tiny, ProgressiveUnfreezing, Watch]:
+        watch, at = Watch(), "plateau" if plateau else 2
+        model = Grouped(schedule=schedule)
+        model.validation_step = Tiny.validation_step.__get__(model)  # type: ignore[method-assign]
+        unfreezing = ProgressiveUnfreezing(
+            [HEAD, Phase(at, ("body",), "full", warmup_steps=6)],  # type: ignore[arg-type]
+            "val_loss",
+            patience=1,
+            min_delta=0.05,
+        )
+        keep = ModelCheckpoint(folder, "{epoch}", save_top_k=-1, save_on_train_epoch_end=True)
+        rollback = MetricRollback("val_loss", max_rollbacks=9)
+        fit(
+            folder,
+            6,
+            *(Fault("nan", 3), unfreezing, rollback, keep, watch),
+            model=model,
+            enable_checkpointing=True,
+            ckpt_path=ckpt,
+            num_sanity_val_steps=0,
+        )
+        assert rollback.rollbacks >= 1
+        return model, unfreezing, watch
+
+    model, unfreezing, watch = run(tmp_path / "whole")
+    assert watch.grads[-1] >= LINEAR
+    assert not watch.grads[0] >= LINEAR
+    for epoch in range(5):
+        again, resumed, seen = run(
+            tmp_path / f"from{epoch}", tmp_path / "whole" / f"epoch={epoch}.ckpt"
+        )
+        assert same(again.state_dict(), model.state_dict()), epoch
+        assert same(resumed.state_dict(), unfreezing.state_dict()), epoch
+        assert seen.grads == watch.grads[epoch + 1 :]
+        assert seen.modes == watch.modes[epoch + 1 :]
+
+
+def test_a_rollback_can_freeze_the_last_phase_again(tmp_path: Path) -> None:
+    watch = Watch()
+    unfreezing = ProgressiveUnfreezing([HEAD, Phase(1, ("body.0",))])
+    fit(
+        tmp_path,
+        4,
+        *(MetricRollback("score", refreeze=True), unfreezing, watch),
+        model=Grouped([1.0, 2.0, 0.9, 0.8]),
+    )
+    assert [grads >= LINEAR for grads in watch.grads] == [False, True, False, False]
+    assert unfreezing.phase == 0
+
+
+def test_a_frozen_parameter_keeps_no_gradient(tmp_path: Path) -> None:
+    model = Grouped()
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    before = {k: v.clone() for k, v in model.body.state_dict().items()}
+    fit(tmp_path, 1, ProgressiveUnfreezing([HEAD]), model=model)
+    assert same(dict(model.body.state_dict()), before)
+
+
+def test_state_round_trip(tmp_path: Path) -> None:
+    one = ProgressiveUnfreezing([HEAD, Phase("plateau", ("body",))], "score", patience=1)
+    fit(tmp_path, 3, one, model=Grouped([1.0, 2.0, 0.5]))
+    torch.save(one.state_dict(), tmp_path / "s.pt")
+    two = ProgressiveUnfreezing([HEAD, Phase("plateau", ("body",))], "score", patience=1)
+    two.load_state_dict(torch.load(tmp_path / "s.pt", weights_only=True))
+    assert two.state_dict() == one.state_dict()
+    assert two.phase == 1
+
+
+def test_hooks_are_gone_after_the_fit(tmp_path: Path) -> None:
+    run = fit(tmp_path, 1, ProgressiveUnfreezing([HEAD]), model=Grouped())
+    optimizer = run.optimizers[0]
+    assert not optimizer._optimizer_step_pre_hooks
+    assert not optimizer._optimizer_step_post_hooks
+
+
+def test_a_parameter_that_no_group_holds_is_named(tmp_path: Path) -> None:
+    class Forgetful(Grouped):
+        def configure_optimizers(self) -> Any:
+            return torch.optim.AdamW(self.head.parameters())
+
+    with pytest.raises(MisconfigurationException, match=r"'body\.0\.weight' 0 times"):
+        fit(tmp_path, 1, ProgressiveUnfreezing([HEAD, Phase(1, ("body",))]), model=Forgetful())
+
+
+def test_a_warm_up_needs_groups_of_its_own(tmp_path: Path) -> None:
+    phases = [HEAD, Phase(1, ("body",), warmup_steps=2)]
+    with pytest.raises(MisconfigurationException, match="split the groups"):
+        fit(tmp_path, 1, ProgressiveUnfreezing(phases), model=Scripted([1.0]))
+
+
+@pytest.mark.parametrize(
+    ("phases", "message"),
+    [
+        ([HEAD, Phase(1, ("nope",))], "'nope'"),
+        ([Phase(0, ("body.2",))], "trains no parameter"),
+    ],
+)
+def test_patterns_that_cannot_be_meant(phases: list[Phase], message: str, tmp_path: Path) -> None:
+    with pytest.raises(MisconfigurationException, match=message):
+        fit(tmp_path, 1, ProgressiveUnfreezing(phases), model=Grouped())
+
+
+@pytest.mark.parametrize(
+    ("phases", "message"),
+    [
+        ([], "first phase"),
+        ([Phase(1, ("a",))], "first phase"),
+        ([HEAD, Phase(3, ("a",)), Phase(2, ("b",))], "one after another"),
+        ([HEAD, Phase("plateau", ("a",))], "monitor"),
+    ],
+)
+def test_phases_out_of_order(phases: list[Phase], message: str) -> None:
+    with pytest.raises(MisconfigurationException, match=message):
+        ProgressiveUnfreezing(phases)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"at": -1},
+        {"at": "soon"},
+        {"patterns": ()},
+        {"patterns": "head"},
+        {"batch_norm": "stats"},
+        {"warmup_steps": -1},
+    ],
+)
+def test_a_phase_without_sense(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong)).rstrip("s")):
+        Phase(**{"at": 0, "patterns": ("a",), **wrong})
+
+
+def test_several_processes_are_refused(tmp_path: Path) -> None:
+    class Many:
+        world_size = 2
+
+    with pytest.raises(MisconfigurationException, match="devices=1"):
+        ProgressiveUnfreezing([HEAD]).setup(Many(), Grouped(), "fit")  # type: ignore[arg-type]
