@@ -35,7 +35,9 @@ from sklearn.metrics import f1_score
 
 from lazarus_pl.cache.extraction import Extraction
 from lazarus_pl.cache.feature_cache import FeatureCache
+from lazarus_pl.data.decode import read_pixels
 from lazarus_pl.data.leaf_name import LeafName
+from lazarus_pl.data.listing import list_photos
 from lazarus_pl.data.manifest import Manifest
 from lazarus_pl.data.photo import Photo
 from lazarus_pl.data.split.split_spec import SplitSpec
@@ -55,6 +57,10 @@ _DROPOUT: dict[str, Value] = {
     " + patch dropout": 0.5,
 }
 _TTA = 4
+_BATCH = 256
+
+# features by layer, and labels
+_Photos = tuple[dict[str, npt.NDArray[np.float16]], list[str]]
 
 
 def main() -> None:
@@ -66,10 +72,10 @@ def main() -> None:
     parser.add_argument("--views", type=int, default=6)
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
-    cache, field = options.out / "cache", options.out / "field"
+    cache = options.out / "cache"
     for policy in _POLICIES.values():
         _extract(options.data, cache, ViewsSpec(options.views, policy) if policy else None)
-    _extract(options.field, field, None)
+    field = _encoded(options.field)
     scores: dict[tuple[str, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     checkpoints: dict[tuple[str, str], Path] = {}
     for side in ("test", "far"):
@@ -77,9 +83,9 @@ def main() -> None:
             for name, overrides in _variants(options.views):
                 out = options.out / side / name.replace(" ", "").replace("+", "-")
                 for head, checkpoint in _train(name, overrides, cache, out, options.seeds):
-                    scores[name, head][side].append(_score(checkpoint, cache, "test"))
+                    scores[name, head][side].append(_score(checkpoint, _test_side(cache)))
                     if side == "test":
-                        scores[name, head]["field"].append(_score(checkpoint, field, None))
+                        scores[name, head]["field"].append(_score(checkpoint, field))
                         checkpoints.setdefault((name, head), checkpoint)
     rows: list[Row] = [
         {"trained with": name, "head": head, **_intervals(by_set)}
@@ -124,18 +130,34 @@ def _train(
     return results
 
 
+def _encoded(data: Path) -> _Photos:
+    """All photos of a folder; too few of a class for a split, so no cache."""
+    engine, (root, listed) = make_engine(EncoderSpec()), list_photos(data)
+    identity = engine.identity
+    size, interpolation = identity["image_size"], identity["interpolation"]
+    photos = [item for item in listed if item.looks_like_a_photo and item.label]
+    pixels = [read_pixels((root / item.path).read_bytes(), size, interpolation) for item in photos]
+    return engine.encode(np.stack(pixels)), [str(item.label) for item in photos]
+
+
+def _test_side(folder: Path) -> _Photos:
+    cache = FeatureCache(folder)
+    indices = cache.indices("test")
+    features = {layer: cache.gather(layer, indices) for layer in cache.feature_shapes}
+    return features, [cache.manifest.photos[index].label for index in indices]
+
+
 @torch.inference_mode()
-def _score(checkpoint: Path, folder: Path, side: str | None) -> float:
-    """Macro-F1 over the classes that the photos have; ``None`` takes all photos."""
-    task, cache = load_task(checkpoint), FeatureCache(folder)
-    indices = np.arange(len(cache.manifest.photos)) if side is None else cache.indices(side)
+def _score(checkpoint: Path, photos: _Photos) -> float:
+    """Macro-F1 over the classes that the photos have."""
+    task, (features, truth) = load_task(checkpoint), photos
     predicted = []
-    for chunk in np.array_split(indices, max(1, len(indices) // 256)):
-        features = {
-            layer: torch.from_numpy(cache.gather(layer, chunk)) for layer in task.feature_shapes
+    for start in range(0, len(truth), _BATCH):
+        batch = {
+            layer: torch.from_numpy(features[layer][start : start + _BATCH])
+            for layer in task.feature_shapes
         }
-        predicted.append(task(features).argmax(1).numpy())
-    truth = [cache.manifest.photos[index].label for index in indices]
+        predicted.append(task(batch).argmax(1).numpy())
     return _macro_f1(truth, np.concatenate(predicted), task.class_names)
 
 
@@ -201,18 +223,25 @@ def _tta(
 ) -> Iterator[dict[str, str | int | float]]:
     """Scores and time of single photos and of photos with views beside them."""
     test = [photo for photo in Manifest.read(cache).photos if photo.split == "test"]
-    field = Manifest.read(options.out / "field").photos
+    _, listed = list_photos(options.field)
+    field = [item for item in listed if item.looks_like_a_photo and item.label]
     for count in (0, _TTA):
         classifier = Classifier(checkpoint, views=ViewsSpec(count, "light") if count else None)
         row: dict[str, str | int | float] = {"views at test time": count}
         started = time.perf_counter()
-        for name, root, photos in (("test", options.data, test), ("field", options.field, field)):
+        sets: list[tuple[str, Path, list[str], list[str]]] = [
+            (name, root, [photo.path for photo in photos], [str(photo.label) for photo in photos])
+            for name, root, photos in (
+                ("test", options.data, test),
+                ("field", options.field, field),
+            )
+        ]
+        for name, root, paths, truth in sets:
             told = [
-                classifier.averaged(classifier.look((root / photo.path).read_bytes())[None])
-                for photo in photos
+                classifier.averaged(classifier.look((root / path).read_bytes())[None])
+                for path in paths
             ]
             predicted = np.concatenate(told).argmax(1)
-            truth = [photo.label for photo in photos]
             row[name] = _macro_f1(truth, predicted, list(classifier.class_names))
         yield {**row, "seconds": time.perf_counter() - started}
 
