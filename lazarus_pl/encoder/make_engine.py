@@ -69,7 +69,7 @@ def _agreeing(encoder: Encoder, on_torch: Engine, batch_size: int, asked: bool) 
     except LazarusError as error:
         if asked:
             raise
-        _LOG.warning("%s", error)
+        _LOG.warning("%s: using torch", error)
         return on_torch
     return other
 
@@ -80,6 +80,4 @@ def _check_same(on_torch: Engine, other: OpenVinoEngine) -> None:
     photos = noise_photos(on_torch.identity["image_size"])
     worst = worst_cosine(on_torch.encode(photos), other.encode(photos))
     if worst < MIN_SAME:
-        raise LazarusError(
-            f"OpenVINO's features are not those of torch (cosine {worst:.6f}): use --engine torch"
-        )
+        raise LazarusError(f"OpenVINO's features are not those of torch (cosine {worst:.6f})")

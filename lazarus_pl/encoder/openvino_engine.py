@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import sys
 import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -33,7 +34,7 @@ class OpenVinoEngine:
         batch_size: Photos at once; 8 is faster than 64, since it fits the processor's cache.
 
     Raises:
-        LazarusError: If OpenVINO is not installed, or cannot convert this backbone.
+        LazarusError: If OpenVINO is not installed, or cannot run this backbone.
     """
 
     precision = "32"
@@ -90,27 +91,27 @@ class _Pixels(nn.Module):
 
 
 def _compiled(encoder: Encoder, batch_size: int) -> CompiledModel:
+    # it would tell its maker of every import and conversion; without it OpenVINO has a stub
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    size = encoder.spec.image_size
+    pixels = torch.zeros(batch_size, size, size, 3, dtype=torch.uint8)
+    options = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
     try:
         import openvino
+
+        with _quiet(), torch.no_grad():
+            program = torch.export.export(_Pixels(encoder).eval(), (pixels,), strict=False)
+            model = openvino.convert_model(program)
+        return openvino.Core().compile_model(model, "CPU", options)
     except ImportError as error:
         raise LazarusError(
             "OpenVINO is not installed: pip install 'lazarus-pl[openvino]', or use --engine torch"
         ) from error
-    size = encoder.spec.image_size
-    pixels = torch.zeros(batch_size, size, size, 3, dtype=torch.uint8)
-    try:
-        with _quiet(), torch.no_grad():
-            program = torch.export.export(_Pixels(encoder).eval(), (pixels,), strict=False)
-            model = openvino.convert_model(program)
-    # neither says what it raises, and each operation that they do not know has its own error
+    # none of them says what it raises, and each operation that they do not know has its own error
     except Exception as error:
         # OpenVINO tells what went wrong after where, and what in it
         reason = (str(error).strip() or type(error).__name__).splitlines()[-1].strip(" -")
-        raise LazarusError(
-            f"OpenVINO cannot convert '{encoder.spec.name}' ({reason}): use --engine torch"
-        ) from error
-    options = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
-    return openvino.Core().compile_model(model, "CPU", options)
+        raise LazarusError(f"OpenVINO cannot run '{encoder.spec.name}' here ({reason})") from error
 
 
 @contextlib.contextmanager

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -116,7 +119,44 @@ def test_a_backbone_that_openvino_cannot_convert(monkeypatch: pytest.MonkeyPatch
         OpenVinoEngine(Encoder.from_spec(_SPEC))
 
 
-def test_converting_leaves_the_logging_as_it_was() -> None:
+def test_auto_runs_on_torch_where_openvino_cannot_start(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    import openvino
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("Device CPU is not registered")
+
+    monkeypatch.setattr(openvino.Core, "compile_model", refuse)
+    assert isinstance(make_engine(_SPEC, "cpu"), TorchEngine)
+    assert "not registered): using torch" in caplog.text
+
+
+def test_openvino_tells_nobody(tmp_path: Path) -> None:
+    code = (
+        "from lazarus_pl.encoder.make_engine import make_engine\n"
+        "from lazarus_pl.encoder.encoder_spec import EncoderSpec\n"
+        "print(type(make_engine(EncoderSpec(image_size=64), 'cpu')).__name__)\n"
+        "import sys; print(sys.modules.get('openvino_telemetry'))"
+    )
+    home = {**os.environ, "HOME": str(tmp_path), "USERPROFILE": str(tmp_path)}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=home, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["OpenVinoEngine", "None"]
+    assert not (tmp_path / "intel").exists()
+
+
+def test_converting_leaves_the_logging_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    import openvino
+
+    convert = openvino.convert_model
+
+    def take_over(program: object) -> object:
+        logging.root.addHandler(logging.NullHandler())
+        logging.root.setLevel(logging.ERROR)
+        return convert(program)
+
+    monkeypatch.setattr(openvino, "convert_model", take_over)
     before = logging.root.level, list(logging.root.handlers), logging.root.manager.disable
     OpenVinoEngine(Encoder.from_spec(_SPEC))
     assert before == (
@@ -129,4 +169,4 @@ def test_converting_leaves_the_logging_as_it_was() -> None:
 def test_auto_runs_on_torch_what_openvino_cannot(caplog: pytest.LogCaptureFixture) -> None:
     spec = EncoderSpec("test_vit", "random", 160, ("pooled", "grid16"))
     assert isinstance(make_engine(spec, "cpu"), TorchEngine)
-    assert "OpenVINO cannot convert 'test_vit'" in caplog.text
+    assert "OpenVINO cannot run 'test_vit'" in caplog.text
