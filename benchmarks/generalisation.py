@@ -21,7 +21,7 @@ import dataclasses
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -37,7 +37,7 @@ from lazarus_pl.cache.extraction import Extraction
 from lazarus_pl.cache.feature_cache import FeatureCache
 from lazarus_pl.data.decode import read_pixels
 from lazarus_pl.data.leaf_name import LeafName
-from lazarus_pl.data.listing import list_photos
+from lazarus_pl.data.listing import Listed, list_photos
 from lazarus_pl.data.manifest import Manifest
 from lazarus_pl.data.photo import Photo
 from lazarus_pl.data.split.split_spec import SplitSpec
@@ -225,23 +225,21 @@ def _tta(
     test = [photo for photo in Manifest.read(cache).photos if photo.split == "test"]
     _, listed = list_photos(options.field)
     field = [item for item in listed if item.looks_like_a_photo and item.label]
+    sets: list[tuple[str, Path, Sequence[Photo | Listed]]] = [
+        ("test", options.data, test),
+        ("field", options.field, field),
+    ]
     for count in (0, _TTA):
         classifier = Classifier(checkpoint, views=ViewsSpec(count, "light") if count else None)
         row: dict[str, str | int | float] = {"views at test time": count}
         started = time.perf_counter()
-        sets: list[tuple[str, Path, list[str], list[str]]] = [
-            (name, root, [photo.path for photo in photos], [str(photo.label) for photo in photos])
-            for name, root, photos in (
-                ("test", options.data, test),
-                ("field", options.field, field),
-            )
-        ]
-        for name, root, paths, truth in sets:
+        for name, root, photos in sets:
             told = [
-                classifier.averaged(classifier.look((root / path).read_bytes())[None])
-                for path in paths
+                classifier.averaged(classifier.look((root / photo.path).read_bytes())[None])
+                for photo in photos
             ]
             predicted = np.concatenate(told).argmax(1)
+            truth = [str(photo.label) for photo in photos]
             row[name] = _macro_f1(truth, predicted, list(classifier.class_names))
         yield {**row, "seconds": time.perf_counter() - started}
 

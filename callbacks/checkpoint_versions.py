@@ -19,8 +19,10 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.utilities import rank_zero_warn
 
+from callbacks.among_callbacks import among_callbacks
 from callbacks.metric_rollback import MetricRollback
 from callbacks.progressive_unfreezing import ProgressiveUnfreezing
+from callbacks.require import require
 
 Entry = dict[str, Any]
 
@@ -69,9 +71,9 @@ class CheckpointVersions(Checkpoint):
         data_digest: str | None = None,
     ) -> None:
         super().__init__()
-        _check(mode in ("min", "max"), f"mode is 'min' or 'max', not {mode!r}")
-        _check(keep_best > 0, f"keep_best is 1 or more, not {keep_best}")
-        _check(keep_last > 0, f"keep_last is 1 or more, not {keep_last}")
+        require(mode in ("min", "max"), f"mode is 'min' or 'max', not {mode!r}")
+        require(keep_best > 0, f"keep_best is 1 or more, not {keep_best}")
+        require(keep_last > 0, f"keep_last is 1 or more, not {keep_last}")
         self.monitor = monitor
         self.mode = mode
         self.keep_best = keep_best
@@ -152,7 +154,7 @@ class CheckpointVersions(Checkpoint):
             "file": f"v{self._version:04d}.ckpt",
             "epoch": trainer.current_epoch,
             "global_step": trainer.global_step,
-            "phase": next((c.phase for c in _all(trainer, ProgressiveUnfreezing)), None),
+            "phase": next((c.phase for c in among_callbacks(trainer, ProgressiveUnfreezing)), None),
             "monitor": self.monitor,
             "metric": self._metric(trainer),
             "config_digest": hashlib.sha256(text.encode()).hexdigest(),
@@ -180,7 +182,7 @@ class CheckpointVersions(Checkpoint):
         if rollbacks == self._rollbacks:
             return self._version
         self._rollbacks = rollbacks
-        epochs = [c.restored_epoch for c in _all(trainer, MetricRollback)]
+        epochs = [c.restored_epoch for c in among_callbacks(trainer, MetricRollback)]
         back = [e["version"] for e in self.entries if e["epoch"] in epochs]
         return back[-1] if back else None
 
@@ -252,12 +254,7 @@ def _point(name: Path, file: Path) -> None:
 
 
 def _rollbacks(trainer: Trainer) -> int:
-    return sum(callback.rollbacks for callback in _all(trainer, MetricRollback))
-
-
-def _all(trainer: Trainer, kind: type[Any]) -> list[Any]:
-    callbacks: list[Any] = getattr(trainer, "callbacks", [])
-    return [callback for callback in callbacks if isinstance(callback, kind)]
+    return sum(callback.rollbacks for callback in among_callbacks(trainer, MetricRollback))
 
 
 def _git_commit() -> str | None:
@@ -268,8 +265,3 @@ def _git_commit() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()
-
-
-def _check(right: bool, otherwise: str) -> None:
-    if not right:
-        raise MisconfigurationException(otherwise)

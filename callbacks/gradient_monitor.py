@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from callbacks import json_lines
+from callbacks.require import require
 
 _FEWEST = 10
 
@@ -67,14 +67,14 @@ class GradientMonitor(Callback):
         dirpath: str | Path | None = None,
     ) -> None:
         super().__init__()
-        _check(depth > 0, f"depth is 1 or more, not {depth}")
-        _check(every_n_steps > 0, f"every_n_steps is 1 or more, not {every_n_steps}")
-        _check(0 <= vanishing < exploding, f"vanishing {vanishing} is not below {exploding}")
-        _check(
+        require(depth > 0, f"depth is 1 or more, not {depth}")
+        require(every_n_steps > 0, f"every_n_steps is 1 or more, not {every_n_steps}")
+        require(0 <= vanishing < exploding, f"vanishing {vanishing} is not below {exploding}")
+        require(
             clip_percentile is None or 0 < clip_percentile <= 100,
             f"clip_percentile lies in (0, 100], not at {clip_percentile}",
         )
-        _check(window >= _FEWEST, f"window is {_FEWEST} or more, not {window}")
+        require(window >= _FEWEST, f"window is {_FEWEST} or more, not {window}")
         self.depth = depth
         self.every_n_steps = every_n_steps
         self.vanishing = vanishing
@@ -285,8 +285,3 @@ def _scale_left(trainer: Trainer, optimizer: Optimizer) -> float:
 def _number(trainer: Trainer, optimizer: Optimizer) -> int:
     inner = getattr(optimizer, "_optimizer", optimizer)
     return next((n for n, other in enumerate(trainer.optimizers) if other is inner), 0)
-
-
-def _check(right: bool, otherwise: str) -> None:
-    if not right:
-        raise MisconfigurationException(otherwise)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -19,7 +18,10 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 
 from callbacks import json_lines, snapshots
+from callbacks.among_callbacks import among_callbacks
+from callbacks.monitored_metric import monitored_metric
 from callbacks.progressive_unfreezing import ProgressiveUnfreezing
+from callbacks.require import require
 
 _FILE = "last_good.ckpt"
 
@@ -94,12 +96,12 @@ class MetricRollback(Callback):
         refreeze: bool = False,
     ) -> None:
         super().__init__()
-        _check(mode in ("min", "max"), f"mode is 'min' or 'max', not {mode!r}")
-        _check(0 <= tolerance < math.inf, f"tolerance is 0 or more, not {tolerance}")
-        _check(0 < lr_factor <= 1, f"lr_factor lies in (0, 1], not at {lr_factor}")
-        _check(max_rollbacks >= 0, f"max_rollbacks is 0 or more, not {max_rollbacks}")
-        _check(cooldown >= 0, f"cooldown is 0 or more, not {cooldown}")
-        _check(check_every_n_steps > 0, f"check_every_n_steps is not {check_every_n_steps}")
+        require(mode in ("min", "max"), f"mode is 'min' or 'max', not {mode!r}")
+        require(0 <= tolerance < math.inf, f"tolerance is 0 or more, not {tolerance}")
+        require(0 < lr_factor <= 1, f"lr_factor lies in (0, 1], not at {lr_factor}")
+        require(max_rollbacks >= 0, f"max_rollbacks is 0 or more, not {max_rollbacks}")
+        require(cooldown >= 0, f"cooldown is 0 or more, not {cooldown}")
+        require(check_every_n_steps > 0, f"check_every_n_steps is not {check_every_n_steps}")
         self.monitor = monitor
         self.mode = mode
         self.tolerance = tolerance
@@ -124,7 +126,7 @@ class MetricRollback(Callback):
         if stage != "fit":
             return
         self._resumed = False
-        _check(
+        require(
             isinstance(trainer.strategy, (SingleDeviceStrategy, DDPStrategy)),
             f"MetricRollback cannot copy the weights that {type(trainer.strategy).__name__} shards:"
             " use one device or strategy='ddp'",
@@ -144,7 +146,7 @@ class MetricRollback(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Takes the first snapshot, unless the run goes on from an earlier one."""
-        _check(
+        require(
             trainer.enable_validation,
             f"MetricRollback needs a validation loop that logs {self.monitor!r}: "
             "give fit a validation dataloader and the module a validation_step",
@@ -156,7 +158,7 @@ class MetricRollback(Callback):
         broken = sorted(snapshots.not_finite(pl_module))
         parameters = dict(pl_module.named_parameters())
         bad = [name for name in broken if name in parameters]
-        _check(not bad, f"the weights are not finite before the first step: see {bad[:3]}")
+        require(not bad, f"the weights are not finite before the first step: see {bad[:3]}")
         # buffers such as masks of -inf are not finite by design
         self._exempt = broken
         self._snapshot = snapshots.take(trainer)
@@ -261,13 +263,7 @@ class MetricRollback(Callback):
         self._exempt = []
 
     def _score(self, trainer: Trainer) -> float:
-        value = trainer.callback_metrics.get(self.monitor)
-        if value is None:
-            known = ", ".join(sorted(trainer.callback_metrics)) or "nothing"
-            raise MisconfigurationException(
-                f"MetricRollback monitors {self.monitor!r}, which validation did not log: "
-                f"log it in validation_step or choose among what is there ({known})"
-            )
+        value = monitored_metric(trainer, self, self.monitor)
         if trainer.world_size > 1:
             # one number for all ranks, so that they decide alike
             value = trainer.strategy.reduce(value.float(), reduce_op="mean")
@@ -318,9 +314,9 @@ class MetricRollback(Callback):
         self._snapshot = snapshots.shrunk(self._snapshot, self.lr_factor)
         snapshots.restore(trainer, self._snapshot)
         self.restored_epoch = None if self.best_score is None else self._snapshot["epoch"]
-        for callback in trainer.callbacks if self.refreeze else ():  # type: ignore[attr-defined]
-            if isinstance(callback, ProgressiveUnfreezing):
-                callback.refreeze(trainer, trainer.lightning_module)
+        if self.refreeze:
+            for unfreezing in among_callbacks(trainer, ProgressiveUnfreezing):
+                unfreezing.refreeze(trainer, trainer.lightning_module)
         self._tell(trainer, self._pending, "stop" if stop else "rollback")
         self._pending = self._bad_loss = None
 
@@ -367,11 +363,6 @@ class MetricRollback(Callback):
             "lr": [float(g["lr"]) for o in trainer.optimizers for g in o.param_groups],
         }
         json_lines.append(self._folder / "rollbacks.jsonl", record)
-
-
-def _check(right: bool, otherwise: str) -> None:
-    if not right:
-        raise MisconfigurationException(otherwise)
 
 
 def _is_trial(trainer: Trainer) -> bool:

@@ -8,12 +8,13 @@ from contextlib import AbstractContextManager
 from typing import Any, Literal
 
 import torch
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins import MixedPrecision, Precision
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 from torch.optim import Optimizer
+
+from callbacks.require import require
 
 
 class MixedPrecisionGuard(Callback):
@@ -59,10 +60,10 @@ class MixedPrecisionGuard(Callback):
         fallback: Literal["auto", "32-true", "bf16-mixed"] = "auto",
     ) -> None:
         super().__init__()
-        _check(0 < tolerance < math.inf, f"tolerance is above 0, not {tolerance}")
-        _check(0 <= max_skipped <= 1, f"max_skipped lies in [0, 1], not at {max_skipped}")
-        _check(warmup_steps >= 0, f"warmup_steps is 0 or more, not {warmup_steps}")
-        _check(
+        require(0 < tolerance < math.inf, f"tolerance is above 0, not {tolerance}")
+        require(0 <= max_skipped <= 1, f"max_skipped lies in [0, 1], not at {max_skipped}")
+        require(warmup_steps >= 0, f"warmup_steps is 0 or more, not {warmup_steps}")
+        require(
             fallback in ("auto", "32-true", "bf16-mixed"),
             f"fallback is 'auto', '32-true' or 'bf16-mixed', not {fallback!r}",
         )
@@ -268,8 +269,3 @@ def _fp16(trainer: Trainer) -> MixedPrecision | None:
 def _scaler(trainer: Trainer) -> torch.amp.GradScaler | None:
     plugin = _fp16(trainer)
     return plugin.scaler if plugin is not None else None
-
-
-def _check(right: bool, otherwise: str) -> None:
-    if not right:
-        raise MisconfigurationException(otherwise)

@@ -8,7 +8,6 @@ from itertools import pairwise
 from typing import Any, Literal
 
 import torch
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
@@ -16,7 +15,9 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.hooks import RemovableHandle
 
+from callbacks.monitored_metric import monitored_metric
 from callbacks.phase import Phase, with_parents
+from callbacks.require import require
 
 
 class ProgressiveUnfreezing(Callback):
@@ -74,17 +75,17 @@ class ProgressiveUnfreezing(Callback):
         super().__init__()
         self.phases = tuple(phases)
         epochs = [phase.at for phase in self.phases if phase.at != "plateau"]
-        _check(bool(self.phases) and self.phases[0].at == 0, "the first phase begins at epoch 0")
-        _check(
+        require(bool(self.phases) and self.phases[0].at == 0, "the first phase begins at epoch 0")
+        require(
             all(a < b for a, b in pairwise(epochs)),
             f"phases begin one after another, not at {epochs}",
         )
-        _check(
+        require(
             monitor is not None or len(epochs) == len(self.phases),
             "a phase at a plateau needs a monitor",
         )
-        _check(mode in ("min", "max"), f"mode is 'min' or 'max', not {mode!r}")
-        _check(patience > 0, f"patience is 1 or more, not {patience}")
+        require(mode in ("min", "max"), f"mode is 'min' or 'max', not {mode!r}")
+        require(patience > 0, f"patience is 1 or more, not {patience}")
         self.monitor = monitor
         self.mode = mode
         self.patience = patience
@@ -100,7 +101,7 @@ class ProgressiveUnfreezing(Callback):
         if stage != "fit":
             return
         self._resumed = False
-        _check(
+        require(
             trainer.world_size == 1,
             "ProgressiveUnfreezing runs in one process only, since DDP never reduces parameters "
             "that thaw later: use devices=1",
@@ -149,13 +150,7 @@ class ProgressiveUnfreezing(Callback):
             return
         if trainer.state.fn != TrainerFn.FITTING:
             return
-        value = trainer.callback_metrics.get(self.monitor)
-        if value is None:
-            known = ", ".join(sorted(trainer.callback_metrics)) or "nothing"
-            raise MisconfigurationException(
-                f"ProgressiveUnfreezing monitors {self.monitor!r}, which validation did not log: "
-                f"choose among what is there ({known})"
-            )
+        value = monitored_metric(trainer, self, self.monitor)
         score = float(value) if self.mode == "min" else -float(value)
         if math.isfinite(score) and score < self._best - self.min_delta:
             self._best, self._stalled = score, 0
@@ -275,11 +270,11 @@ class ProgressiveUnfreezing(Callback):
         names = [name for name, _ in root.named_modules() if name]
         for phase in self.phases:
             for pattern in phase.patterns:
-                _check(
+                require(
                     any(Phase(0, (pattern,)).trains(name) for name in names),
                     f"the pattern {pattern!r} of a phase matches no module",
                 )
-        _check(bool(self._trained(root, 0)), "the first phase trains no parameter")
+        require(bool(self._trained(root, 0)), "the first phase trains no parameter")
 
     def _check_groups(self, trainer: Trainer, root: nn.Module) -> None:
         groups = [group for o in trainer.optimizers for group in o.param_groups]
@@ -287,7 +282,7 @@ class ProgressiveUnfreezing(Callback):
         wanted = self._trained(root, len(self.phases) - 1)
         for name, parameter in root.named_parameters():
             if id(parameter) in wanted:
-                _check(
+                require(
                     held.count(id(parameter)) == 1,
                     f"the optimizers hold the parameter {name!r} {held.count(id(parameter))} times:"
                     " declare all groups in configure_optimizers, see layerwise_groups",
@@ -301,7 +296,7 @@ class ProgressiveUnfreezing(Callback):
         new = self._trained(root, number) - before
         for group in groups:
             held = {id(parameter) for parameter in group["params"]}
-            _check(
+            require(
                 not (held & new and held & before),
                 f"phase {number} cannot warm up, as a group of the optimizer holds parameters of "
                 "earlier phases too: split the groups, see layerwise_groups",
@@ -336,8 +331,3 @@ class ProgressiveUnfreezing(Callback):
 
 def _begun(phase: Phase, epoch: int) -> bool:
     return phase.at != "plateau" and epoch >= phase.at
-
-
-def _check(right: bool, otherwise: str) -> None:
-    if not right:
-        raise MisconfigurationException(otherwise)

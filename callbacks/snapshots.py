@@ -12,6 +12,8 @@ from lightning import __version__
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import WeightAveraging
 
+from callbacks.among_callbacks import among_callbacks
+
 Snapshot = dict[str, Any]
 
 _GROUP_RATES = ("lr", "initial_lr", "max_lr", "min_lr")
@@ -35,7 +37,7 @@ def take(trainer: Trainer) -> Snapshot:
     if scaling := precision.state_dict():
         state[type(precision).__qualname__] = scaling
     # an average of the weights lives in its callback, not in the module
-    for average in _averages(trainer):
+    for average in among_callbacks(trainer, WeightAveraging):
         average.on_save_checkpoint(trainer, module, state)
     # through bytes: an independent copy that keeps types and shared storages, without a second
     # copy on the accelerator
@@ -50,7 +52,7 @@ def restore(trainer: Trainer, snapshot: Snapshot) -> None:
     """Puts a snapshot into the running training; loops and callbacks are not rewound."""
     module, precision = trainer.lightning_module, trainer.precision_plugin
     trainer.strategy.load_model_state_dict(snapshot, strict=module.strict_loading)
-    for average in _averages(trainer):
+    for average in among_callbacks(trainer, WeightAveraging):
         average.on_load_checkpoint(trainer, module, snapshot)
     trainer.strategy.load_optimizer_state_dict(snapshot)
     for config, state in zip(trainer.lr_scheduler_configs, snapshot["lr_schedulers"], strict=True):
@@ -118,11 +120,6 @@ def not_finite(module: LightningModule) -> set[str]:
     device = next(iter(state.values())).device
     flags = torch.stack([value.isfinite().all().to(device) for value in state.values()])
     return {name for name, finite in zip(state, flags.tolist(), strict=True) if not finite}
-
-
-def _averages(trainer: Trainer) -> list[WeightAveraging]:
-    callbacks: list[Any] = getattr(trainer, "callbacks", [])
-    return [callback for callback in callbacks if isinstance(callback, WeightAveraging)]
 
 
 def _scaled(state: Mapping[str, Any], keys: tuple[str, ...], factor: float) -> dict[str, Any]:
