@@ -38,9 +38,11 @@ class MetricRollback(Callback):
     module holds the weights of the best score. Each rollback is a line in ``rollbacks.jsonl``, and
     ``rollback/count`` is logged.
 
-    Before the first score the snapshot is the state at the start. The snapshot is part of the
-    checkpoint, so that a run resumes exactly, and makes it about twice as large. The order of the
-    data is not restored: after a rollback another one is wanted.
+    Before the first score the snapshot is the state at the start. Where the trainer's sanity check
+    runs the whole of validation (``num_sanity_val_steps=-1``), the start has a score too, and a
+    fine-tuning that never beats it ends with the weights that it began with. The snapshot is part
+    of the checkpoint, so that a run resumes exactly, and makes it about twice as large. The order
+    of the data is not restored: after a rollback another one is wanted.
 
     ``EarlyStopping`` needs ``check_finite=False``, else it ends the run at the first NaN. A
     checkpoint that is written because of Ctrl-C holds the best weights, not the latest.
@@ -112,6 +114,7 @@ class MetricRollback(Callback):
         self.check_every_n_steps = check_every_n_steps
         self.refreeze = refreeze
         self._resumed = False
+        self._start_score: float | None = None
         self._folder = Path()
         self._finished = False
         self._forget()
@@ -126,6 +129,7 @@ class MetricRollback(Callback):
         if stage != "fit":
             return
         self._resumed = False
+        self._start_score = None
         require(
             isinstance(trainer.strategy, (SingleDeviceStrategy, DDPStrategy)),
             f"MetricRollback cannot copy the weights that {type(trainer.strategy).__name__} shards:"
@@ -161,6 +165,7 @@ class MetricRollback(Callback):
         require(not bad, f"the weights are not finite before the first step: see {bad[:3]}")
         # buffers such as masks of -inf are not finite by design
         self._exempt = broken
+        self.best_score = self._start_score
         self._snapshot = snapshots.take(trainer)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -195,7 +200,10 @@ class MetricRollback(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Decides: a new best state, a tolerable one, or a fault."""
-        if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING:
+        if trainer.state.fn != TrainerFn.FITTING:
+            return
+        if trainer.sanity_checking:
+            self._note_start(trainer)
             return
         score = self._score(trainer)
         cooling = self._cooling > 0
@@ -261,6 +269,12 @@ class MetricRollback(Callback):
         self.rollbacks = self._cooling = 0
         self._pending = self._bad_loss = self._snapshot = None
         self._exempt = []
+
+    def _note_start(self, trainer: Trainer) -> None:
+        if not math.isinf(trainer.num_sanity_val_steps):
+            return
+        score = self._score(trainer)
+        self._start_score = score if math.isfinite(score) else None
 
     def _score(self, trainer: Trainer) -> float:
         value = monitored_metric(trainer, self, self.monitor)

@@ -17,6 +17,13 @@ from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter, Callback
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
+from callbacks import (
+    CheckpointVersions,
+    GradientMonitor,
+    MetricRollback,
+    MixedPrecisionGuard,
+    ProgressiveUnfreezing,
+)
 from callbacks.carry_best import CarryBest
 from callbacks.predictions_csv import PredictionsCSV
 from lazarus_pl import __version__
@@ -26,15 +33,22 @@ from lazarus_pl.datamodules.cached_feature_data_module import CachedFeatureDataM
 from lazarus_pl.encoder.precision import best_precision
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.tasks.classification_task import ClassificationTask
+from lazarus_pl.tasks.finetune_task import FinetuneTask
 from lazarus_pl.tasks.patch_task import PatchTask
 from lazarus_pl.tasks.read_checkpoint import read_checkpoint
 from lazarus_pl.verb_parser import VerbParser, one_sentence
 
 __all__ = [
     "CachedFeatureDataModule",
+    "CheckpointVersions",
     "ClassificationTask",
+    "FinetuneTask",
+    "GradientMonitor",
     "LazarusCLI",
+    "MetricRollback",
+    "MixedPrecisionGuard",
     "PatchTask",
+    "ProgressiveUnfreezing",
     "run_lightning",
 ]
 

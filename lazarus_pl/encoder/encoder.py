@@ -6,6 +6,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from timm.data import resolve_model_data_config
 from torch import Tensor, nn
 
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
+from lazarus_pl.encoder.finetuned_tail import SUFFIX, FinetunedTail
 from lazarus_pl.encoder.fold_batch_norm import fold_batch_norm
 from lazarus_pl.encoder.model_names import check_model_name
 from lazarus_pl.encoder.weights import WeightsFile, find_weights
@@ -63,10 +65,21 @@ class Encoder(nn.Module):
         """
         check_model_name(spec.name)
         weights = find_weights(spec)
+        if weights.path is not None and weights.path.suffix == SUFFIX:
+            return cls._finetuned(weights.path, spec, weights)
         model = _create(spec)
         if weights.path is not None:
             _load(model, weights, spec)
         return cls(model, spec, weights)
+
+    @classmethod
+    def _finetuned(cls, path: Path, spec: EncoderSpec, weights: WeightsFile) -> Encoder:
+        """Blocks of a fine-tuning on top of the encoder that they were trained on."""
+        tail = FinetunedTail.read(path)
+        below = cls.from_spec(replace(spec, weights=tail.source(path, spec.name)))
+        state = below.model.state_dict()
+        below.model.load_state_dict({**state, **tail.state})
+        return cls(below.model, spec, weights)
 
     def folded(self) -> Encoder:
         """The same encoder with batch normalisation folded into convolutions, if it has any."""
@@ -95,6 +108,19 @@ class Encoder(nn.Module):
         identity["digest"] = hashlib.sha256(text.encode()).hexdigest()
         return identity
 
+    def module_of(self, layer: str) -> str:
+        """Name of the backbone's module whose output is a grid, such as ``blocks.4``.
+
+        Raises:
+            LazarusError: If the encoder does not give that grid.
+        """
+        if layer not in self._stages:
+            raise LazarusError(
+                f"the encoder '{self.spec.name}' gives no layer '{layer}': it gives "
+                f"{', '.join(self.spec.layers)}"
+            )
+        return str(self.model.feature_info[self._stages[layer]]["module"])
+
     def train(self, mode: bool = True) -> Encoder:
         """Stays in evaluation mode: batch statistics would change every feature."""
         return super().train(False)
@@ -120,14 +146,21 @@ class Encoder(nn.Module):
             ``pooled`` ``(B, C)`` before the classifier; grids ``(B, H, W, C)``.
         """
         options: dict[str, Any] = {"norm": True} if _prefix_tokens(self.model) else {}
-        last, stages = self.model.forward_intermediates(
-            images, indices=sorted(self._stages.values()) or [0], output_fmt="NCHW", **options
+        whole = "pooled" in self.spec.layers
+        found = self.model.forward_intermediates(
+            images,
+            indices=sorted(self._stages.values()) or [0],
+            output_fmt="NCHW",
+            intermediates_only=not whole,
+            stop_early=not whole,
+            **options,
         )
+        last, stages = found if whole else (None, found)
         by_index = dict(zip(sorted(set(self._stages.values())), stages, strict=False))
         features = {
             layer: by_index[index].permute(0, 2, 3, 1) for layer, index in self._stages.items()
         }
-        if "pooled" in self.spec.layers:
+        if whole:
             features["pooled"] = self.model.forward_head(last, pre_logits=True)
         return {layer: features[layer] for layer in self.spec.layers}
 

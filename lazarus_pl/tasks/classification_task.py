@@ -185,11 +185,22 @@ class ClassificationTask(LightningModule):
             classes = len(self.class_names)
             features, target = mix_up(features, target, classes, self.mixup, self._mixing_rng())
         logits = self(features)
-        loss: Tensor = self.loss(logits, target)
+        loss = self.objective(features, logits, target)
         size = len(batch["target"])
         self.train_metrics.update(logits, batch["target"])
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=size, sync_dist=True)
         self.log_dict(self.train_metrics, on_step=False, on_epoch=True, batch_size=size)
+        return loss
+
+    def objective(self, features: Mapping[str, Tensor], logits: Tensor, target: Tensor) -> Tensor:
+        """What training makes small.
+
+        Args:
+            features: Cached features by layer, mixed if there is mixup.
+            logits: What the task says of them, ``(B, classes)``.
+            target: Class indices ``(B,)``, or probabilities ``(B, classes)`` if there is mixup.
+        """
+        loss: Tensor = self.loss(logits, target)
         return loss
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
@@ -222,6 +233,7 @@ class ClassificationTask(LightningModule):
         checkpoint["lazarus"] = {
             "format": CHECKPOINT_FORMAT,
             "version": __version__,
+            "task": type(self).__name__,
             # LightningCLI adds hyperparameters of its own, with an underscore
             "arguments": {
                 # JSON has the types that torch.load(weights_only=True) takes

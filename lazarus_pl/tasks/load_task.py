@@ -6,6 +6,7 @@ from pathlib import Path
 
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.tasks.classification_task import ClassificationTask
+from lazarus_pl.tasks.finetune_task import FinetuneTask
 from lazarus_pl.tasks.read_checkpoint import read_checkpoint
 
 
@@ -17,7 +18,10 @@ def load_task(path: Path) -> ClassificationTask:
     """
     content = read_checkpoint(path)
     try:
-        task = ClassificationTask(**content["lazarus"]["arguments"])
+        finetuned = content["lazarus"].get("task") == FinetuneTask.__name__
+        task = (FinetuneTask if finetuned else ClassificationTask)(
+            **content["lazarus"]["arguments"]
+        )
         task.load_state_dict(content["state_dict"])
     # arguments that do not go together, or tensors that are not theirs
     except (AttributeError, RuntimeError, TypeError, ValueError) as error:

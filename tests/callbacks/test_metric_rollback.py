@@ -205,6 +205,27 @@ def test_a_stop_that_min_epochs_forbids_still_rolls_back(tmp_path: Path) -> None
     assert same(model.state_dict(), model.seen[0])
 
 
+def test_a_start_that_is_scored_is_what_a_run_falls_back_to(tmp_path: Path) -> None:
+    model = Tiny()
+    fit(tmp_path, 5, model=model)
+    start, model.rate = loss_of(model), 50.0
+    rollback = MetricRollback("val_loss", dirpath=tmp_path, lr_factor=1.0)
+    fit(tmp_path, 3, rollback, model=model, num_sanity_val_steps=-1)
+    assert rollback.best_score == pytest.approx(start, abs=1e-5)
+    assert loss_of(model) == pytest.approx(start, abs=1e-5)
+    assert events(tmp_path)[0]["to"] == pytest.approx(start, abs=1e-5)
+
+
+def test_a_start_that_is_scored_in_part_is_no_score(tmp_path: Path) -> None:
+    model = Tiny()
+    fit(tmp_path, 5, model=model)
+    start, model.rate = loss_of(model), 50.0
+    rollback = MetricRollback("val_loss", dirpath=tmp_path)
+    fit(tmp_path, 1, rollback, model=model, num_sanity_val_steps=1)
+    assert rollback.best_score is not None
+    assert rollback.best_score > start
+
+
 def test_cooldown_tolerates_regressions_but_nothing_non_finite(tmp_path: Path) -> None:
     rollback = MetricRollback("score", cooldown=2, max_rollbacks=9)
     fit(tmp_path, 5, rollback, model=Scripted([1.0, 2.0, 3.0, 4.0, 5.0]))

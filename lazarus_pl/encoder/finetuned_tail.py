@@ -1,0 +1,88 @@
+"""The encoder's blocks in a checkpoint of a fine-tuning."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lazarus_pl.errors import LazarusError
+
+SUFFIX = ".ckpt"
+_LAST = ("conv_head", "bn2")
+
+
+@dataclass(frozen=True)
+class FinetunedTail:
+    """Blocks that were trained on, and what they were trained on top of.
+
+    Attributes:
+        encoder: Identity of the encoder that made the cached features.
+        state: The trained tensors by the names that the backbone gives them.
+    """
+
+    encoder: dict[str, Any]
+    state: dict[str, Tensor]
+
+    @classmethod
+    def read(cls, path: Path) -> FinetunedTail:
+        """Reads tensors and plain values only: a stranger's file runs nothing.
+
+        Raises:
+            LazarusError: If the file is damaged, or no checkpoint of a fine-tuning.
+        """
+        try:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+        # a broken or foreign file can make the reader raise anything
+        except Exception as error:
+            raise LazarusError(
+                f"the weights '{path}' cannot be read ({type(error).__name__}): the file is damaged"
+            ) from error
+        ours = content.get("lazarus") if isinstance(content, dict) else None
+        tensors = content.get("state_dict", {}) if isinstance(content, dict) else {}
+        state = {
+            backbone_name(name.removeprefix("tail.")): value
+            for name, value in tensors.items()
+            if name.startswith("tail.")
+        }
+        if not isinstance(ours, dict) or not state:
+            raise LazarusError(
+                f"'{path}' holds no encoder: give a checkpoint of a fine-tuning, or a file of "
+                "weights in .safetensors or .pth"
+            )
+        return cls(ours["arguments"]["encoder"], state)
+
+    def source(self, path: Path, name: str) -> str:
+        """Where the weights before these blocks come from.
+
+        Args:
+            path: The checkpoint.
+            name: Of the encoder that is asked for.
+
+        Raises:
+            LazarusError: If it is another one, or its weights came from a file.
+        """
+        if self.encoder["name"] != name:
+            raise LazarusError(
+                f"'{path}' was fine-tuned from '{self.encoder['name']}', not from '{name}': give "
+                f"--encoder.name {self.encoder['name']}"
+            )
+        source = str(self.encoder["weights"]["source"])
+        if source == "file":
+            raise LazarusError(
+                f"'{path}' was fine-tuned from the weights '{self.encoder['weights']['file']}', "
+                "which it does not hold: fine-tune from packaged weights or those of the hub"
+            )
+        return source
+
+
+def backbone_name(name: str) -> str:
+    """What the backbone calls a tensor of :class:`EncoderTail`."""
+    stage, _, rest = name.partition(".")
+    if stage != "last":
+        return f"blocks.{stage.removeprefix('block')}.{rest}"
+    part, _, tensor = rest.partition(".")
+    return f"{_LAST[int(part)]}.{tensor}"

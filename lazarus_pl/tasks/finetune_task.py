@@ -1,0 +1,265 @@
+"""The LightningModule that trains the encoder's last blocks on."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.nn.functional import kl_div
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR
+
+from callbacks.layerwise_groups import layerwise_groups
+from lazarus_pl.encoder.encoder import Encoder
+from lazarus_pl.encoder.encoder_spec import EncoderSpec
+from lazarus_pl.encoder.encoder_tail import START, EncoderTail
+from lazarus_pl.errors import LazarusError
+from lazarus_pl.in_range import check_rate, check_share
+from lazarus_pl.tasks.classification_task import ClassificationTask, ClassWeights
+from lazarus_pl.tasks.cosine_schedule import CosineSchedule
+from lazarus_pl.tasks.read_checkpoint import read_checkpoint
+
+
+class FinetuneTask(ClassificationTask):
+    """Fine-tunes a trained head together with the encoder's blocks after the cached ``grid16``.
+
+    It starts as the checkpoint that it is given: before the first step it says what that one says.
+    Blocks before ``grid16`` stay frozen, and their output comes from the cache, for photos and for
+    views. Which of the others train, and from when, is the callback ``ProgressiveUnfreezing``'s
+    to say; by their names here they are ``tail.block5``, ``tail.block6``, ``tail.last``, ``head``.
+
+    Beside the metrics of a head it logs ``val/worst_recall_drop``, how far the recall of the class
+    that lost most has fallen below that of the start, and ``val/guarded_macro_f1``: macro-F1, less
+    what that fall is beyond the margin. A rollback that watches it lets no class be forgotten.
+
+    Args:
+        start: Checkpoint of ``lazarus fit`` or ``lazarus grid`` to begin with.
+        weights: File of the encoder's weights, where the extraction was given a file.
+        lr: Highest learning rate of the head.
+        lr_decay: Factor from the learning rate of a block to that of the one before it (Howard and
+            Ruder 2018, arXiv:1801.06146).
+        weight_decay: Of AdamW.
+        label_smoothing: As in :class:`ClassificationTask`.
+        class_weights: As in :class:`ClassificationTask`.
+        warmup: As in :class:`ClassificationTask`.
+        mixup: As in :class:`ClassificationTask`; mixes the cached grids.
+        start_penalty: Weight of half the squared distance from the start's weights, of encoder and
+            head (L2-SP, Li et al. 2018, arXiv:1802.01483).
+        output_penalty: Weight of the divergence from the start's own probabilities (learning
+            without forgetting, Li and Hoiem 2016, arXiv:1606.09282).
+        margin: How far the recall of a class may fall unpunished.
+        head: Taken from the start.
+        head_options: Taken from the start.
+        head_shapes: Taken from the start.
+        class_names: Linked from the data.
+        class_counts: Linked from the data.
+        feature_shapes: Linked from the data: ``grid16`` only.
+        encoder: Linked from the data.
+
+    Raises:
+        LazarusError: If the start does not exist, is not ours, or is of other classes or another
+            encoder; if the data gives other layers, or the encoder has no blocks to train.
+    """
+
+    start_recall: Tensor
+
+    def __init__(
+        self,
+        start: str | None = None,
+        weights: str | None = None,
+        lr: float = 1e-3,
+        lr_decay: float = 0.5,
+        weight_decay: float = 0.01,
+        label_smoothing: float = 0.0,
+        class_weights: ClassWeights = "none",
+        warmup: float = 0.05,
+        mixup: float = 0.0,
+        start_penalty: float = 0.0,
+        output_penalty: float = 0.0,
+        margin: float = 0.1,
+        head: str | None = None,
+        head_options: dict[str, bool | int | float | str] | None = None,
+        head_shapes: dict[str, list[int]] | None = None,
+        class_names: list[str] | None = None,
+        class_counts: list[int] | None = None,
+        feature_shapes: dict[str, list[int]] | None = None,
+        encoder: dict[str, Any] | None = None,
+    ) -> None:
+        check_share("lr_decay", lr_decay)
+        check_share("margin", margin)
+        check_rate("start_penalty", start_penalty, zero=True)
+        check_rate("output_penalty", output_penalty, zero=True)
+        if head is None or head_shapes is None:
+            theirs = _start(start)["lazarus"]["arguments"]
+            _check_same(theirs, class_names or [], encoder or {}, str(start))
+            head, head_options = theirs["head"], theirs["head_options"]
+            head_shapes = theirs.get("head_shapes") or theirs["feature_shapes"]
+        if feature_shapes is not None and list(feature_shapes) != [START]:
+            raise LazarusError(
+                f"fine-tuning reads the layer {START}, the data gives {', '.join(feature_shapes)}: "
+                f"set data.init_args.layers to [{START}]"
+            )
+        self._head_shapes = head_shapes
+        super().__init__(
+            head,
+            head_options,
+            lr,
+            weight_decay,
+            label_smoothing,
+            class_weights,
+            warmup,
+            mixup,
+            class_names,
+            class_counts,
+            feature_shapes,
+            encoder,
+        )
+        self.hparams.update(head=head, head_options=head_options, head_shapes=head_shapes)
+        self.start = start
+        self.weights = weights
+        self.lr_decay = lr_decay
+        self.start_penalty = start_penalty
+        self.output_penalty = output_penalty
+        self.margin = margin
+        self.register_buffer("start_recall", torch.zeros(len(self.class_names)))
+        # not a submodule: it is no part of what is trained and saved
+        self._frozen: list[FinetuneTask] = []
+
+    def configure_heads(
+        self, head: str, options: Mapping[str, Any], feature_shapes: Mapping[str, list[int]]
+    ) -> None:
+        """Builds the head and the encoder's last blocks."""
+        super().configure_heads(head, options, self._head_shapes)
+        self.tail = EncoderTail(Encoder.from_spec(_spec(self.encoder, "random")))
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """AdamW with a learning rate a block, warm-up and cosine, stepped every batch."""
+        stages = [*(f"tail.{stage}" for stage in self.tail.stages), "head"]
+        groups = layerwise_groups(self, stages, self.lr, self.lr_decay)
+        optimizer = AdamW(groups, weight_decay=self.weight_decay)
+        total = int(self.trainer.estimated_stepping_batches)
+        schedule = LambdaLR(optimizer, CosineSchedule(total, self.warmup))
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+    def setup(self, stage: str) -> None:
+        """Takes the weights of the start; those of a checkpoint that is continued come after."""
+        if stage != "fit":
+            return
+        content = _start(self.start)
+        _check_same(
+            content["lazarus"]["arguments"], self.class_names, self.encoder, str(self.start)
+        )
+        state = content["state_dict"]
+        if not any(name.startswith("tail.") for name in state):
+            source = self.weights or self.encoder["weights"]["source"]
+            if source == "file":
+                raise LazarusError(
+                    f"the encoder's weights came from the file '{self.encoder['weights']['file']}':"
+                    " give it with --model.init_args.weights"
+                )
+            whole = Encoder.from_spec(_spec(self.encoder, source))
+            if whole.identity["digest"] != self.encoder["digest"]:
+                raise LazarusError(
+                    f"the weights '{source}' are not those that the cache was extracted with: give "
+                    "those with --model.init_args.weights"
+                )
+            self.tail.load_backbone_state(whole.model.state_dict())
+        parts = ("head.", "standardise.", "tail.")
+        self.load_state_dict(
+            {name: value for name, value in state.items() if name.startswith(parts)}, strict=False
+        )
+        self.start_recall.copy_(_recall(torch.tensor(content["lazarus"]["confusion"])))
+        self._frozen = [_frozen(self)] if self.start_penalty or self.output_penalty else []
+
+    def standardised(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What the head reads.
+
+        Args:
+            features: The cached ``grid16`` ``(B, H, W, C)``; or what comes of it, by layer.
+        """
+        layers = self.tail(features[START]) if START in features else features
+        return super().standardised({name: layers[name] for name in self._head_shapes})
+
+    def objective(self, features: Mapping[str, Tensor], logits: Tensor, target: Tensor) -> Tensor:
+        """The cross-entropy and what it costs to leave the start."""
+        loss = super().objective(features, logits, target)
+        if not self._frozen:
+            return loss
+        start = self._frozen[0].to(loss.device)
+        if self.start_penalty:
+            loss = loss + self.start_penalty / 2 * _distance(self, start)
+        if self.output_penalty:
+            with torch.no_grad():
+                before = start(features).float().log_softmax(dim=-1)
+            now = logits.float().log_softmax(dim=-1)
+            divergence = kl_div(now, before, reduction="batchmean", log_target=True)
+            loss = loss + self.output_penalty * divergence
+        return loss
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs each class's recall, and the fall of the one that lost most."""
+        super().on_validation_epoch_end()
+        fall = self.start_recall.cpu() - _recall(self._val_confusion.cpu())
+        seen = self._val_confusion.cpu().sum(dim=1) > 0
+        worst = (fall[seen].max() if seen.any() else fall.new_zeros(())).clamp_min(0)
+        guarded = self.val_metrics["macro_f1"].compute() - (worst - self.margin).clamp_min(0)
+        scores = {"val/worst_recall_drop": worst, "val/guarded_macro_f1": guarded}
+        self.log_dict({n: value.to(self.device) for n, value in scores.items()}, sync_dist=True)
+
+
+def _start(path: str | None) -> dict[str, Any]:
+    if path is None:
+        raise LazarusError(
+            "fine-tuning starts with a trained head: give a checkpoint of lazarus fit or lazarus "
+            "grid with --model.init_args.start"
+        )
+    return read_checkpoint(Path(path))
+
+
+def _check_same(
+    theirs: Mapping[str, Any], class_names: list[str], encoder: Mapping[str, Any], path: str
+) -> None:
+    if class_names and theirs["class_names"] != class_names:
+        raise LazarusError(
+            f"'{path}' knows the classes {', '.join(theirs['class_names'])}, the cache has "
+            f"{', '.join(class_names)}: use the cache that it was trained on"
+        )
+    digest = (theirs["encoder"] or {}).get("digest")
+    if encoder and digest != encoder.get("digest"):
+        raise LazarusError(
+            f"'{path}' was trained on features of encoder digest {str(digest)[:12]}, the cache "
+            f"holds those of {str(encoder.get('digest'))[:12]}: use the cache that it was trained "
+            "on"
+        )
+
+
+def _spec(identity: Mapping[str, Any], weights: str) -> EncoderSpec:
+    return EncoderSpec(str(identity["name"]), weights, int(identity["image_size"]))
+
+
+def _frozen(task: FinetuneTask) -> FinetuneTask:
+    trainer, task._trainer = task._trainer, None
+    twin = copy.deepcopy(task).requires_grad_(False).eval()
+    task._trainer = trainer
+    return twin
+
+
+def _distance(task: nn.Module, start: nn.Module) -> Tensor:
+    """Squared distance of all weights that train."""
+    pairs = zip(task.parameters(), start.parameters(), strict=True)
+    parts = [(now - then).square().sum() for now, then in pairs if now.requires_grad]
+    return torch.stack(parts).sum()
+
+
+def _recall(confusion: Tensor) -> Tensor:
+    """Share of each class that is found, ``(classes,)``; rows are the truth."""
+    counts = confusion.float()
+    return counts.diagonal() / counts.sum(dim=1).clamp_min(1)
