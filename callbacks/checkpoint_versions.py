@@ -106,7 +106,7 @@ class CheckpointVersions(Checkpoint):
         if not self._resumed and trainer.current_epoch == 0:
             self._version = None
         self._rollbacks = _rollbacks(trainer)
-        self.entries = _read(self._folder)
+        self.entries = read_versions(self._folder)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Saves a version, then lets go of what is not worth keeping."""
@@ -196,6 +196,7 @@ class CheckpointVersions(Checkpoint):
             ("best", (best or entries[-1:])[: self.keep_best]),
             ("last", entries[-self.keep_last :]),
             ("phase", ends.values() if self.keep_phases else ()),
+            ("promoted", [e for e in entries if e.get("promoted")]),
         ]
         why: dict[int, list[str]] = {}
         for reason, kept in reasons:
@@ -208,12 +209,10 @@ class CheckpointVersions(Checkpoint):
         best = [e for e in self.entries if "best" in e["why"] and e["metric"] is not None]
         choose = min if self.mode == "min" else max
         first = choose(best, key=lambda e: e["metric"]) if best else self.entries[-1]
-        _point(self._folder / "best.ckpt", self._folder / first["file"])
-        _point(self._folder / "last.ckpt", self._folder / self.entries[-1]["file"])
-        index = self._folder / _INDEX
-        temporary = index.with_name(f"{_INDEX}.tmp")
-        temporary.write_text(json.dumps(self.entries, indent=2) + "\n", encoding="utf-8")
-        temporary.replace(index)
+        first = next((e for e in self.entries if e.get("promoted")), first)
+        point(self._folder / "best.ckpt", self._folder / first["file"])
+        point(self._folder / "last.ckpt", self._folder / self.entries[-1]["file"])
+        write_versions(self._folder, self.entries)
         for entry in gone:
             (self._folder / entry["file"]).unlink(missing_ok=True)
 
@@ -227,7 +226,12 @@ def is_whole(path: Path) -> bool:
         return False
 
 
-def _read(folder: Path) -> list[Entry]:
+def read_versions(folder: Path) -> list[Entry]:
+    """What a folder's ``versions.json`` says of the files that are there.
+
+    Raises:
+        MisconfigurationException: If it is no list of versions.
+    """
     index = folder / _INDEX
     if not index.is_file():
         return []
@@ -240,8 +244,24 @@ def _read(folder: Path) -> list[Entry]:
         ) from error
 
 
-def _point(name: Path, file: Path) -> None:
-    """Makes a second name of a file, without a moment at which the name is missing."""
+def write_versions(folder: Path, entries: list[Entry]) -> None:
+    """Writes ``versions.json`` in one step.
+
+    Raises:
+        OSError: If the disk is full or the folder cannot be written to.
+    """
+    index = folder / _INDEX
+    temporary = index.with_name(f"{_INDEX}.tmp")
+    temporary.write_text(json.dumps(entries, indent=2) + "\n", encoding="utf-8")
+    temporary.replace(index)
+
+
+def point(name: Path, file: Path) -> None:
+    """Makes a second name of a file, without a moment at which the name is missing.
+
+    Raises:
+        OSError: If the disk is full or the folder cannot be written to.
+    """
     if name.exists() and name.samefile(file):
         return
     temporary = name.with_name(f"{name.name}.tmp")

@@ -43,13 +43,14 @@ _WAYS_OUT = {
 class Verb:
     """What a verb is for, the function ``module:name`` that does it, whether it continues.
 
-    Aliases are other names for options.
+    Aliases are other names for options. With ``positional`` what is required needs no name.
     """
 
     help: str
     function: str
     resumes: bool = True
     aliases: Mapping[str, str] = field(default_factory=dict)
+    positional: bool = False
 
 
 VERBS = {
@@ -78,6 +79,12 @@ VERBS = {
         "photos to maps of where a diagnosis was read, and how far to trust them",
         "pipeline.explain:explain",
         resumes=False,
+    ),
+    "checkpoints": Verb(
+        "the versions that a fine-tuning kept: list, show, diff, promote",
+        "pipeline.checkpoints:checkpoints",
+        resumes=False,
+        positional=True,
     ),
 }
 LIGHTNING_VERBS = {
@@ -142,7 +149,7 @@ def _run_own(verb: str, words: list[str]) -> int:
     function = _load(VERBS[verb].function)
     parser = VerbParser(prog=f"lazarus {verb}", description=_summary(function))
     parser.add_argument("-c", "--config", action="config", help="YAML file with these options")
-    parser.add_function_arguments(function, as_group=False)
+    parser.add_function_arguments(function, as_group=False, as_positional=VERBS[verb].positional)
     parser.let_flags_stand_alone()
     try:
         parsed = parser.parse_args(_renamed(words, VERBS[verb].aliases))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -117,6 +118,13 @@ class CachedFeatureDataModule(LightningDataModule):
     def encoder(self) -> dict[str, Any]:
         """The identity of the encoder that made the features."""
         return self._features.encoder
+
+    @property
+    def data_digest(self) -> str:
+        """Digest of all photos with their labels and sides: other data, another digest."""
+        photos = self._features.manifest.photos
+        text = "\n".join(f"{photo.sha256} {photo.split} {photo.label}" for photo in photos)
+        return hashlib.sha256(text.encode()).hexdigest()
 
     @property
     def has_test(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -254,6 +255,11 @@ def test_through_the_command_line(
     run = Path("lightning_logs/version_0")
     best = run / "checkpoints" / "best.ckpt"
     assert {path.name for path in run.glob("*.jsonl")} >= {"gradients.jsonl"}
+    entries = json.loads((best.parent / "versions.json").read_text())
+    assert [entry["phase"] for entry in entries] == [0, 1, 2]
+    assert {entry["data_digest"] for entry in entries} == {
+        CachedFeatureDataModule(str(viewed)).data_digest
+    }
     for verb in ("validate", "test"):
         again = lazarus(verb, *words, f"--model.init_args.start={best}", f"--ckpt_path={best}")
         assert again.code == 0, again.err

@@ -1,0 +1,158 @@
+"""The verb ``lazarus checkpoints``."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from lazarus_pl.errors import LazarusError
+
+Action = Literal["list", "show", "diff", "promote"]
+Entry = dict[str, Any]
+
+_COLUMNS = ("version", "epoch", "phase", "metric", "parent", "why", "file")
+_INDEX = "versions.json"
+
+
+def checkpoints(
+    action: Action, run: Path, version: int | None = None, against: int | None = None
+) -> None:
+    """Looks at the versions that a run kept, or makes one of them the best.
+
+    Args:
+        action: ``list`` all; ``show`` all that is known of one; ``diff``: what changed
+            from another version to this one, in what is known of them and in the weights;
+            ``promote``: make it ``best.ckpt`` and keep it, whatever its score.
+        run: Folder of a run, or of its checkpoints.
+        version: Number of a version; by default the latest.
+        against: For ``diff``: the other version; by default the version's parent.
+    """
+    folder = _folder(run)
+    entries = _entries(folder)
+    if action == "list":
+        print(_table(entries))
+        return
+    entry = _find(entries, version) if version is not None else entries[-1]
+    if action == "show":
+        print(_described(folder, entry))
+    elif action == "diff":
+        print(_difference(folder, _other(entries, entry, against), entry))
+    else:
+        _promote(folder, entries, entry)
+        print(f"version {entry['version']} is '{folder / 'best.ckpt'}' now")
+
+
+def _folder(run: Path) -> Path:
+    for folder in (run, run / "checkpoints"):
+        if (folder / _INDEX).is_file():
+            return folder
+    what = "has no versions.json" if run.is_dir() else "is no folder"
+    raise LazarusError(
+        f"'{run}' {what}: give the folder of a run with the callback CheckpointVersions, such as "
+        "lightning_logs/version_0"
+    )
+
+
+def _entries(folder: Path) -> list[Entry]:
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+    from callbacks.checkpoint_versions import read_versions
+
+    try:
+        entries = read_versions(folder)
+    except MisconfigurationException as error:
+        raise LazarusError(str(error)) from error
+    if not entries:
+        raise LazarusError(f"'{folder}' keeps no version: its files are gone, train again")
+    return entries
+
+
+def _find(entries: Sequence[Entry], version: int) -> Entry:
+    for entry in entries:
+        if entry["version"] == version:
+            return entry
+    there = ", ".join(str(entry["version"]) for entry in entries)
+    raise LazarusError(f"there is no version {version}: there are {there}")
+
+
+def _other(entries: Sequence[Entry], entry: Entry, against: int | None) -> Entry:
+    number = entry["parent"] if against is None else against
+    if number is None:
+        raise LazarusError(
+            f"version {entry['version']} has no parent: name a version with --against"
+        )
+    return _find(entries, number)
+
+
+def _table(entries: Sequence[Entry]) -> str:
+    rows = [_COLUMNS, *(tuple(_cell(entry[name]) for name in _COLUMNS) for entry in entries)]
+    widths = [max(len(row[place]) for row in rows) for place in range(len(_COLUMNS))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )
+
+
+def _described(folder: Path, entry: Entry) -> str:
+    known = {**entry, **_scores(_content(folder, entry))}
+    width = max(map(len, known))
+    return "\n".join(f"{name.ljust(width)}  {_cell(value)}" for name, value in known.items())
+
+
+def _difference(folder: Path, before: Entry, after: Entry) -> str:
+    old, new = _content(folder, before), _content(folder, after)
+    then, now = {**before, **_scores(old)}, {**after, **_scores(new)}
+    lines = [f"version {before['version']} -> {after['version']}"]
+    for name in now:
+        if name not in ("version", "file", "time") and then.get(name) != now[name]:
+            lines.append(f"{name}: {_cell(then.get(name))} -> {_cell(now[name])}")
+    moved = _moved(old["state_dict"], new["state_dict"])
+    lines += [f"weights of {stage}: changed by {share:.3%}" for stage, share in moved.items()]
+    return "\n".join(lines)
+
+
+def _moved(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, float]:
+    """Length of the change by the length of the weights, for each part of the model."""
+    change: dict[str, float] = defaultdict(float)
+    length: dict[str, float] = defaultdict(float)
+    for name, value in new.items():
+        if not value.is_floating_point() or name not in old or old[name].shape != value.shape:
+            continue
+        stage = ".".join(name.split(".")[:2])
+        change[stage] += float((value.double() - old[name].double()).square().sum())
+        length[stage] += float(old[name].double().square().sum())
+    return {stage: (change[stage] / length[stage]) ** 0.5 for stage in change if length[stage] > 0}
+
+
+def _promote(folder: Path, entries: list[Entry], entry: Entry) -> None:
+    from callbacks.checkpoint_versions import point, write_versions
+
+    _content(folder, entry)
+    for each in entries:
+        each["promoted"] = each is entry
+        each["why"] = [reason for reason in each["why"] if reason != "promoted"]
+    entry["why"].append("promoted")
+    # what points to the file first: at no moment does the index name a best that is not there
+    point(folder / "best.ckpt", folder / entry["file"])
+    write_versions(folder, entries)
+
+
+def _content(folder: Path, entry: Entry) -> dict[str, Any]:
+    from lazarus_pl.tasks.read_checkpoint import read_checkpoint
+
+    return read_checkpoint(folder / entry["file"])
+
+
+def _scores(content: Mapping[str, Any]) -> dict[str, float]:
+    scores: dict[str, float] = content["lazarus"].get("scores", {})
+    return scores
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return "-" if value is None else str(value)

@@ -1,0 +1,108 @@
+"""Versions of a fine-tuning from the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.conftest import Lazarus
+
+ROOT = Path(__file__).parent.parent.parent
+HEAD = ROOT / "configs" / "heads" / "linear.yaml"
+KEEP = (
+    "--trainer.callbacks={class_path: CheckpointVersions, init_args: "
+    "{monitor: val/loss, mode: min, keep_best: 2, keep_last: 2}}"
+)
+
+
+@pytest.fixture(scope="module")
+def words(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
+    root = tmp_path_factory.mktemp("versions")
+    return (
+        *("fit", "-c", str(HEAD), f"--data.init_args.cache={cache}", KEEP),
+        *(f"--trainer.default_root_dir={root}", "--trainer.enable_progress_bar=false"),
+    )
+
+
+@pytest.fixture
+def run(words: tuple[str, ...], tmp_path: Path, lazarus: Lazarus) -> Path:
+    done = lazarus(*words, f"--trainer.default_root_dir={tmp_path}", "--trainer.max_epochs=4")
+    assert done.code == 0, done.err
+    return tmp_path / "lightning_logs" / "version_0"
+
+
+def test_list_show_diff_promote(run: Path, words: tuple[str, ...], lazarus: Lazarus) -> None:
+    listed = lazarus("checkpoints", "list", run)
+    assert listed.code == 0, listed.err
+    header, *rows = listed.out.splitlines()
+    assert header.split() == ["version", "epoch", "phase", "metric", "parent", "why", "file"]
+    entries = json.loads((run / "checkpoints" / "versions.json").read_text())
+    assert [int(row.split()[0]) for row in rows] == [entry["version"] for entry in entries]
+    shown = lazarus("checkpoints", "show", run / "checkpoints", "--version=4")
+    assert "val/macro_f1" in shown.out
+    assert "v0004.ckpt" in shown.out
+    compared = lazarus("checkpoints", "diff", run, "--version=4", "--against=3")
+    lines = compared.out.splitlines()
+    assert lines[0] == "version 3 -> 4"
+    assert any(line.startswith("weights of head.") for line in lines)
+    assert any(line.startswith("epoch: 2 -> 3") for line in lines)
+    worst = max(entries, key=lambda entry: float(entry["metric"]))["version"]
+    promoted = lazarus("checkpoints", "promote", run, f"--version={worst}")
+    assert promoted.code == 0, promoted.err
+    folder = run / "checkpoints"
+    assert (folder / "best.ckpt").read_bytes() == (folder / f"v{worst:04d}.ckpt").read_bytes()
+    marked = [e for e in json.loads((folder / "versions.json").read_text()) if e["promoted"]]
+    assert [entry["version"] for entry in marked] == [worst]
+    # it stays the best, and stays, when the run goes on
+    more = lazarus(
+        *(*words, "--trainer.max_epochs=8", f"--ckpt_path={folder / 'last.ckpt'}"),
+        f"--trainer.callbacks.init_args.dirpath={folder}",
+    )
+    assert more.code == 0, more.err
+    assert (folder / "best.ckpt").read_bytes() == (folder / f"v{worst:04d}.ckpt").read_bytes()
+    assert json.loads((folder / "versions.json").read_text())[-1]["version"] == 8
+
+
+def test_the_weights_that_changed(run: Path, lazarus: Lazarus) -> None:
+    folder = run / "checkpoints"
+    content = torch.load(folder / "v0004.ckpt", weights_only=True)
+    for name, value in content["state_dict"].items():
+        if name.startswith("head."):
+            value *= 1.5
+    torch.save(content, folder / "v0003.ckpt")
+    compared = lazarus("checkpoints", "diff", run, "--version=3", "--against=4")
+    assert "weights of head.classifier: changed by 50.000%" in compared.out
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (["list", "nowhere"], "'nowhere' is no folder"),
+        (["show", "RUN", "--version=77"], "there is no version 77: there are"),
+        (["tidy", "RUN"], "tidy"),
+        (["list"], "run"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_mistakes(change: list[str], said: str, run: Path, lazarus: Lazarus) -> None:
+    done = lazarus("checkpoints", *(str(run) if word == "RUN" else word for word in change))
+    assert done.code == 2
+    assert said in done.err
+    assert "Traceback" not in done.err
+
+
+def test_a_version_without_parent_and_a_broken_index(run: Path, lazarus: Lazarus) -> None:
+    folder = run / "checkpoints"
+    entries = json.loads((folder / "versions.json").read_text())
+    entries[-1]["parent"] = None
+    (folder / "versions.json").write_text(json.dumps(entries))
+    done = lazarus("checkpoints", "diff", run)
+    assert done.code == 2
+    assert "has no parent: name a version with --against" in done.err
+    (folder / "versions.json").write_text("[1, 2")
+    done = lazarus("checkpoints", "list", run)
+    assert done.code == 2
+    assert "is no list of versions" in done.err
