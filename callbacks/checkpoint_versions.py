@@ -37,7 +37,8 @@ class CheckpointVersions(Checkpoint):
     ``versions.json`` has an entry for each kept one: version, parent (the version that training
     went on from, also over a resume or a rollback), file, epoch, step, phase of a
     ``ProgressiveUnfreezing``, metric, digests of configuration and data, git commit, time, and why
-    it is kept. A folder that has versions is continued, and its best one counts.
+    it is kept. A folder that has versions is continued, and its best one counts; a run that goes on
+    in another folder takes the versions so far along.
 
     It takes the place of ``ModelCheckpoint``; ``ckpt_path="best"`` works. For why a file is read
     again see Lightning issue 21431.
@@ -106,14 +107,18 @@ class CheckpointVersions(Checkpoint):
         if not self._resumed and trainer.current_epoch == 0:
             self._version = None
         self._rollbacks = _rollbacks(trainer)
-        self.entries = read_versions(self._folder)
+        self.entries = read_versions(self._folder) or self._carried(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Saves a version, then lets go of what is not worth keeping."""
         if getattr(trainer, "fast_dev_run", False):
             return
+        self._note_promoted()
         parent = self._parent(trainer)
-        before, self._version = self._version, 1 + max([0, *(e["version"] for e in self.entries)])
+        before, self._version = (
+            self._version,
+            1 + max([self._version or 0, *(e["version"] for e in self.entries)]),
+        )
         entry = self._entry(trainer, pl_module, parent)
         temporary = self._folder / f"{entry['file']}.tmp"
         trainer.save_checkpoint(temporary)
@@ -162,6 +167,25 @@ class CheckpointVersions(Checkpoint):
             "git_commit": _git_commit(),
             "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         }
+
+    def _carried(self, trainer: Trainer) -> list[Entry]:
+        """The history of the run that is continued, with its files under a second name here."""
+        source = Path(trainer.ckpt_path).parent if self._resumed and trainer.ckpt_path else None
+        if source is None or not (source / _INDEX).is_file():
+            return []
+        entries = [e for e in read_versions(source) if e["version"] <= (self._version or 0)]
+        if trainer.is_global_zero:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            for entry in entries:
+                point(self._folder / entry["file"], source / entry["file"])
+        trainer.strategy.barrier()
+        return entries
+
+    def _note_promoted(self) -> None:
+        """Another process may have promoted a version meanwhile."""
+        promoted = {e["version"] for e in read_versions(self._folder) if e.get("promoted")}
+        if promoted:
+            self.entries = [{**e, "promoted": e["version"] in promoted} for e in self.entries]
 
     def _metric(self, trainer: Trainer) -> float | None:
         if self.monitor is None:

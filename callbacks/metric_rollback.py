@@ -83,6 +83,7 @@ class MetricRollback(Callback):
     _pending: dict[str, Any] | None
     _bad_loss: Tensor | None
     _exempt: list[str]
+    _at_start: bool
     _snapshot: snapshots.Snapshot | None
 
     def __init__(
@@ -123,6 +124,11 @@ class MetricRollback(Callback):
     def state_key(self) -> str:
         """Two rollbacks of different metrics keep their states apart."""
         return self._generate_state_key(monitor=self.monitor, mode=self.mode)
+
+    @property
+    def start_is_best(self) -> bool:
+        """Whether the start was scored and no later state beat it."""
+        return self._at_start and self.best_score is not None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Refuses what cannot work before anything is trained."""
@@ -166,6 +172,7 @@ class MetricRollback(Callback):
         # buffers such as masks of -inf are not finite by design
         self._exempt = broken
         self.best_score = self._start_score
+        self._at_start = True
         self._snapshot = snapshots.take(trainer)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -214,6 +221,7 @@ class MetricRollback(Callback):
             self._condemn(trainer, score, fault)
         elif self._better(score):
             self.best_score = score
+            self._at_start = False
             self._snapshot = snapshots.take(trainer)
             self._save(trainer)
 
@@ -250,6 +258,7 @@ class MetricRollback(Callback):
             "pending": self._pending,
             "bad_loss": self._bad_loss is not None and bool(self._bad_loss),
             "exempt": list(self._exempt),
+            "at_start": self._at_start,
             "snapshot": self._snapshot,
         }
 
@@ -262,6 +271,7 @@ class MetricRollback(Callback):
         self._pending = state_dict["pending"]
         self._bad_loss = torch.tensor(True) if state_dict["bad_loss"] else None
         self._exempt = list(state_dict["exempt"])
+        self._at_start = state_dict.get("at_start", state_dict["best_score"] is None)
         self._snapshot = state_dict["snapshot"]
 
     def _forget(self) -> None:
@@ -269,9 +279,13 @@ class MetricRollback(Callback):
         self.rollbacks = self._cooling = 0
         self._pending = self._bad_loss = self._snapshot = None
         self._exempt = []
+        self._at_start = True
 
     def _note_start(self, trainer: Trainer) -> None:
-        if not math.isinf(trainer.num_sanity_val_steps):
+        # a module may log nothing in the sanity check
+        if math.isfinite(trainer.num_sanity_val_steps) or self.monitor not in (
+            trainer.callback_metrics
+        ):
             return
         score = self._score(trainer)
         self._start_score = score if math.isfinite(score) else None
@@ -327,7 +341,7 @@ class MetricRollback(Callback):
         self._snapshot = snapshots.with_new_groups(self._snapshot, trainer)
         self._snapshot = snapshots.shrunk(self._snapshot, self.lr_factor)
         snapshots.restore(trainer, self._snapshot)
-        self.restored_epoch = None if self.best_score is None else self._snapshot["epoch"]
+        self.restored_epoch = None if self._at_start else self._snapshot["epoch"]
         if self.refreeze:
             for unfreezing in among_callbacks(trainer, ProgressiveUnfreezing):
                 unfreezing.refreeze(trainer, trainer.lightning_module)

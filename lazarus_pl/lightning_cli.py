@@ -113,12 +113,22 @@ class LazarusCLI(LightningCLI):
                 f"lazarus {self.subcommand} needs a trained head: give a checkpoint of lazarus fit "
                 "or lazarus grid with --ckpt_path"
             )
+        if path is not None and self.subcommand in _SCORING:
+            self._begin_with(path)
         if path is None or (self.subcommand == "fit" and path in _FOUND_BY_LIGHTNING):
             return
         if not Path(path).is_file():
             raise LazarusError(
                 f"the checkpoint '{path}' does not exist: give the path of one with --ckpt_path"
             )
+
+    def _begin_with(self, path: str) -> None:
+        """A fine-tuned checkpoint holds all that scoring it needs."""
+        model = self._get(self.config, "model")
+        if model.class_path.rpartition(".")[2] == FinetuneTask.__name__ and (
+            model.init_args.start is None
+        ):
+            model.init_args.start = path
 
     def instantiate_classes(self) -> None:
         """Builds data, model and trainer.
@@ -171,6 +181,15 @@ class LazarusCLI(LightningCLI):
         """Keeps the best checkpoint of the run that is continued."""
         if self._ckpt_path is not None:
             self._callbacks.append(CarryBest())
+
+    def after_fit(self) -> None:
+        """Says so where fine-tuning was in vain."""
+        for callback in self._callbacks:
+            if isinstance(callback, MetricRollback) and callback.start_is_best:
+                print(
+                    f"no epoch was better than the start ({callback.monitor} "
+                    f"{callback.best_score:.4f}): keep using the checkpoint that it began with"
+                )
 
     def before_predict(self) -> None:
         """Has the probabilities written, unless the config names a writer of its own."""

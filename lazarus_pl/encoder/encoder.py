@@ -77,8 +77,17 @@ class Encoder(nn.Module):
         """Blocks of a fine-tuning on top of the encoder that they were trained on."""
         tail = FinetunedTail.read(path)
         below = cls.from_spec(replace(spec, weights=tail.source(path, spec.name)))
-        state = below.model.state_dict()
-        below.model.load_state_dict({**state, **tail.state})
+        if below.identity["weights"]["sha256"] != tail.encoder["weights"]["sha256"]:
+            raise LazarusError(
+                f"'{path}' was fine-tuned from other weights of '{spec.name}' than those here: "
+                "install the versions that it was made with"
+            )
+        try:
+            below.model.load_state_dict({**below.model.state_dict(), **tail.state})
+        except RuntimeError as error:
+            raise LazarusError(
+                f"the blocks in '{path}' are not those of '{spec.name}': the file is damaged"
+            ) from error
         return cls(below.model, spec, weights)
 
     def folded(self) -> Encoder:

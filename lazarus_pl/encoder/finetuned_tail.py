@@ -53,7 +53,10 @@ class FinetunedTail:
                 f"'{path}' holds no encoder: give a checkpoint of a fine-tuning, or a file of "
                 "weights in .safetensors or .pth"
             )
-        return cls(ours["arguments"]["encoder"], state)
+        encoder = ours.get("arguments", {}).get("encoder") or {}
+        if not encoder.keys() >= {"name", "weights"}:
+            raise LazarusError(f"'{path}' does not say which encoder it is of: it is damaged")
+        return cls(encoder, state)
 
     def source(self, path: Path, name: str) -> str:
         """Where the weights before these blocks come from.

@@ -64,6 +64,10 @@ def _entries(folder: Path) -> list[Entry]:
         entries = read_versions(folder)
     except MisconfigurationException as error:
         raise LazarusError(str(error)) from error
+    if any(not entry.keys() >= set(_COLUMNS) for entry in entries):
+        raise LazarusError(
+            f"'{folder / _INDEX}' does not say all of each version: it is damaged, move it away"
+        )
     if not entries:
         raise LazarusError(f"'{folder}' keeps no version: its files are gone, train again")
     return entries
@@ -118,7 +122,12 @@ def _moved(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, float]:
     change: dict[str, float] = defaultdict(float)
     length: dict[str, float] = defaultdict(float)
     for name, value in new.items():
-        if not value.is_floating_point() or name not in old or old[name].shape != value.shape:
+        if (
+            "." not in name
+            or not value.is_floating_point()
+            or name not in old
+            or old[name].shape != value.shape
+        ):
             continue
         stage = ".".join(name.split(".")[:2])
         change[stage] += float((value.double() - old[name].double()).square().sum())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -33,9 +34,13 @@ class FinetuneTask(ClassificationTask):
     views. Which of the others train, and from when, is the callback ``ProgressiveUnfreezing``'s
     to say; by their names here they are ``tail.block5``, ``tail.block6``, ``tail.last``, ``head``.
 
+    Where the head is ``patches``, its diagnosis is trained and its lesion branch is not.
+
     Beside the metrics of a head it logs ``val/worst_recall_drop``, how far the recall of the class
     that lost most has fallen below that of the start, and ``val/guarded_macro_f1``: macro-F1, less
-    what that fall is beyond the margin. A rollback that watches it lets no class be forgotten.
+    what that fall is beyond the margin. A rollback that watches it keeps any class from falling
+    much further than the margin. The recalls of the start are those of the sanity check if that
+    runs all of val, else those in its file.
 
     Args:
         start: Checkpoint of ``lazarus fit`` or ``lazarus grid`` to begin with.
@@ -90,11 +95,13 @@ class FinetuneTask(ClassificationTask):
         feature_shapes: dict[str, list[int]] | None = None,
         encoder: dict[str, Any] | None = None,
     ) -> None:
+        check_rate("lr_decay", lr_decay)
         check_share("lr_decay", lr_decay)
         check_share("margin", margin)
         check_rate("start_penalty", start_penalty, zero=True)
         check_rate("output_penalty", output_penalty, zero=True)
         if head is None or head_shapes is None:
+            start = None if start is None else str(start)
             theirs = _start(start)["lazarus"]["arguments"]
             _check_same(theirs, class_names or [], encoder or {}, str(start))
             head, head_options = theirs["head"], theirs["head_options"]
@@ -128,7 +135,8 @@ class FinetuneTask(ClassificationTask):
         self.margin = margin
         self.register_buffer("start_recall", torch.zeros(len(self.class_names)))
         # not a submodule: it is no part of what is trained and saved
-        self._frozen: list[FinetuneTask] = []
+        self._twin: list[FinetuneTask] = []
+        self._begun = False
 
     def configure_heads(
         self, head: str, options: Mapping[str, Any], feature_shapes: Mapping[str, list[int]]
@@ -150,34 +158,74 @@ class FinetuneTask(ClassificationTask):
         }
 
     def setup(self, stage: str) -> None:
-        """Takes the weights of the start; those of a checkpoint that is continued come after."""
-        if stage != "fit":
-            return
+        """Takes the weights of the start, unless it has weights already.
+
+        Those of a checkpoint that is continued come after.
+
+        Raises:
+            LazarusError: If the start does not hold them, or is of other data.
+        """
+        if not self._begun:
+            self.load_start()
+        if stage == "fit" and (self.start_penalty or self.output_penalty):
+            self._twin = [_twin(self)]
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Any:  # noqa: ANN401  # torch's signature
+        """As torch's; what was loaded is no longer replaced by the start's weights."""
+        self._begun = True
+        return super().load_state_dict(state_dict, strict, assign)
+
+    def teardown(self, stage: str) -> None:
+        """Lets go of the start's own copy."""
+        self._twin = []
+
+    def load_start(self) -> None:
+        """Takes weights, statistics and recalls of the start.
+
+        Raises:
+            LazarusError: If the start does not hold them, or is of other data.
+        """
         content = _start(self.start)
-        _check_same(
-            content["lazarus"]["arguments"], self.class_names, self.encoder, str(self.start)
-        )
+        path = str(self.start)
+        _check_same(content["lazarus"]["arguments"], self.class_names, self.encoder, path)
         state = content["state_dict"]
         if not any(name.startswith("tail.") for name in state):
-            source = self.weights or self.encoder["weights"]["source"]
-            if source == "file":
-                raise LazarusError(
-                    f"the encoder's weights came from the file '{self.encoder['weights']['file']}':"
-                    " give it with --model.init_args.weights"
-                )
-            whole = Encoder.from_spec(_spec(self.encoder, source))
-            if whole.identity["digest"] != self.encoder["digest"]:
-                raise LazarusError(
-                    f"the weights '{source}' are not those that the cache was extracted with: give "
-                    "those with --model.init_args.weights"
-                )
-            self.tail.load_backbone_state(whole.model.state_dict())
-        parts = ("head.", "standardise.", "tail.")
-        self.load_state_dict(
-            {name: value for name, value in state.items() if name.startswith(parts)}, strict=False
-        )
-        self.start_recall.copy_(_recall(torch.tensor(content["lazarus"]["confusion"])))
-        self._frozen = [_frozen(self)] if self.start_penalty or self.output_penalty else []
+            self._load_tail()
+            parts: tuple[str, ...] = ("head.", "standardise.")
+        else:
+            parts = ("head.", "standardise.", "tail.")
+        wanted = [name for name in self.state_dict() if name.startswith(parts)]
+        if missing := [name for name in wanted if name not in state]:
+            raise LazarusError(
+                f"'{path}' lacks the weights '{missing[0]}': it is damaged, give another one or "
+                "train it again"
+            )
+        try:
+            self.load_state_dict({name: state[name] for name in wanted}, strict=False)
+        except RuntimeError as error:
+            raise LazarusError(
+                f"the weights of '{path}' are not those of its head: it is damaged, give another "
+                "one or train it again"
+            ) from error
+        if (confusion := content["lazarus"].get("confusion")) is not None:
+            self.start_recall.copy_(_recall(torch.tensor(confusion)))
+
+    def _load_tail(self) -> None:
+        source = self.weights or self.encoder["weights"]["source"]
+        if source == "file":
+            raise LazarusError(
+                f"the encoder's weights came from the file '{self.encoder['weights']['file']}':"
+                " give it with --model.init_args.weights"
+            )
+        whole = Encoder.from_spec(_spec(self.encoder, source))
+        if whole.identity["digest"] != self.encoder["digest"]:
+            raise LazarusError(
+                f"the weights '{source}' are not those that the cache was extracted with: give "
+                "those with --model.init_args.weights"
+            )
+        self.tail.load_backbone_state(whole.model.state_dict())
 
     def standardised(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """What the head reads.
@@ -191,9 +239,9 @@ class FinetuneTask(ClassificationTask):
     def objective(self, features: Mapping[str, Tensor], logits: Tensor, target: Tensor) -> Tensor:
         """The cross-entropy and what it costs to leave the start."""
         loss = super().objective(features, logits, target)
-        if not self._frozen:
+        if not self._twin:
             return loss
-        start = self._frozen[0].to(loss.device)
+        start = self._twin[0].to(loss.device)
         if self.start_penalty:
             loss = loss + self.start_penalty / 2 * _distance(self, start)
         if self.output_penalty:
@@ -207,7 +255,10 @@ class FinetuneTask(ClassificationTask):
     def on_validation_epoch_end(self) -> None:
         """Logs each class's recall, and the fall of the one that lost most."""
         super().on_validation_epoch_end()
-        fall = self.start_recall.cpu() - _recall(self._val_confusion.cpu())
+        recall = _recall(self._val_confusion.cpu())
+        if self.trainer.sanity_checking and math.isinf(self.trainer.num_sanity_val_steps):
+            self.start_recall.copy_(recall)
+        fall = self.start_recall.cpu() - recall
         seen = self._val_confusion.cpu().sum(dim=1) > 0
         worst = (fall[seen].max() if seen.any() else fall.new_zeros(())).clamp_min(0)
         guarded = self.val_metrics["macro_f1"].compute() - (worst - self.margin).clamp_min(0)
@@ -245,10 +296,12 @@ def _spec(identity: Mapping[str, Any], weights: str) -> EncoderSpec:
     return EncoderSpec(str(identity["name"]), weights, int(identity["image_size"]))
 
 
-def _frozen(task: FinetuneTask) -> FinetuneTask:
-    trainer, task._trainer = task._trainer, None
+def _twin(task: FinetuneTask) -> FinetuneTask:
+    """The start, frozen."""
+    trainer, task._trainer, task._twin = task._trainer, None, []
     twin = copy.deepcopy(task).requires_grad_(False).eval()
     task._trainer = trainer
+    twin.load_start()
     return twin
 
 

@@ -24,7 +24,7 @@ def load_task(path: Path) -> ClassificationTask:
         )
         task.load_state_dict(content["state_dict"])
     # arguments that do not go together, or tensors that are not theirs
-    except (AttributeError, RuntimeError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise LazarusError(
             f"the checkpoint '{path}' does not fit together ({type(error).__name__}): it is "
             "damaged, or of another version; give another one or train it again"

@@ -214,6 +214,20 @@ def test_a_start_that_is_scored_is_what_a_run_falls_back_to(tmp_path: Path) -> N
     assert rollback.best_score == pytest.approx(start, abs=1e-5)
     assert loss_of(model) == pytest.approx(start, abs=1e-5)
     assert events(tmp_path)[0]["to"] == pytest.approx(start, abs=1e-5)
+    assert events(tmp_path)[0]["to_epoch"] is None
+    assert rollback.start_is_best
+
+
+def test_a_module_that_logs_nothing_in_the_sanity_check(tmp_path: Path) -> None:
+    class Silent(Tiny):
+        def validation_step(self, batch: tuple[torch.Tensor, torch.Tensor], batch_idx: int) -> None:
+            if not self.trainer.sanity_checking:
+                super().validation_step(batch, batch_idx)
+
+    rollback = MetricRollback("val_loss", dirpath=tmp_path)
+    fit(tmp_path, 2, rollback, model=Silent(), num_sanity_val_steps=-1)
+    assert rollback.best_score is not None
+    assert not rollback.start_is_best
 
 
 def test_a_start_that_is_scored_in_part_is_no_score(tmp_path: Path) -> None:

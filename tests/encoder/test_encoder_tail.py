@@ -83,6 +83,25 @@ def test_grids_alone_are_the_same_grids(encoder: Encoder) -> None:
     [
         (b"no zip", r"cannot be read .*damaged"),
         ({"state_dict": {}}, r"holds no encoder"),
+        ([1], r"holds no encoder"),
+        (
+            {"state_dict": {"tail.block5.0.weight": torch.zeros(1)}, "lazarus": {}},
+            r"does not say which encoder",
+        ),
+        (
+            {
+                "state_dict": {"tail.last.0.weight": torch.zeros(1)},
+                "lazarus": {
+                    "arguments": {
+                        "encoder": {
+                            "name": "tf_efficientnet_lite0",
+                            "weights": {"source": "packaged", "sha256": "0" * 64},
+                        }
+                    }
+                },
+            },
+            r"was fine-tuned from other weights",
+        ),
     ],
 )
 def test_weights_that_are_no_fine_tuning(tmp_path: Path, content: object, said: str) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning.pytorch import LightningModule, Trainer
 
 from tests.conftest import Lazarus
 
@@ -66,6 +67,45 @@ def test_list_show_diff_promote(run: Path, words: tuple[str, ...], lazarus: Laza
     assert json.loads((folder / "versions.json").read_text())[-1]["version"] == 8
 
 
+def test_a_run_that_goes_on_elsewhere_takes_its_history_along(
+    run: Path, words: tuple[str, ...], lazarus: Lazarus
+) -> None:
+    assert lazarus("checkpoints", "promote", run, "--version=3").code == 0
+    last = run / "checkpoints" / "last.ckpt"
+    root = run.parent.parent
+    more = lazarus(
+        *(*words, f"--trainer.default_root_dir={root}", "--trainer.max_epochs=6"),
+        f"--ckpt_path={last}",
+    )
+    assert more.code == 0, more.err
+    folder = root / "lightning_logs" / "version_1" / "checkpoints"
+    entries = json.loads((folder / "versions.json").read_text())
+    assert [entry["version"] for entry in entries][-2:] == [5, 6]
+    assert [entry["parent"] for entry in entries][-2:] == [4, 5]
+    assert (folder / "best.ckpt").read_bytes() == (folder / "v0003.ckpt").read_bytes()
+    assert all((folder / entry["file"]).is_file() for entry in entries)
+
+
+def test_what_is_promoted_while_a_run_goes_on_stays(
+    words: tuple[str, ...], tmp_path: Path, lazarus: Lazarus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from callbacks import CheckpointVersions
+
+    save = CheckpointVersions.on_train_epoch_end
+
+    def promote(self: CheckpointVersions, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.current_epoch == 2:
+            run = tmp_path / "lightning_logs" / "version_0"
+            assert lazarus("checkpoints", "promote", run, "--version=1").code == 0
+        save(self, trainer, pl_module)
+
+    monkeypatch.setattr(CheckpointVersions, "on_train_epoch_end", promote)
+    done = lazarus(*words, f"--trainer.default_root_dir={tmp_path}", "--trainer.max_epochs=6")
+    assert done.code == 0, done.err
+    folder = tmp_path / "lightning_logs" / "version_0" / "checkpoints"
+    assert (folder / "best.ckpt").read_bytes() == (folder / "v0001.ckpt").read_bytes()
+
+
 def test_the_weights_that_changed(run: Path, lazarus: Lazarus) -> None:
     folder = run / "checkpoints"
     content = torch.load(folder / "v0004.ckpt", weights_only=True)
@@ -102,6 +142,10 @@ def test_a_version_without_parent_and_a_broken_index(run: Path, lazarus: Lazarus
     done = lazarus("checkpoints", "diff", run)
     assert done.code == 2
     assert "has no parent: name a version with --against" in done.err
+    (folder / "versions.json").write_text(json.dumps([{"file": "v0004.ckpt"}]))
+    done = lazarus("checkpoints", "list", run)
+    assert done.code == 2
+    assert "does not say all of each version" in done.err
     (folder / "versions.json").write_text("[1, 2")
     done = lazarus("checkpoints", "list", run)
     assert done.code == 2
