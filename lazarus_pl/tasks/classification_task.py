@@ -151,13 +151,17 @@ class ClassificationTask(LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW with warm-up and cosine, stepped every batch."""
-        optimizer = AdamW(self.parameters(), lr=self.lr, weight_decay=self.weight_decay)
+        optimizer = AdamW(self.parameter_groups(), self.lr, weight_decay=self.weight_decay)
         total = int(self.trainer.estimated_stepping_batches)
         schedule = LambdaLR(optimizer, CosineSchedule(total, self.warmup))
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """All parameters, in groups of one learning rate each."""
+        return [{"params": list(self.parameters())}]
 
     def setup(self, stage: str) -> None:
         """Takes the statistics of the training photos; a checkpoint's own come after."""

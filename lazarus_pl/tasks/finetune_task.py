@@ -9,11 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn.functional import kl_div
-from torch.optim import AdamW
-from torch.optim.lr_scheduler import LambdaLR
 
 from callbacks.layerwise_groups import layerwise_groups
 from lazarus_pl.encoder.encoder import Encoder
@@ -22,7 +19,6 @@ from lazarus_pl.encoder.encoder_tail import START, EncoderTail
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.in_range import check_rate, check_share
 from lazarus_pl.tasks.classification_task import ClassificationTask, ClassWeights
-from lazarus_pl.tasks.cosine_schedule import CosineSchedule
 from lazarus_pl.tasks.read_checkpoint import read_checkpoint
 
 
@@ -145,17 +141,10 @@ class FinetuneTask(ClassificationTask):
         super().configure_heads(head, options, self._head_shapes)
         self.tail = EncoderTail(Encoder.from_spec(_spec(self.encoder, "random")))
 
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        """AdamW with a learning rate a block, warm-up and cosine, stepped every batch."""
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """The head and each block with a learning rate of its own."""
         stages = [*(f"tail.{stage}" for stage in self.tail.stages), "head"]
-        groups = layerwise_groups(self, stages, self.lr, self.lr_decay)
-        optimizer = AdamW(groups, weight_decay=self.weight_decay)
-        total = int(self.trainer.estimated_stepping_batches)
-        schedule = LambdaLR(optimizer, CosineSchedule(total, self.warmup))
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
-        }
+        return layerwise_groups(self, stages, self.lr, self.lr_decay)
 
     def setup(self, stage: str) -> None:
         """Takes the weights of the start, unless it has weights already.
