@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -21,9 +22,10 @@ class MixedPrecisionGuard(Callback):
     """Checks that fp16 works here, and leaves it where it does not.
 
     Before the first step the module's own forward runs in fp16 and in fp32, on its
-    ``example_input_array`` or the first training batch. Some cards (GTX 16xx, Quadro T) answer with
-    NaN, and some models overflow. Outputs that are not finite, or far from those of fp32, end fp16
-    before anything is trained. Later the loss scale and the skipped steps are watched: a few
+    ``example_input_array`` or the first training batch: its first part, or where it is a mapping
+    what it has under the name of forward's first parameter. Some cards (GTX 16xx, Quadro T) answer
+    with NaN, and some models overflow. Outputs that are not finite, or far from those of fp32, end
+    fp16 before anything is trained. Later the loss scale and the skipped steps are watched: a few
     overflows at the start are how a scaler finds its scale; many, or a scale below 1, end fp16 at
     the next epoch. ``reason`` says why in one line; ``amp/scale`` and ``amp/skipped`` are
     logged each epoch. Without ``16-mixed`` the callback does nothing.
@@ -208,7 +210,7 @@ class MixedPrecisionGuard(Callback):
         try:
             exact = _outputs(module, inputs, torch.autocast(plugin.device, enabled=False))
             half = _outputs(module, inputs, plugin.autocast_context_manager())
-        except (RuntimeError, TypeError, ValueError, AttributeError, NotImplementedError) as error:
+        except (RuntimeError, TypeError, ValueError, AttributeError, LookupError) as error:
             rank_zero_warn(
                 f"fp16 could not be checked, as forward failed ({error}): give the module an "
                 "example_input_array"
@@ -246,6 +248,10 @@ def _inputs(module: LightningModule, batch: object) -> tuple[Any, ...]:
         example = module._on_before_batch_transfer(example)
         example = module.transfer_batch_to_device(example, module.device, 0)
         return example if isinstance(example, tuple) else (example,)
+    if isinstance(batch, Mapping):
+        # by custom forward takes what the batch has under the name of its first parameter
+        name = next(iter(inspect.signature(module.forward).parameters), "")
+        return (batch.get(name, batch),)
     # by custom a batch is the input, or the input and what belongs to it
     return (batch[0],) if isinstance(batch, (tuple, list)) else (batch,)
 

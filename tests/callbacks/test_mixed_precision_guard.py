@@ -89,6 +89,29 @@ def test_the_example_input_is_what_is_checked(tmp_path: Path) -> None:
     assert seen[:2] == [6e4, 6e4]
 
 
+class Named(Tiny):
+    """Its batches are mappings, and forward takes a part of them by its name."""
+
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        return {"target": batch[1], "x": batch[0]}
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = super().forward(x)
+        return out * float("nan") if torch.is_autocast_enabled("cpu") else out
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return super().training_step((batch["x"], batch["target"]), batch_idx)
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        super().validation_step((batch["x"], batch["target"]), batch_idx)
+
+
+def test_a_batch_that_is_a_mapping_is_checked_by_its_part(tmp_path: Path) -> None:
+    guard = MixedPrecisionGuard()
+    fit(tmp_path, 1, guard, model=Named(), plugins=[plugin()])
+    assert guard.reason == "forward is not finite in fp16, and is in fp32"
+
+
 def test_the_check_changes_nothing(tmp_path: Path) -> None:
     class Random(Tiny):
         def forward(self, x: Tensor) -> Tensor:

@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.plugins import MixedPrecision
+from torch import Tensor, nn
 
-from callbacks import MetricRollback, Phase, ProgressiveUnfreezing
+from callbacks import MetricRollback, MixedPrecisionGuard, Phase, ProgressiveUnfreezing
 from lazarus_pl.datamodules.cached_feature_data_module import CachedFeatureDataModule
 from lazarus_pl.encoder.encoder import Encoder
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
@@ -272,6 +274,22 @@ def test_before_a_fit_it_scores_as_its_start(
     assert scores["val/macro_f1"] == pytest.approx(content["lazarus"]["scores"]["val/macro_f1"])
 
 
+@pytest.mark.parametrize("lame", [False, True])
+def test_fp16_is_checked_on_the_blocks_themselves(
+    lame: bool, make: Make, data: CachedFeatureDataModule
+) -> None:
+    task, guard = make("attention"), MixedPrecisionGuard()
+    if lame:
+        # what GTX 16xx cards give in fp16
+        task.tail.register_forward_hook(_nan_under_autocast)
+    fp16 = MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu"))
+    trainer = _trainer(None, max_epochs=1, callbacks=[guard], plugins=[fp16])
+    trainer.fit(task, datamodule=data)
+    expected = "forward is not finite in fp16, and is in fp32" if lame else None
+    assert guard.reason == expected
+    assert (trainer.precision_plugin.precision == "32-true") == lame
+
+
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
@@ -410,7 +428,11 @@ def _linked(data: CachedFeatureDataModule) -> dict[str, Any]:
 
 
 def _trainer(
-    folder: Path | None, max_epochs: int, callbacks: Sequence[Callback] = (), sanity: int = 0
+    folder: Path | None,
+    max_epochs: int,
+    callbacks: Sequence[Callback] = (),
+    sanity: int = 0,
+    plugins: Sequence[MixedPrecision] = (),
 ) -> Trainer:
     return Trainer(
         accelerator="cpu",
@@ -422,4 +444,13 @@ def _trainer(
         max_epochs=max_epochs,
         num_sanity_val_steps=sanity,
         callbacks=list(callbacks),
+        plugins=list(plugins),
     )
+
+
+def _nan_under_autocast(
+    tail: nn.Module, args: object, layers: dict[str, Tensor]
+) -> dict[str, Tensor]:
+    if not torch.is_autocast_enabled("cpu"):
+        return layers
+    return {name: values * float("nan") for name, values in layers.items()}
