@@ -52,7 +52,8 @@ ARROWS = {
     "views": {"data", "leaf"},
     "cache": {"data", "encoder", "leaf", "views"},
     "datamodules": {"data", "encoder", "cache", "leaf", "views"},
-    "tasks": {"heads"},
+    # fine-tuning trains the encoder's last blocks
+    "tasks": {"encoder", "heads"},
     "explain": {"data", "heads", "tasks"},
     "grid": {"data", "encoder", "cache", "datamodules", "heads", "tasks"},
     "audit": {"data", "encoder", "cache", "datamodules", "heads", "tasks"},

