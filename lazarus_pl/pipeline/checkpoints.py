@@ -27,7 +27,8 @@ def checkpoints(
             ``promote``: make it ``best.ckpt`` and keep it, whatever its score.
         run: Folder of a run, or of its checkpoints.
         version: Number of a version; by default the latest.
-        against: For ``diff``: the other version; by default the version's parent.
+        against: For ``diff``: the other version; by default the version's parent, or
+            the latest before it where the parent is not kept.
     """
     folder = _folder(run)
     entries = _entries(folder)
@@ -82,12 +83,16 @@ def _find(entries: Sequence[Entry], version: int) -> Entry:
 
 
 def _other(entries: Sequence[Entry], entry: Entry, against: int | None) -> Entry:
-    number = entry["parent"] if against is None else against
-    if number is None:
+    """The version that is named, the parent, or the latest before where that is not kept."""
+    if against is not None:
+        return _find(entries, against)
+    before = [each for each in entries if each["version"] < entry["version"]]
+    parents = [each for each in before if each["version"] == entry["parent"]]
+    if not before:
         raise LazarusError(
-            f"version {entry['version']} has no parent: name a version with --against"
+            f"version {entry['version']} is the first that is kept: name a version with --against"
         )
-    return _find(entries, number)
+    return (parents or before)[-1]
 
 
 def _table(entries: Sequence[Entry]) -> str:

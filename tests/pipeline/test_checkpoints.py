@@ -137,11 +137,13 @@ def test_mistakes(change: list[str], said: str, run: Path, lazarus: Lazarus) -> 
 def test_a_version_without_parent_and_a_broken_index(run: Path, lazarus: Lazarus) -> None:
     folder = run / "checkpoints"
     entries = json.loads((folder / "versions.json").read_text())
-    entries[-1]["parent"] = None
+    entries[-1]["parent"] = 77
     (folder / "versions.json").write_text(json.dumps(entries))
-    done = lazarus("checkpoints", "diff", run)
+    assert "version 3 -> 4" in lazarus("checkpoints", "diff", run).out
+    first = entries[0]["version"]
+    done = lazarus("checkpoints", "diff", run, f"--version={first}")
     assert done.code == 2
-    assert "has no parent: name a version with --against" in done.err
+    assert f"version {first} is the first that is kept: name a version" in done.err
     (folder / "versions.json").write_text(json.dumps([{"file": "v0004.ckpt"}]))
     done = lazarus("checkpoints", "list", run)
     assert done.code == 2
