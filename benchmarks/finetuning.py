@@ -34,6 +34,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import timm
 import torch
 from generalisation import _encoded, _far_table, _macro_f1, _score, _test_side
@@ -70,6 +71,7 @@ _WAYS = ("head", "lazarus", "lazarus + views", "full", "BackboneFinetuning")
 
 Sample = tuple[Tensor, int]
 Batch = tuple[Tensor, Tensor]
+Encoded = tuple[dict[str, npt.NDArray[np.float16]], list[str]]
 
 
 def main() -> None:
@@ -101,7 +103,7 @@ def _compare(options: argparse.Namespace, side: str) -> Iterator[Row]:
         data = _far_table(data, cache, options.out / "far.csv")
         cache = options.out / "far-cache"
         seconds = _extract(data, cache, SplitSpec("predefined"))
-    folder, field = options.out / side, options.field
+    folder, field = options.out / side, _encoded(options.field)
     head, of_head = _head(cache, folder)
     seconds += of_head
     for way in options.ways:
@@ -118,7 +120,7 @@ def _compare(options: argparse.Namespace, side: str) -> Iterator[Row]:
             yield _row(way, *tuned, field=field)
         else:
             root = Path() if side == "far" else data
-            yield _peer(way, root, cache, field, folder, options.epochs)
+            yield _peer(way, root, cache, options.field, folder, options.epochs)
 
 
 def _extract(data: Path, out: Path, split: SplitSpec, views: ViewsSpec | None = None) -> float:
@@ -162,13 +164,13 @@ def _fitted(config: str, cache: Path, out: Path, *extra: str) -> tuple[Path, flo
     return best, float(json.loads(done.read_text()))
 
 
-def _row(name: str, checkpoint: Path, cache: Path, seconds: float, field: Path) -> Row:
+def _row(name: str, checkpoint: Path, cache: Path, seconds: float, field: Encoded) -> Row:
     content = torch.load(checkpoint, map_location="cpu", weights_only=True)
     return {
         "way": name,
         "val": content["lazarus"]["scores"]["val/macro_f1"],
         "test": _score(checkpoint, _test_side(cache)),
-        "field": _score(checkpoint, _encoded(field)),
+        "field": _score(checkpoint, field),
         "seconds": seconds,
     }
 

@@ -115,10 +115,8 @@ class CheckpointVersions(Checkpoint):
             return
         self._note_promoted()
         parent = self._parent(trainer)
-        before, self._version = (
-            self._version,
-            1 + max([self._version or 0, *(e["version"] for e in self.entries)]),
-        )
+        before = self._version
+        self._version = 1 + max([before or 0, *(e["version"] for e in self.entries)])
         entry = self._entry(trainer, pl_module, parent)
         temporary = self._folder / f"{entry['file']}.tmp"
         trainer.save_checkpoint(temporary)

@@ -34,7 +34,7 @@ class EncoderTail(nn.Module):
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
-        model, name = copy.deepcopy(encoder.model), encoder.spec.name
+        model, name = encoder.model, encoder.spec.name
         if not all(isinstance(getattr(model, part, None), nn.Module) for part in _PARTS):
             raise LazarusError(
                 f"'{name}' cannot be fine-tuned from cached grids, only EfficientNets can: "
@@ -43,9 +43,9 @@ class EncoderTail(nn.Module):
         self._first = int(encoder.module_of(START).rpartition(".")[2]) + 1
         self._count = len(model.blocks)
         for number in range(self._first, self._count):
-            self.add_module(f"block{number}", model.blocks[number])
-        self.last = nn.Sequential(model.conv_head, model.bn2)
-        self.pool = model.global_pool
+            self.add_module(f"block{number}", copy.deepcopy(model.blocks[number]))
+        self.last = copy.deepcopy(nn.Sequential(model.conv_head, model.bn2))
+        self.pool = copy.deepcopy(model.global_pool)
         self.requires_grad_(True).train()
         self.to(memory_format=torch.channels_last)
 

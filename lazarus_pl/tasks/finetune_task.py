@@ -282,7 +282,8 @@ def _check_same(
 
 
 def _spec(identity: Mapping[str, Any], weights: str) -> EncoderSpec:
-    return EncoderSpec(str(identity["name"]), weights, int(identity["image_size"]))
+    # of the layers only the one that the blocks begin with: nothing after it is run to be measured
+    return EncoderSpec(str(identity["name"]), weights, int(identity["image_size"]), (START,))
 
 
 def _twin(task: FinetuneTask) -> FinetuneTask:
