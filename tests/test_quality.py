@@ -54,7 +54,7 @@ ARROWS = {
     "datamodules": {"data", "encoder", "cache", "leaf", "views"},
     # fine-tuning trains the encoder's last blocks
     "tasks": {"encoder", "heads"},
-    "explain": {"data", "heads", "tasks"},
+    "explain": {"data", "heads", "leaf", "tasks"},
     "grid": {"data", "encoder", "cache", "datamodules", "heads", "tasks"},
     "audit": {"data", "encoder", "cache", "datamodules", "heads", "tasks"},
 }

@@ -5,15 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from lazarus_pl.explain.attribution import grad_cam, integrated_gradients
 from lazarus_pl.explain.deletion import deletion_insertion
+from lazarus_pl.explain.lost_green import lost_green
 from lazarus_pl.explain.patch_maps import patch_maps
 from lazarus_pl.explain.photo_maps import PhotoMaps
+from lazarus_pl.explain.severity import severity
+from lazarus_pl.heads.patch_head import PatchHead
 from lazarus_pl.tasks.classification_task import ClassificationTask
+
+# side of the map of lesions: a spot is often smaller than a patch
+_FINE = 128
 
 
 def explain_photos(
@@ -22,8 +29,13 @@ def explain_photos(
     target: int | None,
     methods: Sequence[str],
     backbone_cam: Tensor | None = None,
+    pixels: npt.NDArray[np.uint8] | None = None,
 ) -> list[PhotoMaps]:
     """Explains photos from the very tensors that their prediction is made from.
+
+    Evidence of a disease is what the head says, raised where the photo has lost its green and
+    lowered where it is green, as much as either varies over the photo: the head tells which spots
+    are meant, colours tell where they end.
 
     Args:
         task: In evaluation mode.
@@ -31,6 +43,8 @@ def explain_photos(
         target: The class to explain; None for the predicted one.
         methods: Of ``attention``, ``evidence``, ``ig``, ``gradcam``.
         backbone_cam: Grad-CAM ``(B, h, w)``, for heads that read no grids.
+        pixels: RGB ``(B, S, S, 3)``; without them evidence is the head's alone, and there is no
+            severity.
     """
     with torch.no_grad():
         standard = task.standardised(features)
@@ -44,11 +58,18 @@ def explain_photos(
         assert backbone_cam is not None
         nothing = torch.full_like(backbone_cam, torch.nan)
         return _photos(
-            [nothing, nothing, nothing, backbone_cam],
+            [nothing, nothing, nothing, backbone_cam, nothing],
             probability,
             chosen,
-            [torch.full((len(chosen),), torch.nan)] * 3,
+            [torch.full((len(chosen),), torch.nan)] * 4,
         )
+    evidence, severities = read[1], torch.full((len(chosen),), torch.nan)
+    lesions = torch.full((len(chosen), _FINE, _FINE), torch.nan)
+    if pixels is not None and isinstance(task.head, PatchHead):
+        ill = task.head.sound[chosen] != chosen
+        lesions = _coloured(evidence, pixels, ill, (_FINE, _FINE))
+        evidence = _coloured(evidence, pixels, ill, evidence.shape[1:])
+        severities = _severities(lesions, pixels, ill)
     grids = {name: values for name, values in standard.items() if values.ndim == 4}
     nothing = torch.full_like(read[1], torch.nan)
     attribution, missed = nothing, nothing[:, 0, 0]
@@ -59,17 +80,34 @@ def explain_photos(
         cam = F.interpolate(
             grad_cam(task.head, grids, chosen)[:, None], nothing.shape[1:], mode="bilinear"
         )[:, 0]
-    areas = deletion_insertion(task.head, grids, read[1], chosen)
-    return _photos([*read, attribution, cam], probability, chosen, [missed, *areas])
+    areas = deletion_insertion(task.head, grids, evidence, chosen)
+    maps = [read[0], evidence, attribution, cam, lesions]
+    return _photos(maps, probability, chosen, [missed, *areas, severities])
+
+
+def _coloured(
+    evidence: Tensor, pixels: npt.NDArray[np.uint8], ill: Tensor, shape: Sequence[int]
+) -> Tensor:
+    """The head's evidence and lost green at some resolution, ``(B, *shape)``."""
+    size = (shape[0], shape[1])
+    scale = evidence.std(dim=(1, 2), keepdim=True, correction=0)
+    coarse = F.interpolate(evidence[:, None], size, mode="bilinear")[:, 0]
+    return coarse + lost_green(torch.from_numpy(pixels), size) * scale * ill[:, None, None]
+
+
+def _severities(lesions: Tensor, pixels: npt.NDArray[np.uint8], ill: Tensor) -> Tensor:
+    """0 for a healthy class, which marks no lesions."""
+    photos = zip(lesions.numpy(), pixels, ill.tolist(), strict=True)
+    return torch.tensor([severity(map_, photo) if sick else 0.0 for map_, photo, sick in photos])
 
 
 def _photos(
     maps: Sequence[Tensor], probability: Tensor, target: Tensor, numbers: Sequence[Tensor]
 ) -> list[PhotoMaps]:
-    attention, evidence, attribution, cam = (
+    attention, evidence, attribution, cam, lesions = (
         np.asarray(values.float().numpy(), dtype=np.float32) for values in maps
     )
-    missed, deletion, insertion = (values.tolist() for values in numbers)
+    missed, deletion, insertion, severities = (values.tolist() for values in numbers)
     return [
         PhotoMaps(
             attention[row],
@@ -81,6 +119,8 @@ def _photos(
             missed[row],
             deletion[row],
             insertion[row],
+            severities[row],
+            lesions[row],
         )
         for row in range(len(target))
     ]

@@ -24,6 +24,7 @@ _COLUMNS = (
     "predicted",
     "probability",
     "target",
+    "severity",
     "effective_patches",
     "deletion",
     "insertion",
@@ -72,8 +73,10 @@ class ExplanationWriter:
                 evidence=maps.evidence,
                 attribution=maps.attribution,
                 grad_cam=maps.grad_cam,
+                lesions=maps.evidence if maps.lesions is None else maps.lesions,
                 predicted=np.array(name),
                 probability=np.float32(chance),
+                severity=np.float32(maps.severity),
             )
         target = self._names[maps.target]
         with replace_file(self._out / "pictures" / f"{stem}.png") as image:
@@ -86,6 +89,7 @@ class ExplanationWriter:
                 "predicted": name,
                 "probability": chance,
                 "target": target,
+                "severity": maps.severity,
                 "effective_patches": maps.effective_patches,
                 "deletion": maps.deletion,
                 "insertion": maps.insertion,
@@ -138,6 +142,8 @@ class ExplanationWriter:
             parts.append(f"next {_plain(self._names[order[1]])} {maps.probability[order[1]]:.0%}")
         if maps.target != order[0]:
             parts.append(f"map of {_plain(target)}")
+        if maps.severity > 0:
+            parts.append(f"{maps.severity:.0%} of the leaf marked")
         if maps.weak:
             parts.append("weak map")
         return ", ".join(parts)

@@ -17,7 +17,8 @@ class PhotoMaps:
 
     Attributes:
         attention: Relative weights that sum to 1; no evidence of anything.
-        evidence: Log-odds of the class against sound tissue, or what the head has nearest to it.
+        evidence: Log-odds of the class against sound tissue, sharpened by colours; or what the
+            head has nearest to it.
         attribution: Integrated Gradients of the class's logit; they sum to its rise.
         grad_cam: Grad-CAM on the backbone's last map.
         probability: Of every class, ``(K,)``, from the tensor that the maps were made from.
@@ -25,6 +26,9 @@ class PhotoMaps:
         completeness: What Integrated Gradients miss of the logit's rise, as a share of it.
         deletion: Area under the probability as the likeliest patches are taken away, 0 to 1.
         insertion: The same as they are put back.
+        lesions: Evidence of a disease with the colours of smaller cells, float32 ``(128, 128)``;
+            None or NaN from a head without evidence.
+        severity: The share of the leaf that is marked, 0 to 1; NaN from a head without evidence.
     """
 
     attention: Floats
@@ -36,12 +40,14 @@ class PhotoMaps:
     completeness: float = math.nan
     deletion: float = math.nan
     insertion: float = math.nan
+    severity: float = math.nan
+    lesions: Floats | None = None
 
     @property
     def shown(self) -> Floats:
-        """The map laid over the photo: evidence, else attribution, else Grad-CAM."""
-        for values in (self.evidence, self.attribution, self.grad_cam):
-            if np.isfinite(values).all():
+        """The map laid over the photo: lesions, else evidence, attribution, Grad-CAM."""
+        for values in (self.lesions, self.evidence, self.attribution, self.grad_cam):
+            if values is not None and np.isfinite(values).all():
                 return values
         return np.zeros_like(self.evidence)
 

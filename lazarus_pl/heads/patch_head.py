@@ -39,11 +39,11 @@ class PatchReading(NamedTuple):
 class PatchHead(Head):
     """Scores every patch for every class; evidence is a contrast with sound tissue.
 
-    The diagnosis is the mean of the patches' scores and their mean under a gated attention of one
-    branch a class (Ilse et al. 2018, arXiv:1802.04712; Lu et al. 2021, arXiv:2004.09666). Attention
-    weighs the scores but sends no gradient into them: softmax attention alone learned to look
-    away from lesions. Scores are read relative to the photo's own mean patch, so that light and
-    camera cannot speak for a class.
+    The diagnosis is the mean of the patches' scores and their mean under an attention of one branch
+    a class (after Ilse et al. 2018, arXiv:1802.04712, and Lu et al. 2021, arXiv:2004.09666). The
+    attention is not learned from the diagnosis, which taught it to look away from lesions: it is
+    the chance of a lesion, so that the diagnosis is read where the map points. Scores are relative
+    to the photo's own mean patch, so that light and camera cannot speak for a class.
 
     Where the lesions are, labels of photos do not say. Three readings suspect them, each wrong in
     its own way: the scores of the diagnosis, patches that guess their photo's class by themselves,
@@ -63,9 +63,8 @@ class PatchHead(Head):
         patch_dropout: Share of patches left out in training; they cost no time.
         lesion_share: Share of a diseased photo's patches taken for lesions.
         sound_share: Share of its patches taken for sound tissue or background.
-        sparsity: Weight of the attention's entropy in the task's loss; 0 leaves it out.
-        lesions_from: Epoch from which the task trains the lesion branch, when the readings that
-            it learns from have settled.
+        lesions_from: Share of the epochs after which the task trains the lesion branch, when the
+            readings that it learns from have settled.
         maps_every: Epochs between the task's example maps; 0 for none.
 
     Raises:
@@ -83,8 +82,7 @@ class PatchHead(Head):
         patch_dropout: float = 0.75,
         lesion_share: float = 0.03,
         sound_share: float = 0.8,
-        sparsity: float = 0.0,
-        lesions_from: int = 4,
+        lesions_from: float = 0.33,
         maps_every: int = 3,
     ) -> None:
         super().__init__(feature_shapes, num_classes)
@@ -100,22 +98,20 @@ class PatchHead(Head):
                 "leave each other room: their sum must not exceed 1"
             )
         check_share("patch_dropout", patch_dropout)
+        check_share("lesions_from", lesions_from)
         self.grids = dict(sorted(grids.items(), key=lambda item: -item[1][0]))
         self.finest = next(iter(self.grids))
         self.patch_dropout = patch_dropout
         self.lesion_share = lesion_share
         self.sound_share = sound_share
-        self.sparsity = sparsity
         self.lesions_from = lesions_from
         self.maps_every = maps_every
-        width = hidden + 2 * (hidden // 2)  # the scores, and the attention's two gates
         self.inputs = nn.ModuleDict(
-            {name: nn.Linear(shape[2], width, bias=False) for name, shape in self.grids.items()}
+            {name: nn.Linear(shape[2], hidden, bias=False) for name, shape in self.grids.items()}
         )
-        self.bias = nn.Parameter(torch.zeros(width))
+        self.bias = nn.Parameter(torch.zeros(hidden))
         self.drop = nn.Dropout(dropout)
         self.score = nn.Linear(hidden, num_classes)
-        self.attention = nn.Linear(hidden // 2, num_classes, bias=False)
         channels = self.grids[self.finest][2]
         self.instance = _perceptron(channels, hidden, dropout, num_classes + 1)
         self.lesion = _perceptron(channels, hidden, dropout, num_classes + 1)
@@ -146,30 +142,26 @@ class PatchHead(Head):
         joined, mean = self._joined(features), self._mean_patch(features, kept)
         if self.training and self.patch_dropout:
             joined, finest, kept = self._sampled(joined, finest, kept)
-        scoring, content, gate = torch.split(joined, self._widths(), dim=-1)
-        scoring = scoring - mean[:, None, None, : scoring.shape[-1]]
-        hidden = self.drop(F.gelu(scoring + self.bias[: scoring.shape[-1]]))
-        scores = self.score(hidden)
-        gates = (self.bias[scoring.shape[-1] :]).chunk(2)
-        weights = self.attention((content + gates[0]).tanh() * (gate + gates[1]).sigmoid())
-        attention = self._softmax(weights, kept)
+        hidden = self.drop(F.gelu(joined - mean[:, None, None] + self.bias))
+        scores, lesions = self.score(hidden), self.lesion(finest)
         # only in training: an attribution of the logits needs every path
-        said = scores.detach() if self.training else scores
-        attended = (attention * said.float()).sum(dim=(1, 2))
+        attention = self._attention(lesions.detach() if self.training else lesions, kept)
+        attended = (attention * scores.float()).sum(dim=(1, 2))
         logits = (_mean(scores, kept).float() + attended) / 2
-        return PatchReading(logits, attention, scores, self.instance(finest), self.lesion(finest))
+        return PatchReading(logits, attention, scores, self.instance(finest), lesions)
 
     def evidence(self, reading: PatchReading, target: Tensor) -> Tensor:
-        """How much more each patch speaks for a class than for sound tissue, float32 ``(B, H, W)``.
+        """Log-odds of a class against sound tissue in each patch, float32 ``(B, H, W)``.
 
-        A healthy class is read where no disease is: its evidence is what the most suspected
-        disease of its crop lacks.
+        Those of the lesion branch, averaged with the neighbours': lesions are larger than one
+        patch's noise. A healthy class is read where no disease is: its evidence is what the most
+        suspected disease of its crop lacks.
 
         Args:
             reading: Of ``B`` photos.
             target: Class indices ``(B,)``.
         """
-        contrast = self._against_sound(reading.lesions)
+        contrast = _smoothed(self._against_sound(reading.lesions).float())
         rows = [self._of_class(contrast[row], int(label)) for row, label in enumerate(target)]
         return torch.stack(rows).float()
 
@@ -215,17 +207,6 @@ class PatchHead(Head):
         )
         return torch.stack([_standard(one.float().flatten(1)) for one in readings]).sum(dim=0)
 
-    @staticmethod
-    def entropy(attention: Tensor) -> Tensor:
-        """Mean entropy of attention maps ``(B, H, W, K)``, as a share of that of even attention."""
-        flat = attention.flatten(1, 2)
-        entropy = -(flat * flat.clamp_min(1e-12).log()).sum(dim=1)
-        return entropy.mean() / torch.tensor(float(flat.shape[1])).log()
-
-    def _widths(self) -> list[int]:
-        hidden, gate = self.score.in_features, self.attention.in_features
-        return [hidden, gate, gate]
-
     def _joined(self, features: Mapping[str, Tensor]) -> Tensor:
         """Hidden values ``(B, H, W, D)``: interpolation and a linear map may change places."""
         rows, columns = features[self.finest].shape[1:3]
@@ -263,12 +244,10 @@ class PatchHead(Head):
         )
         return joined, finest, kept[..., 0]
 
-    @staticmethod
-    def _softmax(weights: Tensor, kept: Tensor) -> Tensor:
-        """In float32 over patches; a photo without any patch gets zeros, not NaN."""
-        flat, there = weights.float().flatten(1, 2), kept.flatten(1)[..., None] > 0
-        lowest = torch.finfo(flat.dtype).min
-        return (flat.masked_fill(~there, lowest).softmax(dim=1) * there).view(weights.shape)
+    def _attention(self, lesions: Tensor, kept: Tensor) -> Tensor:
+        """Chances of a lesion, to a sum of 1; a photo without any patch gets zeros, not NaN."""
+        chance = self._against_sound(lesions).float().sigmoid() * kept[..., None]
+        return chance / chance.sum(dim=(1, 2), keepdim=True).clamp_min(1e-6)
 
     def _contrast(self, scores: Tensor) -> Tensor:
         """Against the healthy class, or the mean of all classes where the crop has none."""
@@ -300,6 +279,14 @@ def _perceptron(channels: int, hidden: int, dropout: float, outputs: int) -> nn.
 
 def _average(values: Tensor, chosen: Tensor) -> Tensor:
     return (values * chosen).sum() / chosen.sum().clamp_min(1)
+
+
+def _smoothed(maps: Tensor) -> Tensor:
+    """Maps ``(B, H, W, K)`` under a kernel of 1, 2, 1 each way; edges repeat."""
+    weights = torch.tensor([0.25, 0.5, 0.25], device=maps.device)
+    kernel = torch.outer(weights, weights).expand(maps.shape[-1], 1, 3, 3)
+    padded = F.pad(maps.permute(0, 3, 1, 2), (1, 1, 1, 1), mode="replicate")
+    return F.conv2d(padded, kernel, groups=maps.shape[-1]).permute(0, 2, 3, 1)
 
 
 def _standard(values: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ Pixels = npt.NDArray[np.uint8]
 _PATCH = 16
 _SHOWN_SIDE = 512
 _MEANINGS = {
-    "PatchHead": "evidence: log-odds of the class against sound tissue",
+    "PatchHead": "evidence: log-odds of the class against sound tissue, sharpened by lost green",
     "AttentionHead": "attention times what the patch says of the class, an unproven map",
 }
 
@@ -102,7 +102,7 @@ def explain_batch(
         cam = grad_cam_of_pooled(
             classifier.task, classifier.last_map(pixels), classifier.pool, wanted
         )
-    return explain_photos(classifier.task, features, target, methods, cam)
+    return explain_photos(classifier.task, features, target, methods, cam, pixels)
 
 
 def _explain_all(

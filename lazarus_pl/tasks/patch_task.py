@@ -45,8 +45,6 @@ class PatchTask(ClassificationTask):
         instances = self.head.instance_loss(reading, target)
         lesions = self._lesion_loss(reading, target)
         loss: Tensor = diagnosis + instances + lesions
-        if self.head.sparsity:
-            loss = loss + self.head.sparsity * self.head.entropy(reading.attention)
         self.train_metrics.update(reading.logits, target)
         parts = {
             "train/loss": diagnosis,
@@ -76,7 +74,7 @@ class PatchTask(ClassificationTask):
 
     def _lesion_loss(self, reading: PatchReading, target: Tensor) -> Tensor:
         assert isinstance(self.head, PatchHead)
-        if self.current_epoch < self.head.lesions_from:
+        if self.current_epoch < self.head.lesions_from * (self.trainer.max_epochs or 0):
             # times 0, not left out: under DDP every parameter needs a gradient
             return 0 * reading.lesions.float().sum()
         return self.head.lesion_loss(reading, target)

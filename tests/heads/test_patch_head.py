@@ -57,19 +57,40 @@ def test_masked_patches_change_nothing_on_a_single_grid() -> None:
 def test_attention_is_float32_under_autocast() -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         reading = _head().look(_features())
-    assert reading.attention.dtype == torch.float32
+        evidence = _head().evidence(reading, torch.tensor([1, 0]))
+    assert reading.attention.dtype == evidence.dtype == torch.float32
 
 
-def test_attention_sends_no_gradient_into_the_scores_in_training_alone() -> None:
+def test_the_diagnosis_does_not_train_the_lesion_branch_but_is_attributed_through_it() -> None:
     head = _head(patch_dropout=0)
-    features = _features()
     gradients = []
     for mode in (False, True):
         head.zero_grad()
         head.train(mode).drop.eval()
-        head(features)[:, 1].sum().backward()
-        gradients.append(head.score.weight.grad.clone())  # type: ignore[union-attr]
-    assert not torch.allclose(*gradients)
+        head(_features())[:, 1].sum().backward()
+        gradients.append([weight.grad for weight in head.lesion.parameters()])
+    assert all(gradient is not None for gradient in gradients[0])
+    assert all(gradient is None for gradient in gradients[1])
+
+
+def test_attention_lies_where_the_lesion_branch_sees_the_class() -> None:
+    head = _head()
+    reading = head.look(_features())
+    contrast = reading.lesions[..., 1] - reading.lesions[..., 0]
+    order = [values.flatten(1).argsort(dim=1) for values in (reading.attention[..., 1], contrast)]
+    torch.testing.assert_close(*order)
+    healthy = reading.attention[..., 0]
+    torch.testing.assert_close(healthy, torch.full_like(healthy, 1 / 16))
+
+
+def test_sampled_patches_are_those_that_are_there() -> None:
+    head = PatchHead({"grid16": (4, 4, 6)}, 3, hidden=8, patch_dropout=0.75).train()
+    mask = torch.zeros(2, 4, 4, dtype=torch.bool)
+    mask[:, :2] = True
+    features = torch.full((2, 4, 4, 6), torch.nan).masked_fill(mask[..., None], 1.0)
+    reading = head.look({"grid16": features.nan_to_num(1e6)}, mask)
+    assert reading.scores.shape == (2, 4, 1, 3)
+    assert reading.lesions.abs().max() < 1e3
 
 
 def test_evidence_of_health_is_what_the_worst_disease_lacks() -> None:
@@ -94,18 +115,14 @@ def test_the_lesion_branch_finds_the_odd_patch_from_labels_alone() -> None:
         grids.view(32, 16, 6)[torch.arange(32), places, 0] += 3.0 * target
         reading = head.look({"grid16": grids})
         loss = torch.nn.functional.cross_entropy(reading.logits, target)
-        (loss + head.lesion_loss(reading, target)).backward()  # type: ignore[no-untyped-call]
+        parts = loss + head.instance_loss(reading, target) + head.lesion_loss(reading, target)
+        parts.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         optimizer.zero_grad()
     head.eval()
     evidence = head.evidence(head.look({"grid16": grids}), target).flatten(1)
     ill = target == 1
     assert (evidence.argmax(1) == places)[ill].float().mean() > 0.9
-
-
-def test_even_attention_has_entropy_one() -> None:
-    even = torch.full((2, 4, 4, 3), 1 / 16)
-    assert PatchHead.entropy(even).item() == pytest.approx(1)
 
 
 def test_mistakes() -> None:
