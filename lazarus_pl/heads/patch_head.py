@@ -39,11 +39,11 @@ class PatchReading(NamedTuple):
 class PatchHead(Head):
     """Scores every patch for every class; evidence is a contrast with sound tissue.
 
-    The diagnosis is the mean of the patches' scores and their mean under an attention of one branch
-    a class (after Ilse et al. 2018, arXiv:1802.04712, and Lu et al. 2021, arXiv:2004.09666). The
-    attention is not learned from the diagnosis, which taught it to look away from lesions: it is
-    the chance of a lesion, so that the diagnosis is read where the map points. Scores are relative
-    to the photo's own mean patch, so that light and camera cannot speak for a class.
+    The diagnosis is the mean of the patches' scores under an attention of one branch a class
+    (after Ilse et al. 2018, arXiv:1802.04712, and Lu et al. 2021, arXiv:2004.09666). The attention
+    is not learned from the diagnosis, which taught it to look away from lesions: it is the chance
+    of a lesion, so that a disease is read where the map points, and health everywhere. Scores are
+    relative to the photo's own mean patch, so that light and camera cannot speak for a class.
 
     Where the lesions are, labels of photos do not say. Three readings suspect them, each wrong in
     its own way: the scores of the diagnosis, patches that guess their photo's class by themselves,
@@ -146,8 +146,7 @@ class PatchHead(Head):
         scores, lesions = self.score(hidden), self.lesion(finest)
         # only in training: an attribution of the logits needs every path
         attention = self._attention(lesions.detach() if self.training else lesions, kept)
-        attended = (attention * scores.float()).sum(dim=(1, 2))
-        logits = (_mean(scores, kept).float() + attended) / 2
+        logits = (attention * scores.float()).sum(dim=(1, 2))
         return PatchReading(logits, attention, scores, self.instance(finest), lesions)
 
     def evidence(self, reading: PatchReading, target: Tensor) -> Tensor:
