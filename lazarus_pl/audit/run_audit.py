@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -77,6 +77,7 @@ def run_audit(
     label_from: LabelFrom = "path",
     encoder: EncoderSpec | None = None,
     device: str = "auto",
+    costs: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Audits a dataset and writes the report.
 
@@ -88,6 +89,7 @@ def run_audit(
         label_from: How labels are read off folders.
         encoder: Estimate the costs of later steps with this encoder; None leaves them out.
         device: As torch names it, or ``auto``.
+        costs: ``costs``, ``costs_4gb`` and ``rates`` of an earlier audit, where they are known.
 
     Returns:
         What stands in ``audit.json``; ``audit.schema.json`` beside the report's templates says what
@@ -104,7 +106,7 @@ def run_audit(
         raise LazarusError(f"'{out}' is a file: name a folder with --out")
     out.mkdir(parents=True, exist_ok=True)
     found = load_audit_data(data, out, cache, split, label_from)
-    report = _sections(found, encoder, device)
+    report = {**_sections(found, encoder, device), **(costs or {})}
     report["about"] = {
         "version": __version__,
         "data": str(data),

@@ -1,0 +1,61 @@
+"""All that a run was asked for, and where it writes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from lazarus_pl.data.listing import LabelFrom
+from lazarus_pl.data.split.split_spec import SplitSpec
+from lazarus_pl.encoder.encoder_spec import EncoderSpec
+from lazarus_pl.encoder.make_engine import EngineName
+from lazarus_pl.encoder.precision import Precision
+from lazarus_pl.pipeline.run.audit_options import AuditOptions
+from lazarus_pl.pipeline.run.budget import Budget
+from lazarus_pl.pipeline.run.grid_options import GridOptions
+from lazarus_pl.pipeline.run.stage_options import StageOptions
+from lazarus_pl.views.views_spec import ViewsSpec
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """The options of ``lazarus run``, which its help explains.
+
+    Attributes:
+        command: The command line, for who wants to repeat it.
+    """
+
+    data: Path
+    out: Path
+    encoder: EncoderSpec = EncoderSpec()
+    split: SplitSpec = SplitSpec()
+    label_from: LabelFrom = "path"
+    corrections: Path | None = None
+    views: ViewsSpec = ViewsSpec()
+    device: str = "auto"
+    precision: Precision = "auto"
+    batch_size: int = 8
+    engine: EngineName = "auto"
+    audit: AuditOptions = AuditOptions()
+    grid: GridOptions = GridOptions()
+    patches: StageOptions = StageOptions()
+    finetune: StageOptions = StageOptions()
+    budget: Budget = Budget()
+    gallery: int = 6
+    seed: int | None = None
+    command: str = ""
+
+    @property
+    def cache(self) -> Path:
+        """The feature cache."""
+        return self.out / "cache"
+
+    @property
+    def best(self) -> Path:
+        """The checkpoint that was chosen."""
+        return self.out / "best.ckpt"
+
+    @property
+    def root(self) -> Path:
+        """What the photos' paths are relative to."""
+        return self.data if self.data.is_dir() else self.data.parent

@@ -1,0 +1,58 @@
+"""The stage ``patches``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import zip_longest
+
+from lazarus_pl.data.manifest import Manifest
+from lazarus_pl.pipeline.run.chain import read_costs
+from lazarus_pl.pipeline.run.gallery import Shown, make_gallery
+from lazarus_pl.pipeline.run.resumable_fit import epochs_of
+from lazarus_pl.pipeline.run.schedule import Schedule
+from lazarus_pl.pipeline.run.stage import Records
+from lazarus_pl.pipeline.run.stage_outcome import StageOutcome
+from lazarus_pl.pipeline.run.stages.fit_stage import FitStage
+
+# epochs of the attention head that the audit's cost is of
+_TRIED_EPOCHS = 20
+
+
+class PatchesStage(FitStage):
+    """A diagnosis with a map of where it was read, and maps of a few photos of val."""
+
+    name = "patches"
+    title = "a head that scores every patch, for maps"
+    needs = ("extract",)
+    doing = "training patches"
+    shipped = "patches/patches.yaml"
+
+    def estimate(self, costs: Mapping[str, float]) -> float | None:
+        """By what the audit tried of a head over patches."""
+        tried = costs.get("patch attention")
+        epochs = epochs_of(self.config, self.values())
+        return None if tried is None else _SLOWER * tried * epochs / _TRIED_EPOCHS
+
+    def run(self, before: Records, allowed: float | None, schedule: Schedule) -> StageOutcome:
+        """Trains, and explains a few photos."""
+        end = self.fit(before, allowed, schedule, read_costs(self.settings.out))
+        if end.state == "left out":
+            return self.outcome(end)
+        asked = self.settings
+        gallery = asked.out / self.name / "gallery"
+        shown = _spread(Manifest.read(asked.cache), asked.gallery)
+        files = make_gallery(shown, asked.root, end.best, gallery)
+        return self.outcome(end, *files)
+
+
+# than the attention head, whose steps the audit tries; measured
+_SLOWER = 3.0
+
+
+def _spread(manifest: Manifest, number: int) -> list[Shown]:
+    """Photos of val, one a class in turn; test is not looked at."""
+    by_class: dict[str, list[Shown]] = {}
+    for photo in manifest.side("val"):
+        by_class.setdefault(photo.label, []).append(Shown("sample", photo.path, photo.label))
+    turns: Sequence[tuple[Shown | None, ...]] = list(zip_longest(*by_class.values()))
+    return [item for turn in turns for item in turn if item is not None][:number]
