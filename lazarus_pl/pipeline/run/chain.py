@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from lazarus_pl.errors import LazarusError
@@ -88,6 +88,7 @@ class Chain:
 
     def _announce(self, left: Sequence[Stage]) -> None:
         if not left:
+            _say(f"  nothing has changed: all {len(self._stages)} stages were done before")
             return
         costs = read_costs(self._out)
         for number, stage in enumerate(self._stages, start=1):
@@ -178,8 +179,3 @@ def _can_be_cut(stage: Stage) -> bool:
 
 def _say(text: str) -> None:
     print(text, flush=True)
-
-
-def unchanged_line(records: Mapping[str, StageRecord]) -> str:
-    """What is said where a run had nothing to do."""
-    return f"nothing has changed: all {len(records)} stages were done before"

@@ -103,9 +103,7 @@ class ResumableFit:
             return FitEnd("done", "", self.best)
         return FitEnd("shortened", note, self.best)
 
-    def _fit(
-        self, digest: str, epochs: int, allowed: float | None, schedule: Schedule
-    ) -> bool:
+    def _fit(self, digest: str, epochs: int, allowed: float | None, schedule: Schedule) -> bool:
         from callbacks.checkpoint_versions import is_whole
         from lazarus_pl.lightning_cli import run_lightning
         from lazarus_pl.pipeline.run.epoch_clock import EpochClock

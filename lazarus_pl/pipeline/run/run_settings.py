@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from lazarus_pl.data.listing import LabelFrom
@@ -27,20 +27,20 @@ class RunSettings:
 
     data: Path
     out: Path
-    encoder: EncoderSpec = EncoderSpec()
-    split: SplitSpec = SplitSpec()
+    encoder: EncoderSpec = field(default_factory=EncoderSpec)
+    split: SplitSpec = field(default_factory=SplitSpec)
     label_from: LabelFrom = "path"
     corrections: Path | None = None
-    views: ViewsSpec = ViewsSpec()
+    views: ViewsSpec = field(default_factory=ViewsSpec)
     device: str = "auto"
     precision: Precision = "auto"
     batch_size: int = 8
     engine: EngineName = "auto"
-    audit: AuditOptions = AuditOptions()
-    grid: GridOptions = GridOptions()
-    patches: StageOptions = StageOptions()
-    finetune: StageOptions = StageOptions()
-    budget: Budget = Budget()
+    audit: AuditOptions = field(default_factory=AuditOptions)
+    grid: GridOptions = field(default_factory=GridOptions)
+    patches: StageOptions = field(default_factory=StageOptions)
+    finetune: StageOptions = field(default_factory=StageOptions)
+    budget: Budget = field(default_factory=Budget)
     gallery: int = 6
     seed: int | None = None
     command: str = ""

@@ -56,6 +56,8 @@ class FinetuneStory:
         marks += [(float(r["epoch"] + 1), "rolled back") for r in self.rollbacks]
         names = {"val/macro_f1": "macro-F1", _GUARDED: "less the fall of the worst class"}
         lines = {names[tag]: self.curves[tag] for tag in names if tag in self.curves}
+        if self.curves.get(_GUARDED) == self.curves.get("val/macro_f1"):
+            lines.pop(names[_GUARDED], None)
         return LineChart(lines, "epoch", "macro-F1 on val", marks)
 
     @property

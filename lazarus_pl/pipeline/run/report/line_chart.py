@@ -11,7 +11,7 @@ from markupsafe import Markup
 Points = Sequence[tuple[float, float]]
 
 _WIDTH, _HEIGHT = 560, 250
-_LEFT, _RIGHT, _TOP, _BOTTOM = 48, 14, 12, 38
+_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 18, 14, 44
 _COLOURS = 6
 
 

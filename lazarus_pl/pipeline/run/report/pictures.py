@@ -15,8 +15,8 @@ _QUALITY = 80
 def inline_picture(path: Path) -> str:
     """A picture as a JPEG in a ``data:`` address; nothing if it cannot be read."""
     try:
-        with Image.open(path) as image:
-            image = image.convert("RGB")
+        with Image.open(path) as file:
+            image = file.convert("RGB")
     except OSError:
         return ""
     image.thumbnail((_WIDEST, _WIDEST), Image.Resampling.LANCZOS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-_SIDE, _LEFT, _BOTTOM, _TOP, _RIGHT = 280, 40, 36, 10, 10
+_SIDE, _LEFT, _BOTTOM, _TOP, _RIGHT = 280, 40, 36, 10, 20
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,7 @@ class ReliabilityChart:
                 f'<rect class="bar" x="{x + 0.5:.1f}" y="{y:.1f}" width="{width - 1:.1f}" '
                 f'height="{_y(0) - y:.1f}" opacity="{weight:.2f}"><title>{words}</title></rect>'
             )
-        parts.append(
-            f'<line class="ideal" x1="{_x(0)}" y1="{_y(0)}" x2="{_x(1)}" y2="{_y(1)}"/>'
-        )
+        parts.append(f'<line class="ideal" x1="{_x(0)}" y1="{_y(0)}" x2="{_x(1)}" y2="{_y(1)}"/>')
         body = "".join(parts)
         return (
             f'<svg class="square" viewBox="0 0 {_SIDE} {_SIDE}" role="img" '

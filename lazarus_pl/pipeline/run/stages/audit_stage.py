@@ -51,4 +51,5 @@ class AuditStage(Stage):
         costs = {key: report[key] for key in ("costs", "costs_4gb", "rates")}
         with replace_file(folder / "costs.json") as file:
             file.write(json.dumps(costs).encode())
-        return StageOutcome((folder / "costs.json", folder / "survey.csv"))
+        # the survey is rewritten by the stage findings, and made again where it is missing
+        return StageOutcome((folder / "costs.json",))

@@ -13,6 +13,7 @@ import numpy as np
 
 from lazarus_pl.data.atomic import replace_file
 from lazarus_pl.errors import LazarusError
+from lazarus_pl.grid.run_result import RunResult
 from lazarus_pl.pipeline.run.candidate import Candidate
 from lazarus_pl.pipeline.run.digests import file_digest
 from lazarus_pl.pipeline.run.gallery import Shown, make_gallery
@@ -109,8 +110,9 @@ def _readings(path: Path) -> int:
 
 
 def _grid_winner(out: Path) -> str:
-    summary = json.loads((out / "grid" / "summary.json").read_bytes())
-    return f"head {summary['run']}"
+    run = json.loads((out / "grid" / "summary.json").read_bytes())["run"]
+    result = RunResult.read(out / "grid" / "runs" / run)
+    return f"{result.head} head, learning rate {result.lr:g}" if result else f"head {run}"
 
 
 def _hits_and_misses(said: SidePredictions, number: int) -> list[Shown]:
