@@ -110,16 +110,15 @@ def run(
         budget=budget,
         gallery=gallery,
         seed=seed,
-        command=_command(data, out),
+        command=_command(),
     )
     return run_chain(settings)
 
 
-def _command(data: Path, out: Path) -> str:
-    """The command line, or the shortest one where this was called from a program."""
-    if Path(sys.argv[0]).stem in ("lazarus", "__main__"):
-        return shlex.join(["lazarus", *sys.argv[1:]])
-    return shlex.join(["lazarus", "run", "--data", str(data), "--out", str(out)])
+def _command() -> str:
+    """The command line of this process; nothing where it is another program's."""
+    ours = Path(sys.argv[0]).stem in ("lazarus", "__main__")
+    return shlex.join(["lazarus", *sys.argv[1:]]) if ours else ""
 
 
 def run_chain(settings: RunSettings) -> int:

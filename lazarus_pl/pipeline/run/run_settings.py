@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,7 +23,7 @@ class RunSettings:
     """The options of ``lazarus run``, which its help explains.
 
     Attributes:
-        command: The command line, for who wants to repeat it.
+        command: The command line, for who wants to repeat it; the shortest one if it is not given.
     """
 
     data: Path
@@ -44,6 +45,12 @@ class RunSettings:
     gallery: int = 6
     seed: int | None = None
     command: str = ""
+
+    def __post_init__(self) -> None:
+        """Fills in the command."""
+        if not self.command:
+            words = ["lazarus", "run", "--data", str(self.data), "--out", str(self.out)]
+            object.__setattr__(self, "command", shlex.join(words))
 
     @property
     def cache(self) -> Path:

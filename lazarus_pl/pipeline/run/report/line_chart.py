@@ -68,8 +68,9 @@ class LineChart:
         for value in _ticks(frame.bottom, frame.top):
             y = frame.y(value)
             text = _number(10**value if self.log else value)
+            ends = f'x1="{_LEFT}" x2="{_WIDTH - _RIGHT}"'
             parts.append(
-                f'<line class="rule" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
+                f'<line class="rule" {ends} y1="{y:.1f}" y2="{y:.1f}"/>'
                 f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{text}</text>'
             )
         for value in _ticks(frame.left, frame.right):
@@ -89,11 +90,11 @@ class LineChart:
         for place, words in self.marks:
             if not frame.left <= place <= frame.right:
                 continue
-            x = frame.x(place)
+            x, label = frame.x(place), Markup.escape(words)
             parts.append(
                 f'<line class="mark" x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP}" '
                 f'y2="{_HEIGHT - _BOTTOM}"/>'
-                f'<text class="mark-text" x="{x + 4:.1f}" y="{_TOP + 10}">{Markup.escape(words)}</text>'
+                f'<text class="mark-text" x="{x + 4:.1f}" y="{_TOP + 10}">{label}</text>'
             )
         return parts
 

@@ -45,11 +45,12 @@ class ReliabilityChart:
 
 def _axes() -> list[str]:
     parts = []
+    below = _SIDE - _BOTTOM + 15
     for step in (0.0, 0.25, 0.5, 0.75, 1.0):
         parts.append(
             f'<line class="rule" x1="{_x(0)}" x2="{_x(1)}" y1="{_y(step)}" y2="{_y(step)}"/>'
             f'<text x="{_LEFT - 5}" y="{_y(step) + 4}" text-anchor="end">{step:.0%}</text>'
-            f'<text x="{_x(step)}" y="{_SIDE - _BOTTOM + 15}" text-anchor="middle">{step:.0%}</text>'
+            f'<text x="{_x(step)}" y="{below}" text-anchor="middle">{step:.0%}</text>'
         )
     parts.append(
         f'<text class="soft" x="{(_x(0) + _x(1)) / 2}" y="{_SIDE - 4}" text-anchor="middle">'
