@@ -11,7 +11,7 @@ from lazarus_pl.pipeline.run.resumable_fit import epochs_of
 from lazarus_pl.pipeline.run.schedule import Schedule
 from lazarus_pl.pipeline.run.stage import Records
 from lazarus_pl.pipeline.run.stage_outcome import StageOutcome
-from lazarus_pl.pipeline.run.stages.fit_stage import FitStage
+from lazarus_pl.pipeline.run.stages.fit_stage import SETTING_UP, FitStage
 
 _VIEWS = {"data.init_args.views": "all", "data.init_args.plain_weight": 0.3}
 # of the cost of an epoch from photos: blocks before the cached grid are not run
@@ -35,7 +35,9 @@ class FinetuneStage(FitStage):
     def estimate(self, costs: Mapping[str, float]) -> float | None:
         """By what the audit tried of an epoch from photos."""
         epoch = costs.get("fine-tuning, one epoch, backbone partly unfrozen")
-        return None if epoch is None else _SHARE * epoch * epochs_of(self.config, self.values())
+        if epoch is None:
+            return None
+        return _SHARE * epoch * epochs_of(self.config, self.values()) + SETTING_UP
 
     def run(self, before: Records, allowed: float | None, schedule: Schedule) -> StageOutcome:
         """Fine-tunes the best of the grid."""

@@ -15,6 +15,9 @@ from lazarus_pl.pipeline.run.stage_options import StageOptions
 from lazarus_pl.pipeline.run.stage_outcome import StageOutcome
 from lazarus_pl.shipped_config import shipped_config
 
+# seconds before the first step
+SETTING_UP = 3.0
+
 
 class FitStage(Stage):
     """Trains one config in the folder of its name.

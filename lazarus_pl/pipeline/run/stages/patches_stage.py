@@ -12,7 +12,7 @@ from lazarus_pl.pipeline.run.resumable_fit import epochs_of
 from lazarus_pl.pipeline.run.schedule import Schedule
 from lazarus_pl.pipeline.run.stage import Records
 from lazarus_pl.pipeline.run.stage_outcome import StageOutcome
-from lazarus_pl.pipeline.run.stages.fit_stage import FitStage
+from lazarus_pl.pipeline.run.stages.fit_stage import SETTING_UP, FitStage
 
 # epochs of the attention head that the audit's cost is of
 _TRIED_EPOCHS = 20
@@ -31,7 +31,9 @@ class PatchesStage(FitStage):
         """By what the audit tried of a head over patches."""
         tried = costs.get("patch attention")
         epochs = epochs_of(self.config, self.values())
-        return None if tried is None else _SLOWER * tried * epochs / _TRIED_EPOCHS
+        if tried is None:
+            return None
+        return _SLOWER * tried * epochs / _TRIED_EPOCHS + SETTING_UP + self.settings.gallery
 
     def run(self, before: Records, allowed: float | None, schedule: Schedule) -> StageOutcome:
         """Trains, and explains a few photos."""
