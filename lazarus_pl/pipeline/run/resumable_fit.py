@@ -50,6 +50,8 @@ class ResumableFit:
         values: Values by config key.
         cache: The feature cache.
         out: The run's folder.
+        budget: Seconds that the whole run may take: a training that another budget shortened is
+            not continued.
     """
 
     name: str
@@ -58,6 +60,7 @@ class ResumableFit:
     values: Mapping[str, Any]
     cache: Path
     out: Path
+    budget: float | None = None
 
     @property
     def folder(self) -> Path:
@@ -84,11 +87,14 @@ class ResumableFit:
             LazarusError: If the config cannot be used, or the training leaves no checkpoint.
         """
         whole = epochs_of(self.config, self.values)
-        epochs = self._planned(digest) or affordable_epochs(whole, estimate, allowed)
+        epochs = self._planned(digest, whole) or affordable_epochs(whole, estimate, allowed)
         if not epochs:
             shutil.rmtree(self.folder, ignore_errors=True)
             return FitEnd("left out", _too_long(estimate, allowed), self.best)
-        early = self._fit(digest, epochs, allowed, schedule)
+        goes_on = self._planned(digest, whole) is not None and self._has_last()
+        if not goes_on:
+            self._begin(digest, epochs)
+        early = self._fit(epochs, goes_on, allowed, schedule)
         if not self.best.is_file():
             raise LazarusError(
                 f"the config '{self.config}' keeps no checkpoint 'best.ckpt': give it a "
@@ -103,22 +109,31 @@ class ResumableFit:
             return FitEnd("done", "", self.best)
         return FitEnd("shortened", note, self.best)
 
-    def _fit(self, digest: str, epochs: int, allowed: float | None, schedule: Schedule) -> bool:
-        from callbacks.checkpoint_versions import is_whole
+    def _begin(self, digest: str, epochs: int) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True)
+        plan = {"digest": digest, "epochs": epochs, "budget": self.budget}
+        with replace_file(self.folder / _PLAN) as file:
+            file.write(json.dumps(plan).encode())
+
+    def _fit(self, epochs: int, goes_on: bool, allowed: float | None, schedule: Schedule) -> bool:
+        """Trains, and says whether there was no time for all epochs."""
         from lazarus_pl.lightning_cli import run_lightning
         from lazarus_pl.pipeline.run.epoch_clock import EpochClock
 
-        last = self.folder / "checkpoints" / "last.ckpt"
-        goes_on = self._planned(digest) is not None and last.is_file() and is_whole(last)
-        if not goes_on:
-            shutil.rmtree(self.folder, ignore_errors=True)
-            self.folder.mkdir(parents=True)
-            with replace_file(self.folder / _PLAN) as file:
-                file.write(json.dumps({"digest": digest, "epochs": epochs}).encode())
         clock = EpochClock(self.title, schedule, allowed)
-        words = [*self._arguments(epochs), *([f"--ckpt_path={last}"] if goes_on else [])]
-        run_lightning(words, [clock])
+        words = self._arguments(epochs)
+        run_lightning([*words, *([f"--ckpt_path={self._last}"] if goes_on else [])], [clock])
         return clock.ended_early
+
+    @property
+    def _last(self) -> Path:
+        return self.folder / "checkpoints" / "last.ckpt"
+
+    def _has_last(self) -> bool:
+        from callbacks.checkpoint_versions import is_whole
+
+        return self._last.is_file() and is_whole(self._last)
 
     def _arguments(self, epochs: int) -> list[str]:
         logger = {
@@ -141,11 +156,13 @@ class ResumableFit:
             "--trainer.enable_model_summary=false",
         ]
 
-    def _planned(self, digest: str) -> int | None:
-        """Epochs that a training that was begun is planned for."""
+    def _planned(self, digest: str, whole: int) -> int | None:
+        """Epochs of a training that was begun and may go on."""
         try:
             plan = json.loads((self.folder / _PLAN).read_bytes())
-            return int(plan["epochs"]) if plan["digest"] == digest else None
+            same = plan["digest"] == digest
+            fits = plan["epochs"] == whole or plan["budget"] == self.budget
+            return int(plan["epochs"]) if same and fits else None
         except (OSError, ValueError, KeyError, TypeError):
             return None
 

@@ -69,6 +69,7 @@ class FitStage(Stage):
             {**(more or {}), **self.values()},
             self.settings.cache,
             self.settings.out,
+            self.settings.budget.seconds,
         )
         return fitting.run(self.digest(before), self.estimate(costs), allowed, schedule)
 
