@@ -111,6 +111,8 @@ class Chain:
         whole = f"  in all about {say_duration(left)}" if left else "  how long: after the audit"
         limit = f", of {say_duration(self._budget)} that the budget allows" if self._budget else ""
         _say(f"{whole}{limit}")
+        if self._budget and left and left > self._budget - self._schedule.spent:
+            _say("  fine-tuning first, then patches, will be shortened or left out for that")
 
     def _do(self, stage: Stage, digest: str, number: int) -> StageRecord:
         _say(f"[{number}/{len(self._stages)}] {stage.name}: {stage.title}")
