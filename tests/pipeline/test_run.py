@@ -47,6 +47,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     content = {
         "encoder": {"image_size": 64},
+        "engine": "torch",
         "grid": {"config": "grid.yaml"},
         "patches": {"overrides": {"trainer.max_epochs": 2}},
         "finetune": {"overrides": {"trainer.max_epochs": 2}},

@@ -27,7 +27,7 @@ class AuditStage(Stage):
         """The photos, and what their costs depend on."""
         asked = self.settings
         listing = listing_digest(asked.data, asked.label_from)
-        return [listing, asked.split, asked.encoder, asked.device]
+        return [listing, asked.split, asked.encoder, asked.device, asked.engine]
 
     def estimate(self, costs: Mapping[str, float]) -> float | None:
         """By the number of photos."""
@@ -47,6 +47,7 @@ class AuditStage(Stage):
             label_from=asked.label_from,
             encoder=asked.encoder,
             device=asked.device,
+            engine=asked.engine,
         )
         costs = {key: report[key] for key in ("costs", "costs_4gb", "rates")}
         with replace_file(folder / "costs.json") as file:
