@@ -132,6 +132,8 @@ def test_the_schedule_keeps_time_for_what_must_be_done() -> None:
     schedule.revise(20)
     assert schedule.left == pytest.approx(30, abs=1)
     assert "left for the whole" in str(schedule)
+    schedule.expect({"extract": None, "test": 10})
+    assert schedule.left is None, "not of all is it known"
     assert Schedule().allowed(["test"]) is None
     assert str(Schedule()) == ""
 

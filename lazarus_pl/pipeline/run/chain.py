@@ -39,6 +39,7 @@ class Chain:
         self._budget = budget
         self._schedule = Schedule(budget)
         self._records: dict[str, StageRecord] = {}
+        self._audits = any(stage.name == "audit" for stage in stages)
 
     def run(self) -> dict[str, StageRecord]:
         """Runs the stages.
@@ -108,7 +109,10 @@ class Chain:
 
     def _say_whole(self) -> None:
         left = self._schedule.left
-        whole = f"  in all about {say_duration(left)}" if left else "  how long: after the audit"
+        unknown = (
+            "how long in all is known after the audit" if self._audits else "how long: unknown"
+        )
+        whole = f"  in all about {say_duration(left)}" if left else f"  {unknown}"
         limit = f", of {say_duration(self._budget)} that the budget allows" if self._budget else ""
         _say(f"{whole}{limit}")
         if self._budget and left and left > self._budget - self._schedule.spent:

@@ -60,9 +60,9 @@ class Schedule:
 
     @property
     def left(self) -> float | None:
-        """Seconds that all that is not done will take; None where nothing is known."""
+        """Seconds that all that is not done will take; None where that is not known of all."""
         known = {name: value for name, value in self._estimates.items() if value is not None}
-        if not known:
+        if not known or len(known) < len(self._estimates):
             return None
         later = sum(value for name, value in known.items() if name != self._stage)
         return later + max(0.0, known.get(self._stage, 0.0) - self.elapsed)

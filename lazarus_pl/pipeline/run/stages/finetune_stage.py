@@ -15,7 +15,7 @@ from lazarus_pl.pipeline.run.stages.fit_stage import SETTING_UP, FitStage
 
 _VIEWS = {"data.init_args.views": "all", "data.init_args.plain_weight": 0.3}
 # of the cost of an epoch from photos: blocks before the cached grid are not run
-_SHARE = 0.5
+_SHARE = 0.4
 
 
 class FinetuneStage(FitStage):

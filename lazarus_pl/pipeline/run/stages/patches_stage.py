@@ -48,7 +48,7 @@ class PatchesStage(FitStage):
 
 
 # than the attention head, whose steps the audit tries; measured
-_SLOWER = 3.0
+_SLOWER = 1.5
 
 
 def _spread(manifest: Manifest, number: int) -> list[Shown]:
