@@ -109,10 +109,8 @@ class Chain:
 
     def _say_whole(self) -> None:
         left = self._schedule.left
-        unknown = (
-            "how long in all is known after the audit" if self._audits else "how long: unknown"
-        )
-        whole = f"  in all about {say_duration(left)}" if left else f"  {unknown}"
+        later = "known after the audit" if self._audits else "as long as it takes"
+        whole = f"  in all {f'about {say_duration(left)}' if left else later}"
         limit = f", of {say_duration(self._budget)} that the budget allows" if self._budget else ""
         _say(f"{whole}{limit}")
         if self._budget and left and left > self._budget - self._schedule.spent:
