@@ -225,6 +225,36 @@ def test_a_late_failure_is_told_and_the_rest_is_reported(
     assert "finetune failed.</span> lr -1" in text
 
 
+def test_without_any_model_there_is_still_a_report(
+    quick: tuple[Path, list[str]], lazarus: Lazarus
+) -> None:
+    out, words = quick
+    done = lazarus(*words, "--grid.overrides", "{model.init_args.lr: -1}")
+    assert done.code == 1
+    assert "failed: grid, test" in done.out
+    summary = summary_of(out)
+    assert summary["model"] is None
+    assert summary["test_macro_f1"] is None
+    text = (out / "report.html").read_text(encoding="utf-8")
+    assert "There is no model." in text
+    assert "all 2 runs of the grid failed" in text
+
+
+def test_a_split_without_test_is_scored_on_val_and_says_so(
+    quick: tuple[Path, list[str]], lazarus: Lazarus
+) -> None:
+    out, words = quick
+    done = lazarus(*words, "--split.fractions", "[0.7, 0.3, 0]")
+    assert done.code == 0, done.err
+    assert "no test photos" in done.out
+    summary = summary_of(out)
+    assert summary["test_macro_f1"] is None
+    assert summary["test_macro_f1_interval"] is None
+    assert summary["val_macro_f1"] > 0
+    text = (out / "report.html").read_text(encoding="utf-8")
+    assert "There are no test photos" in text
+
+
 def test_one_run_a_folder(quick: tuple[Path, list[str]], lazarus: Lazarus) -> None:
     out, words = quick
     with RunLock(out):
