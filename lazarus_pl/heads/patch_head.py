@@ -11,15 +11,20 @@ from torch import Tensor, nn
 
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.heads.head import FeatureShapes, Head
+from lazarus_pl.in_range import check_share
 
 
 class PatchReading(NamedTuple):
     """What a :class:`PatchHead` reads in ``B`` photos of ``H x W`` patches and ``K`` classes.
 
+    In training with patch dropout only ``n`` patches of each photo are read: ``H, W`` is ``n, 1``.
+
     Attributes:
         logits: ``(B, K)``.
         attention: float32 ``(B, H, W, K)``, one map a class, each sums to 1.
-        scores: What each patch says of each class, ``(B, H, W, K)``.
+        scores: What each patch adds to each class's logit, ``(B, H, W, K)``.
+        instances: What each patch says of its photo by itself, ``(B, H, W, K + 1)``: its class,
+            and last whether the photo is ill.
         lesions: Lesion branch, ``(B, H, W, K + 1)``; the last column is sound tissue of a crop
             without a healthy class.
     """
@@ -27,6 +32,7 @@ class PatchReading(NamedTuple):
     logits: Tensor
     attention: Tensor
     scores: Tensor
+    instances: Tensor
     lesions: Tensor
 
 
@@ -39,9 +45,14 @@ class PatchHead(Head):
     away from lesions. Scores are read relative to the photo's own mean patch, so that light and
     camera cannot speak for a class.
 
-    A score that must add up to a diagnosis is spread over the leaf. So a lesion branch on the
-    finest grid learns from the head's own most and least suspicious patches, and from all patches
-    of healthy photos, which are sound without doubt (self-training; Scudder 1965).
+    Where the lesions are, labels of photos do not say. Three readings suspect them, each wrong in
+    its own way: the scores of the diagnosis, patches that guess their photo's class by themselves,
+    and patches that guess whether it is ill (what is common to ill and healthy photos cannot
+    tell; learning from positive and unlabelled examples, Elkan & Noto 2008,
+    https://doi.org/10.1145/1401890.1401920). A lesion branch on the finest grid learns from the
+    patches that all three together suspect most and least, and from all patches of healthy
+    photos, which are sound without doubt (self-training; Scudder 1965). What only one reading gets
+    wrong does not repeat over photos, and the branch does not learn it.
 
     Args:
         feature_shapes: Grids ``(H, W, C)`` by layer; coarser sides must divide the finest ones.
@@ -49,10 +60,12 @@ class PatchHead(Head):
         num_classes: Number of logits.
         hidden: Width of each branch.
         dropout: Share of hidden units left out in training.
-        patch_dropout: Share of patches left out in training.
+        patch_dropout: Share of patches left out in training; they cost no time.
         lesion_share: Share of a diseased photo's patches taken for lesions.
         sound_share: Share of its patches taken for sound tissue or background.
         sparsity: Weight of the attention's entropy in the task's loss; 0 leaves it out.
+        lesions_from: Epoch from which the task trains the lesion branch, when the readings that
+            it learns from have settled.
         maps_every: Epochs between the task's example maps; 0 for none.
 
     Raises:
@@ -67,10 +80,11 @@ class PatchHead(Head):
         num_classes: int,
         hidden: int = 128,
         dropout: float = 0.2,
-        patch_dropout: float = 0.3,
+        patch_dropout: float = 0.75,
         lesion_share: float = 0.03,
         sound_share: float = 0.8,
         sparsity: float = 0.0,
+        lesions_from: int = 4,
         maps_every: int = 3,
     ) -> None:
         super().__init__(feature_shapes, num_classes)
@@ -85,12 +99,14 @@ class PatchHead(Head):
                 f"lesion_share {lesion_share} and sound_share {sound_share} must be above 0 and "
                 "leave each other room: their sum must not exceed 1"
             )
+        check_share("patch_dropout", patch_dropout)
         self.grids = dict(sorted(grids.items(), key=lambda item: -item[1][0]))
         self.finest = next(iter(self.grids))
         self.patch_dropout = patch_dropout
         self.lesion_share = lesion_share
         self.sound_share = sound_share
         self.sparsity = sparsity
+        self.lesions_from = lesions_from
         self.maps_every = maps_every
         width = hidden + 2 * (hidden // 2)  # the scores, and the attention's two gates
         self.inputs = nn.ModuleDict(
@@ -100,12 +116,9 @@ class PatchHead(Head):
         self.drop = nn.Dropout(dropout)
         self.score = nn.Linear(hidden, num_classes)
         self.attention = nn.Linear(hidden // 2, num_classes, bias=False)
-        self.lesion = nn.Sequential(
-            nn.Linear(self.grids[self.finest][2], hidden),
-            nn.GELU(),
-            nn.Dropout(dropout),
-            nn.Linear(hidden, num_classes + 1),
-        )
+        channels = self.grids[self.finest][2]
+        self.instance = _perceptron(channels, hidden, dropout, num_classes + 1)
+        self.lesion = _perceptron(channels, hidden, dropout, num_classes + 1)
         self.register_buffer("sound", torch.full((num_classes,), num_classes))
 
     def set_sound(self, sound: Sequence[int]) -> None:
@@ -130,19 +143,21 @@ class PatchHead(Head):
         """
         finest = features[self.finest]
         kept = finest.new_ones(finest.shape[:3]) if mask is None else mask.to(finest.dtype)
-        scoring, content, gate = torch.split(self._joined(features), self._widths(), dim=-1)
-        scoring = scoring - _mean(scoring, kept)[:, None, None]
+        joined, mean = self._joined(features), self._mean_patch(features, kept)
+        if self.training and self.patch_dropout:
+            joined, finest, kept = self._sampled(joined, finest, kept)
+        scoring, content, gate = torch.split(joined, self._widths(), dim=-1)
+        scoring = scoring - mean[:, None, None, : scoring.shape[-1]]
         hidden = self.drop(F.gelu(scoring + self.bias[: scoring.shape[-1]]))
         scores = self.score(hidden)
         gates = (self.bias[scoring.shape[-1] :]).chunk(2)
         weights = self.attention((content + gates[0]).tanh() * (gate + gates[1]).sigmoid())
-        used = self._with_dropout(kept)
-        attention = self._softmax(weights, used)
+        attention = self._softmax(weights, kept)
         # only in training: an attribution of the logits needs every path
         said = scores.detach() if self.training else scores
         attended = (attention * said.float()).sum(dim=(1, 2))
-        logits = (_mean(scores, used).float() + attended) / 2
-        return PatchReading(logits, attention, scores, self.lesion(finest))
+        logits = (_mean(scores, kept).float() + attended) / 2
+        return PatchReading(logits, attention, scores, self.instance(finest), self.lesion(finest))
 
     def evidence(self, reading: PatchReading, target: Tensor) -> Tensor:
         """How much more each patch speaks for a class than for sound tissue, float32 ``(B, H, W)``.
@@ -154,12 +169,25 @@ class PatchHead(Head):
             reading: Of ``B`` photos.
             target: Class indices ``(B,)``.
         """
-        contrast = self._contrast(reading.scores) + self._lesion_contrast(reading.lesions)
+        contrast = self._against_sound(reading.lesions)
         rows = [self._of_class(contrast[row], int(label)) for row, label in enumerate(target)]
         return torch.stack(rows).float()
 
+    def instance_loss(self, reading: PatchReading, target: Tensor) -> Tensor:
+        """The loss of patches that guess by themselves what their photo has.
+
+        Args:
+            reading: Of ``B`` photos.
+            target: Class indices ``(B,)``.
+        """
+        said = reading.instances.float().flatten(1, 2)
+        of_class = said[..., :-1].log_softmax(dim=-1).mean(dim=1)
+        ill = (self.sound[target] != target).float()[:, None].expand_as(said[..., -1])
+        of_illness = F.binary_cross_entropy_with_logits(said[..., -1], ill)
+        return of_illness - of_class.gather(1, target[:, None]).mean()
+
     def lesion_loss(self, reading: PatchReading, target: Tensor) -> Tensor:
-        """The lesion branch's loss on the patches that the head itself is sure of.
+        """The lesion branch's loss on the patches that the other readings are sure of.
 
         Args:
             reading: Of ``B`` photos.
@@ -167,16 +195,7 @@ class PatchHead(Head):
         """
         chance = reading.lesions.float().flatten(1, 2).log_softmax(dim=-1)
         rows, sound = torch.arange(len(target), device=target.device), self.sound[target]
-        # on one scale, or the branch would soon believe itself alone
-        suspicion = sum(
-            _standard(contrast.detach().float().flatten(1, 2)[rows, :, target])
-            for contrast in (
-                self._contrast(reading.scores),
-                self._lesion_contrast(reading.lesions),
-            )
-        )
-        assert isinstance(suspicion, Tensor)
-        rank = suspicion.argsort(dim=1, descending=True).argsort(dim=1)
+        rank = self._suspicion(reading, target).argsort(dim=1, descending=True).argsort(dim=1)
         ill = (sound != target)[:, None]
         count = rank.shape[1]
         lesions = (rank < max(1, self.lesion_share * count)) & ill
@@ -184,6 +203,17 @@ class PatchHead(Head):
         return -_average(chance[rows, :, target], lesions) - _average(
             chance[rows, :, sound], others
         )
+
+    @torch.no_grad()
+    def _suspicion(self, reading: PatchReading, target: Tensor) -> Tensor:
+        """How much each patch is suspected by three readings of one scale, ``(B, P)``."""
+        rows = torch.arange(len(target), device=target.device)
+        readings = (
+            self._contrast(reading.scores)[rows, ..., target],
+            self._contrast(reading.instances[..., :-1])[rows, ..., target],
+            reading.instances[..., -1],
+        )
+        return torch.stack([_standard(one.float().flatten(1)) for one in readings]).sum(dim=0)
 
     @staticmethod
     def entropy(attention: Tensor) -> Tensor:
@@ -210,10 +240,28 @@ class PatchHead(Head):
         assert total is not None
         return total
 
-    def _with_dropout(self, kept: Tensor) -> Tensor:
-        if not self.training or not self.patch_dropout:
-            return kept
-        return kept * (torch.rand_like(kept) >= self.patch_dropout)
+    def _mean_patch(self, features: Mapping[str, Tensor], kept: Tensor) -> Tensor:
+        """The photo's mean patch, as :meth:`_joined` would have it, ``(B, D)``."""
+        total: Tensor | None = None
+        for name in self.grids:
+            rows, columns = features[name].shape[1:3]
+            cells = F.adaptive_avg_pool2d(kept, (rows, columns))
+            part = self.inputs[name](_mean(features[name], cells))
+            total = part if total is None else total + part
+        assert total is not None
+        return total
+
+    def _sampled(self, joined: Tensor, finest: Tensor, kept: Tensor) -> tuple[Tensor, ...]:
+        """A few patches of each photo, ``(B, n, 1, ...)``; first those that there are."""
+        patches = kept.flatten(1)
+        count = max(1, round(patches.shape[1] * (1 - self.patch_dropout)))
+        drawn = (torch.rand_like(patches) + patches).topk(count, dim=1).indices
+        parts = [values.flatten(1, 2) for values in (joined, finest, kept[..., None])]
+        joined, finest, kept = (
+            part.gather(1, drawn[..., None].expand(-1, -1, part.shape[-1]))[:, :, None]
+            for part in parts
+        )
+        return joined, finest, kept[..., 0]
 
     @staticmethod
     def _softmax(weights: Tensor, kept: Tensor) -> Tensor:
@@ -227,7 +275,7 @@ class PatchHead(Head):
         against = torch.cat([scores, scores.mean(dim=-1, keepdim=True)], dim=-1)
         return scores - against[..., self.sound]
 
-    def _lesion_contrast(self, lesions: Tensor) -> Tensor:
+    def _against_sound(self, lesions: Tensor) -> Tensor:
         return lesions[..., :-1] - lesions[..., self.sound]
 
     def _of_class(self, contrast: Tensor, label: int) -> Tensor:
@@ -240,9 +288,14 @@ class PatchHead(Head):
 
 def _mean(values: Tensor, kept: Tensor) -> Tensor:
     """Mean ``(B, D)`` of ``(B, H, W, D)`` over the patches that are kept."""
-    return torch.einsum("bhwd,bhw->bd", values, kept.to(values.dtype)) / kept.sum(
-        dim=(1, 2)
-    ).clamp_min(1)[:, None].to(values.dtype)
+    weights = kept / kept.sum(dim=(1, 2), keepdim=True).clamp_min(1e-6)
+    return torch.einsum("bhwd,bhw->bd", values, weights.to(values.dtype))
+
+
+def _perceptron(channels: int, hidden: int, dropout: float, outputs: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Linear(channels, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, outputs)
+    )
 
 
 def _average(values: Tensor, chosen: Tensor) -> Tensor:
@@ -251,5 +304,5 @@ def _average(values: Tensor, chosen: Tensor) -> Tensor:
 
 def _standard(values: Tensor) -> Tensor:
     """Each photo's ``(B, P)`` at mean 0 and deviation 1."""
-    deviation = values.std(dim=1, keepdim=True).clamp_min(1e-6)
+    deviation = values.std(dim=1, keepdim=True, correction=0).clamp_min(1e-6)
     return (values - values.mean(dim=1, keepdim=True)) / deviation

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from lazarus_pl.errors import LazarusError
-from lazarus_pl.heads.patch_head import PatchHead
+from lazarus_pl.heads.patch_head import PatchHead, PatchReading
 from lazarus_pl.tasks.classification_task import ClassificationTask
 from lazarus_pl.tasks.evidence_figure import evidence_figure
 from lazarus_pl.tasks.healthy_partner import healthy_partner
@@ -17,7 +17,7 @@ _EXAMPLES = 8
 
 
 class PatchTask(ClassificationTask):
-    """Trains the head ``patches``: the classifier's loss plus that of its lesion branch.
+    """Trains the head ``patches``: the classifier's loss plus those of its patches.
 
     Arguments are those of :class:`ClassificationTask`, so that a checkpoint is read the same way.
     Every ``maps_every`` epochs TensorBoard gets the evidence in a few photos of val.
@@ -42,12 +42,17 @@ class PatchTask(ClassificationTask):
         target = batch["target"]
         reading = self.head.look(self.standardised(batch["features"]))
         diagnosis = self.loss(reading.logits, target)
-        lesions = self.head.lesion_loss(reading, target)
-        loss: Tensor = diagnosis + lesions
+        instances = self.head.instance_loss(reading, target)
+        lesions = self._lesion_loss(reading, target)
+        loss: Tensor = diagnosis + instances + lesions
         if self.head.sparsity:
             loss = loss + self.head.sparsity * self.head.entropy(reading.attention)
         self.train_metrics.update(reading.logits, target)
-        parts = {"train/loss": diagnosis, "train/lesion_loss": lesions}
+        parts = {
+            "train/loss": diagnosis,
+            "train/instance_loss": instances,
+            "train/lesion_loss": lesions,
+        }
         self.log_dict(parts, on_step=False, on_epoch=True, batch_size=len(target))
         self.log_dict(self.train_metrics, on_step=False, on_epoch=True, batch_size=len(target))
         return loss
@@ -68,6 +73,13 @@ class PatchTask(ClassificationTask):
         maps, target = examples
         names = [self.class_names[int(label)] for label in target]
         draw("evidence/val", evidence_figure(maps.cpu().numpy(), names), self.global_step)
+
+    def _lesion_loss(self, reading: PatchReading, target: Tensor) -> Tensor:
+        assert isinstance(self.head, PatchHead)
+        if self.current_epoch < self.head.lesions_from:
+            # times 0, not left out: under DDP every parameter needs a gradient
+            return 0 * reading.lesions.float().sum()
+        return self.head.lesion_loss(reading, target)
 
     def _maps_are_due(self) -> bool:
         assert isinstance(self.head, PatchHead)
