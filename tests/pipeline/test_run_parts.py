@@ -119,7 +119,7 @@ def test_leaves_not_photos_are_the_witnesses() -> None:
 def test_epochs_that_there_is_time_for(
     epochs: int, estimate: float | None, allowed: float | None, fitting: int
 ) -> None:
-    assert affordable_epochs(epochs, estimate, allowed) == fitting
+    assert affordable_epochs(epochs, estimate, allowed, least_share=0.3) == fitting
 
 
 def test_the_schedule_keeps_time_for_what_must_be_done() -> None:

@@ -19,8 +19,6 @@ from lazarus_pl.pipeline.run.stage_record import State
 
 _PLAN = "plan.json"
 _EPOCHS = "trainer.max_epochs"
-# fewer than this share of a training's epochs are not worth their time
-_LEAST_SHARE = 0.3
 _FEWEST = 2
 
 
@@ -52,6 +50,7 @@ class ResumableFit:
         out: The run's folder.
         budget: Seconds that the whole run may take: a training that another budget shortened is
             not continued.
+        least_share: Fewer of the epochs than this share are not worth their time.
     """
 
     name: str
@@ -61,6 +60,7 @@ class ResumableFit:
     cache: Path
     out: Path
     budget: float | None = None
+    least_share: float = 0.3
 
     @property
     def folder(self) -> Path:
@@ -87,7 +87,9 @@ class ResumableFit:
             LazarusError: If the config cannot be used, or the training leaves no checkpoint.
         """
         whole = epochs_of(self.config, self.values)
-        epochs = self._planned(digest, whole) or affordable_epochs(whole, estimate, allowed)
+        epochs = self._planned(digest, whole) or affordable_epochs(
+            whole, estimate, allowed, self.least_share
+        )
         if not epochs:
             shutil.rmtree(self.folder, ignore_errors=True)
             return FitEnd("left out", _too_long(estimate, allowed), self.best)
@@ -180,20 +182,23 @@ def epochs_of(config: Path, values: Mapping[str, Any]) -> int:
         ) from error
 
 
-def affordable_epochs(epochs: int, estimate: float | None, allowed: float | None) -> int:
+def affordable_epochs(
+    epochs: int, estimate: float | None, allowed: float | None, least_share: float
+) -> int:
     """How many epochs there is time for; 0 where a useful part of them does not fit.
 
     Args:
         epochs: That are wished for.
         estimate: Seconds that they take.
         allowed: Seconds that there are.
+        least_share: Fewer of the epochs than this share are not useful.
     """
     if allowed is None or (estimate is not None and estimate <= allowed):
         return epochs
     if estimate is None:
         return epochs if allowed > 0 else 0
     fitting = int(epochs * allowed / estimate)
-    least = min(epochs, max(_FEWEST, round(_LEAST_SHARE * epochs)))
+    least = min(epochs, max(_FEWEST, round(least_share * epochs)))
     return fitting if fitting >= least else 0
 
 

@@ -25,10 +25,12 @@ class FitStage(Stage):
     Attributes:
         doing: Shown beside the progress.
         shipped: The config that is taken if none is named.
+        least_share: Fewer of its epochs than this share are not worth their time.
     """
 
     doing: ClassVar[str]
     shipped: ClassVar[str]
+    least_share: ClassVar[float] = 0.3
 
     def __init__(self, settings: RunSettings) -> None:
         super().__init__(settings)
@@ -70,6 +72,7 @@ class FitStage(Stage):
             self.settings.cache,
             self.settings.out,
             self.settings.budget.seconds,
+            self.least_share,
         )
         return fitting.run(self.digest(before), self.estimate(costs), allowed, schedule)
 

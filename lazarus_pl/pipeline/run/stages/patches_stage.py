@@ -26,6 +26,8 @@ class PatchesStage(FitStage):
     needs = ("extract",)
     doing = "training patches"
     shipped = "patches/patches.yaml"
+    # the maps are learnt after the diagnosis
+    least_share = 0.75
 
     def estimate(self, costs: Mapping[str, float]) -> float | None:
         """By what the audit tried of a head over patches."""
@@ -43,7 +45,9 @@ class PatchesStage(FitStage):
         asked = self.settings
         gallery = asked.out / self.name / "gallery"
         shown = _spread(Manifest.read(asked.cache), asked.gallery)
-        files = make_gallery(shown, asked.root, end.best, gallery)
+        # the best diagnosis may be from before the maps were learnt
+        last = end.best.with_name("last.ckpt")
+        files = make_gallery(shown, asked.root, last if last.is_file() else end.best, gallery)
         return self.outcome(end, *files)
 
 
