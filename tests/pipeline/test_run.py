@@ -15,6 +15,7 @@ import jsonschema
 import pytest
 
 from lazarus_pl.cli import main
+from lazarus_pl.data.procedural.procedural_leaves import ProceduralLeaves
 from lazarus_pl.data.table import read_table
 from lazarus_pl.pipeline.run.report.curves import read_curves
 from lazarus_pl.pipeline.run.run_lock import RunLock
@@ -28,10 +29,12 @@ QUICK = ("--audit.skip", "--patches.skip", "--finetune.skip", "--gallery=0")
 
 
 @pytest.fixture(scope="module")
-def photos(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The drawn photos, one class of which has an odd name."""
-    folder = tmp_path_factory.mktemp("odd") / "photos"
-    shutil.copytree(drawn, folder, ignore=shutil.ignore_patterns("masks", "*.csv"))
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """78 photos of 39 leaves in three classes, one of which has an odd name."""
+    leaves = ProceduralLeaves(
+        {"healthy": 13, "late_blight": 13, "rust": 13}, photos_per_leaf=(2, 2), size=64, seed=3
+    )
+    folder = leaves.write(tmp_path_factory.mktemp("odd"))
     (folder / "rust").rename(folder / ODD)
     return folder
 

@@ -92,6 +92,8 @@ def test_leaves_not_photos_are_the_witnesses() -> None:
         clustered.probability,
     )
     ours, naive = LeafBootstrap.of(clustered), LeafBootstrap.of(single)
+    assert ours is not None
+    assert naive is not None
     score = SideScores.of(clustered).macro_f1
     assert ours.macro_f1[0] < score < ours.macro_f1[1]
     width, narrow = (np.diff(b.macro_f1)[0] for b in (ours, naive))
@@ -102,6 +104,7 @@ def test_leaves_not_photos_are_the_witnesses() -> None:
     expected = 2 * 1.96 * np.sqrt(accuracy * (1 - accuracy) / photos)
     assert np.diff(naive.accuracy)[0] == pytest.approx(expected, rel=0.1)
     assert ours == LeafBootstrap.of(clustered), "the same seed, the same interval"
+    assert LeafBootstrap.of(said(12, 4)) is None, "one leaf a class"
 
 
 @pytest.mark.parametrize(
@@ -183,9 +186,10 @@ def test_a_chart_escapes_names_and_leaves_out_what_is_not_finite() -> None:
 def _result(given: SidePredictions) -> dict[str, object]:
     from dataclasses import asdict
 
-    scores, interval = asdict(SideScores.of(given)), asdict(LeafBootstrap.of(given))
+    scores, interval = asdict(SideScores.of(given)), LeafBootstrap.of(given)
+    figures = asdict(interval) if interval else None
     content: dict[str, object] = json.loads(
-        json.dumps({"test": scores, "val": scores, "interval": interval})
+        json.dumps({"test": scores, "val": scores, "interval": figures})
     )
     return content
 
@@ -210,5 +214,7 @@ def test_the_verdict_follows_the_figures() -> None:
     sure = Verdict.of(_result(right), {"findings": []})
     assert sure.trust == "yes"
     assert sure.confuses == "It confused nothing."
+    alone = Verdict.of(_result(said(12, 4)), None)
+    assert "too few leaves for an interval" in alone.how_good
     few = Verdict.of(_result(said(24, 4)), None)
     assert any("fewer than 5 leaves" in reason for reason in few.reasons)

@@ -36,12 +36,17 @@ class LeafBootstrap:
     draws: int = _DRAWS
 
     @classmethod
-    def of(cls, said: SidePredictions, seed: int = 0) -> LeafBootstrap:
-        """Draws leaves of a side's predictions again and again."""
+    def of(cls, said: SidePredictions, seed: int = 0) -> LeafBootstrap | None:
+        """Draws leaves of a side's predictions again and again.
+
+        Returns:
+            The intervals, or None where most classes have a single group: drawing it again and
+            again shows nothing.
+        """
         rng = np.random.default_rng(seed)
         classes = len(said.class_names)
         total = np.zeros((_DRAWS, classes, classes))
-        number = 0
+        number = several = present = 0
         groups = np.asarray(said.groups)
         for label in range(classes):
             mine = said.target == label
@@ -49,6 +54,8 @@ class LeafBootstrap:
             if not len(names):
                 continue
             number += len(names)
+            present += 1
+            several += len(names) > 1
             parts = np.stack(
                 [
                     confusion_of(said.target[one], said.predicted[one], classes)[label]
@@ -57,6 +64,8 @@ class LeafBootstrap:
             )
             times = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), _DRAWS)
             total[:, label] = times @ parts
+        if 2 * several < present:
+            return None
         accuracy = np.trace(total, axis1=1, axis2=2) / total.sum(axis=(1, 2))
         return cls(_middle(macro_f1_of(total)), _middle(accuracy), number)
 

@@ -170,8 +170,9 @@ def _answer(out: Path) -> str:
         return "there is no model"
     if summary["test_macro_f1"] is None:
         return f"{summary['model']}: val macro-F1 {summary['val_macro_f1']:.3f}, no test photos"
-    low, high = summary["test_macro_f1_interval"]
+    interval = summary["test_macro_f1_interval"]
+    width = "{:.3f} to {:.3f}".format(*interval) if interval else "too few leaves for an interval"
     return (
-        f"{summary['model']}: test macro-F1 {summary['test_macro_f1']:.3f} "
-        f"({low:.3f} to {high:.3f}), accuracy {summary['test_accuracy']:.3f}"
+        f"{summary['model']}: test macro-F1 {summary['test_macro_f1']:.3f} ({width}), "
+        f"accuracy {summary['test_accuracy']:.3f}"
     )

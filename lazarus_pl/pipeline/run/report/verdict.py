@@ -86,11 +86,17 @@ def _how_good(result: Mapping[str, Any], scores: Mapping[str, Any], side: str) -
             "test photos, and val also chose the model: the true figures are lower."
         )
     interval = result["interval"]
+    groups = sum(row["groups"] for row in scores["classes"].values())
+    text = (
+        f"It names {right} rightly, of {groups:,} leaves or bursts that it has never seen. "
+        f"Macro-F1, in which every class counts the same, is {scores['macro_f1']:.3f}"
+    )
+    if interval is None:
+        return f"{text}; test has too few leaves for an interval."
     low, high = interval["macro_f1"]
     return (
-        f"It names {right} rightly, of {interval['groups']:,} leaves or bursts that it has never "
-        f"seen. Macro-F1, in which every class counts the same, is {scores['macro_f1']:.3f}; which "
-        f"leaves happened to be in test makes that {low:.3f} to {high:.3f} (95 % interval)."
+        f"{text}; which leaves happened to be in test makes that {low:.3f} to {high:.3f} (95 % "
+        "interval)."
     )
 
 
@@ -117,7 +123,7 @@ def _confuses(scores: Mapping[str, Any]) -> str:
 def _cautions(result: Mapping[str, Any], scores: Mapping[str, Any], side: str) -> Iterator[str]:
     if side == "val":
         yield "There are no test photos: nothing here was scored on photos that chose nothing."
-    elif (width := _width(result)) > _WIDE:
+    elif result["interval"] and (width := _width(result)) > _WIDE:
         yield (
             f"The interval is {width:.2f} wide: test has too few leaves to say how good the model "
             "is. More photos would help more than more training."
@@ -127,7 +133,7 @@ def _cautions(result: Mapping[str, Any], scores: Mapping[str, Any], side: str) -
     if few:
         yield (
             f"{_named(few)} {'has' if len(few) == 1 else 'have'} fewer than {_FEW_GROUPS} leaves "
-            f"or bursts in {side}: their figures say little, and the interval is too narrow."
+            f"or bursts in {side}: their figures say little, and an interval is too narrow."
         )
     weak = sorted(
         (name for name, row in rows.items() if row["support"] and row["recall"] < _WEAK_RECALL),

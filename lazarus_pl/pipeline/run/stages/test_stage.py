@@ -77,7 +77,8 @@ class TestStage(Stage):
             said = predict_side(asked.best, asked.cache, "test")
             result["test"] = asdict(SideScores.of(said))
             result["readings"] = _readings(folder / "result.json") + 1
-            result["interval"] = asdict(LeafBootstrap.of(said, asked.seed or 0))
+            interval = LeafBootstrap.of(said, asked.seed or 0)
+            result["interval"] = asdict(interval) if interval else None
             said.write(folder / "predictions.csv")
             shown = _hits_and_misses(said, asked.gallery)
             files += [folder / "predictions.csv"]
@@ -148,5 +149,8 @@ def _note(result: Mapping[str, Any]) -> str:
     text = f"chosen: {chosen['name']}, val macro-F1 {chosen['val_macro_f1']:.3f}"
     if result["test"] is None:
         return f"{text}; the split has no test photos"
+    text += f"; test macro-F1 {result['test']['macro_f1']:.3f}"
+    if result["interval"] is None:
+        return f"{text}, of too few leaves for an interval"
     low, high = result["interval"]["macro_f1"]
-    return f"{text}; test macro-F1 {result['test']['macro_f1']:.3f} ({low:.3f} to {high:.3f})"
+    return f"{text} ({low:.3f} to {high:.3f})"
