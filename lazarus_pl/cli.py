@@ -44,6 +44,7 @@ class Verb:
     """What a verb is for, the function ``module:name`` that does it, whether it continues.
 
     Aliases are other names for options. With ``positional`` what is required needs no name.
+    ``config`` names the shipped file that holds the options' defaults.
     """
 
     help: str
@@ -51,10 +52,16 @@ class Verb:
     resumes: bool = True
     aliases: Mapping[str, str] = field(default_factory=dict)
     positional: bool = False
+    config: str = ""
 
 
 VERBS = {
-    "demo": Verb("the whole main job on drawn leaves, without a network", "pipeline.demo:demo"),
+    "run": Verb(
+        "photos to a trained model and a report of how far to trust it, the whole chain",
+        "pipeline.run.run:run",
+        config="run.yaml",
+    ),
+    "demo": Verb("the whole chain on drawn leaves, without a network", "pipeline.demo:demo"),
     "audit": Verb(
         "what is wrong with the data, and what each step will cost", "audit.run_audit:audit"
     ),
@@ -144,10 +151,16 @@ def _run(words: list[str]) -> int:
 
 
 def _run_own(verb: str, words: list[str]) -> int:
+    from lazarus_pl.shipped_config import shipped_config
     from lazarus_pl.verb_parser import VerbParser
 
     function = _load(VERBS[verb].function)
-    parser = VerbParser(prog=f"lazarus {verb}", description=_summary(function))
+    shipped = VERBS[verb].config
+    parser = VerbParser(
+        prog=f"lazarus {verb}",
+        description=_summary(function),
+        default_config_files=[str(shipped_config(shipped))] if shipped else [],
+    )
     parser.add_argument("-c", "--config", action="config", help="YAML file with these options")
     parser.add_function_arguments(function, as_group=False, as_positional=VERBS[verb].positional)
     parser.let_flags_stand_alone()

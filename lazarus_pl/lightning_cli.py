@@ -72,9 +72,12 @@ class LazarusCLI(LightningCLI):
     Args:
         args: The command line from the subcommand on.
         run: Run the subcommand; otherwise only build trainer, model and data.
+        callbacks: Callbacks beside those of the config.
     """
 
-    def __init__(self, args: Sequence[str], run: bool = True) -> None:
+    def __init__(
+        self, args: Sequence[str], run: bool = True, callbacks: Sequence[Callback] = ()
+    ) -> None:
         with _in_one_sentence():
             super().__init__(
                 LightningModule,
@@ -84,6 +87,7 @@ class LazarusCLI(LightningCLI):
                 seed_everything_default=0,
                 save_config_kwargs={"overwrite": True},
                 parser_kwargs={"prog": "lazarus", "version": __version__},
+                trainer_defaults={"callbacks": list(callbacks)},
                 args=list(args),
                 run=run,
             )
@@ -267,15 +271,19 @@ def _best_precision(accelerator: str) -> str:
     return "32-true" if precision == "32" else f"{precision}-mixed"
 
 
-def run_lightning(args: Sequence[str]) -> LazarusCLI:
+def run_lightning(args: Sequence[str], callbacks: Sequence[Callback] = ()) -> LazarusCLI:
     """Runs ``fit``, ``validate``, ``test`` or ``predict``.
+
+    Args:
+        args: The command line from the subcommand on.
+        callbacks: Callbacks beside those of the config.
 
     Raises:
         LazarusError: If the config, the data or the checkpoint is not as it must be.
     """
     quiet()
     with interruptible():
-        return LazarusCLI(args)
+        return LazarusCLI(args, callbacks=callbacks)
 
 
 @contextmanager

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from types import TracebackType
 
 from rich.console import Console
@@ -17,6 +20,21 @@ from rich.progress import (
 from rich.progress import Progress as RichProgress
 
 _SECONDS_BETWEEN_LINES = 10.0
+_BESIDE: ContextVar[Callable[[], str] | None] = ContextVar("_BESIDE", default=None)
+
+
+@contextmanager
+def show_beside(text: Callable[[], str]) -> Iterator[None]:
+    """Shows more beside every bar and line of this thread, such as how far the whole chain is.
+
+    Args:
+        text: Asked whenever something is shown.
+    """
+    token = _BESIDE.set(text)
+    try:
+        yield
+    finally:
+        _BESIDE.reset(token)
 
 
 class Progress:
@@ -82,7 +100,7 @@ class Progress:
         self._done += steps
         self._note = self._note if note is None else note
         rate = f"{self.rate:,.0f} {self._unit}/s" if self.rate >= 1 else ""
-        self._bar.update(self._task, advance=steps, rate=rate, note=self._note)
+        self._bar.update(self._task, advance=steps, rate=rate, note=self._shown_note())
         if self._bar.disable and time.monotonic() - self._last_line >= _SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
             self._write_line(rate)
@@ -92,6 +110,11 @@ class Progress:
         sys.stderr.write(
             f"{self._title}: {self._done}/{self._total} {self._unit}, "
             + (f"{rate}, " if rate else "")
-            + f"{left:.0f} s left {self._note}".rstrip()
+            + f"{left:.0f} s left {self._shown_note()}".rstrip()
             + "\n"
         )
+
+    def _shown_note(self) -> str:
+        ask = _BESIDE.get()
+        beside = ask() if ask else ""
+        return " ".join(part for part in (self._note, f"({beside})" if beside else "") if part)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from lazarus_pl.data.atomic import replace_file
 from lazarus_pl.data.listing import LabelFrom
 from lazarus_pl.data.split.split_spec import SplitSpec
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
+from lazarus_pl.encoder.make_engine import EngineName
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.progress import Progress
 
@@ -77,6 +78,8 @@ def run_audit(
     label_from: LabelFrom = "path",
     encoder: EncoderSpec | None = None,
     device: str = "auto",
+    costs: Mapping[str, Any] | None = None,
+    engine: EngineName = "auto",
 ) -> dict[str, Any]:
     """Audits a dataset and writes the report.
 
@@ -88,6 +91,8 @@ def run_audit(
         label_from: How labels are read off folders.
         encoder: Estimate the costs of later steps with this encoder; None leaves them out.
         device: As torch names it, or ``auto``.
+        costs: ``costs``, ``costs_4gb`` and ``rates`` of an earlier audit, where they are known.
+        engine: What runs the encoder when the costs are tried.
 
     Returns:
         What stands in ``audit.json``; ``audit.schema.json`` beside the report's templates says what
@@ -104,7 +109,7 @@ def run_audit(
         raise LazarusError(f"'{out}' is a file: name a folder with --out")
     out.mkdir(parents=True, exist_ok=True)
     found = load_audit_data(data, out, cache, split, label_from)
-    report = _sections(found, encoder, device)
+    report = {**_sections(found, encoder, device, engine), **(costs or {})}
     report["about"] = {
         "version": __version__,
         "data": str(data),
@@ -123,7 +128,9 @@ def run_audit(
     return report
 
 
-def _sections(data: AuditData, encoder: EncoderSpec | None, device: str) -> dict[str, Any]:
+def _sections(
+    data: AuditData, encoder: EncoderSpec | None, device: str, engine: EngineName
+) -> dict[str, Any]:
     report: dict[str, Any] = {"costs": [], "costs_4gb": [], "rates": {}}
     near = find_near_copies(data)
 
@@ -146,16 +153,18 @@ def _sections(data: AuditData, encoder: EncoderSpec | None, device: str) -> dict
             progress.advance()
         if encoder is not None and not data.split_problem:
             progress.advance(0, note="costs")
-            report.update(_costs(data, encoder, device))
+            report.update(_costs(data, encoder, device, engine))
         progress.advance()
     return report
 
 
-def _costs(data: AuditData, encoder: EncoderSpec, device: str) -> dict[str, Any]:
+def _costs(
+    data: AuditData, encoder: EncoderSpec, device: str, engine: EngineName
+) -> dict[str, Any]:
     from lazarus_pl.audit.costs.cost_report import cost_report
 
     try:
-        return cost_report(data, encoder, device)
+        return cost_report(data, encoder, device, engine)
     except LazarusError as error:
         _LOG.warning("costs cannot be estimated: %s", error)
         return {}

@@ -14,6 +14,8 @@ from lazarus_pl.data.atomic import replace_file
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.grid.grid_spec import GridSpec, Value
 
+_UNREAD: dict[str, float | None] = {"test_macro_f1": None, "test_accuracy": None}
+
 
 def grid(
     cache: Path,
@@ -44,13 +46,14 @@ def grid(
     print(f"curves: tensorboard --logdir '{out / 'runs'}'")
 
 
-def run_grid(spec: GridSpec, cache: Path, out: Path) -> dict[str, Any]:
+def run_grid(spec: GridSpec, cache: Path, out: Path, read_test: bool = True) -> dict[str, Any]:
     """Runs a grid, copies the winner and reads test once for it.
 
     Args:
         spec: The grid.
         cache: Folder of a finished feature cache.
         out: Where everything is written.
+        read_test: Whether test is read; not where others still compete with the winner.
 
     Returns:
         What stands in ``summary.json``.
@@ -76,14 +79,18 @@ def run_grid(spec: GridSpec, cache: Path, out: Path) -> dict[str, Any]:
             f"{leaderboard.results[0].error}"
         )
     summary = _read_summary(out)
-    if summary is None or summary["digest"] != best.digest:
+    if (
+        summary is None
+        or summary["digest"] != best.digest
+        or (read_test and summary["test_macro_f1"] is None)
+    ):
         _copy(out / best.checkpoint, out / "best.ckpt")
         summary = {
             "run": best.run,
             "head": best.head,
             "digest": best.digest,
             "val_macro_f1": best.val_macro_f1,
-            **_test(out / "best.ckpt", cache),
+            **(_test(out / "best.ckpt", cache) if read_test else _UNREAD),
             "images": len(features.manifest.photos),
             "classes": features.manifest.num_classes,
             "quarantined": len(features.manifest.quarantine),
@@ -125,7 +132,7 @@ def _test(checkpoint: Path, cache: Path) -> dict[str, float | None]:
     task = load_task(checkpoint)
     data = CachedFeatureDataModule(str(cache), layers=tuple(task.feature_shapes))
     if not data.has_test:
-        return {"test_macro_f1": None, "test_accuracy": None}
+        return _UNREAD
     trainer = Trainer(
         accelerator="cpu",
         logger=False,

@@ -249,13 +249,19 @@ def test_extract_a_second_time_is_quick(drawn: Path, cache: Path, lazarus: Lazar
 @pytest.mark.slow
 def test_demo_does_it_all_and_repeats_nothing(tmp_path: Path, lazarus: Lazarus) -> None:
     out = tmp_path / "demo"
-    done = lazarus("demo", "--out", out, "--leaves", 0.25)
+    # time for the heads, none for fine-tuning
+    words = ("demo", "--out", out, "--leaves", 0.1, "--time", "30s")
+    done = lazarus(*words)
     assert done.code == 0, done.err
     assert "| 1    |" in done.out
     assert "What to type next" in done.out
-    for name in ("leaves.png", "run/leaderboard.csv", "run/best.ckpt", "predictions.csv"):
+    assert "finetune" in done.out
+    for name in ("leaves.png", "run/grid/leaderboard.csv", "run/best.ckpt", "predictions.csv"):
         assert (out / name).exists(), name
+    assert (out / "run" / "report.html").exists()
     assert len(rows(out / "predictions.csv")) == 21
     times = {path: path.stat().st_mtime_ns for path in (out / "run").rglob("*.ckpt")}
-    assert lazarus("demo", "--out", out, "--leaves", 0.25).code == 0
+    again = lazarus(*words)
+    assert again.code == 0
+    assert "nothing has changed" in again.out
     assert {path: path.stat().st_mtime_ns for path in (out / "run").rglob("*.ckpt")} == times

@@ -15,19 +15,23 @@ from lazarus_pl.audit.costs.heads_cost import probe_heads
 from lazarus_pl.audit.costs.sample import sample_photos
 from lazarus_pl.audit.costs.stage_cost import StageCost
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
+from lazarus_pl.encoder.make_engine import EngineName
 from lazarus_pl.encoder.torch_engine import find_device
 
 _SMALL_GPU_MB = 4000.0
 _EFFECTIVE_BATCH = 64
 
 
-def cost_report(data: AuditData, spec: EncoderSpec, device: str) -> dict[str, Any]:
+def cost_report(
+    data: AuditData, spec: EncoderSpec, device: str, engine: EngineName = "auto"
+) -> dict[str, Any]:
     """Tries every later step for a moment and reckons what it takes for the whole dataset.
 
     Args:
         data: The dataset, with a split.
         spec: Encoder and layers of the extraction.
         device: As torch names it, or ``auto``.
+        engine: What runs the encoder in the extraction.
 
     Returns:
         ``costs``: a row a stage, as :class:`StageCost`; ``costs_4gb``: for each stage whether it
@@ -42,7 +46,7 @@ def cost_report(data: AuditData, spec: EncoderSpec, device: str) -> dict[str, An
     photos = len({photo.sha256 for photo in data.photos})
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as text:
         folder = Path(text)
-        extraction = probe_extraction(data.root, sample, photos, spec, device, folder)
+        extraction = probe_extraction(data.root, sample, photos, spec, device, folder, engine)
         costs = [extraction.cost]
         if "pooled" in spec.layers:
             costs += probe_heads(extraction.cache, counts, folder)

@@ -24,7 +24,7 @@ from lazarus_pl.data.photo import Photo
 from lazarus_pl.data.split.split_spec import SplitSpec
 from lazarus_pl.encoder.encoder import Encoder
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
-from lazarus_pl.encoder.make_engine import make_engine
+from lazarus_pl.encoder.make_engine import EngineName, make_engine
 
 _DECODED = 64
 _ENCODED = 32
@@ -61,6 +61,7 @@ def probe_extraction(
     spec: EncoderSpec,
     device: str,
     folder: Path,
+    engine_name: EngineName = "auto",
 ) -> ExtractionProbe:
     """Extracts the sample and times its parts.
 
@@ -71,12 +72,13 @@ def probe_extraction(
         spec: Encoder and layers.
         device: As torch names it, or ``auto``.
         folder: Where the sample's cache is made.
+        engine_name: What runs the encoder.
 
     Raises:
         LazarusError: If the encoder cannot be had or the disk is full.
     """
     started = time.perf_counter()
-    engine = make_engine(spec, device)
+    engine = make_engine(spec, device, engine=engine_name)
     loading = time.perf_counter() - started
     pixels = [_read(root / photo.path, spec.image_size) for photo in sample[:_ENCODED]]
     engine.encode(np.stack(pixels[: engine.batch_size]))

@@ -1,0 +1,1 @@
+"""The whole chain, resumable: photos to a model, a report and a summary."""

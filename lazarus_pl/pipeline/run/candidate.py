@@ -1,0 +1,24 @@
+"""One model that may be chosen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A checkpoint and its score on val.
+
+    Attributes:
+        name: What people call it.
+        stage: The stage that made it.
+        checkpoint: Path relative to the run's folder.
+        val_macro_f1: On all of val, in float32.
+        val_accuracy: On the same photos.
+    """
+
+    name: str
+    stage: str
+    checkpoint: str
+    val_macro_f1: float
+    val_accuracy: float

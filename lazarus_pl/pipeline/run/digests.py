@@ -1,0 +1,63 @@
+"""Digests of what determines a stage."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from lazarus_pl.data.listing import LabelFrom, list_photos
+from lazarus_pl.errors import LazarusError
+
+_CHUNK = 1 << 20
+
+
+def digest_of(*parts: Any) -> str:  # noqa: ANN401  # anything that can be written as text
+    """SHA-256 of values, the same in every process."""
+    text = json.dumps(parts, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes; nothing where there is none."""
+    if not path.is_file():
+        return ""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def listing_digest(data: Path, label_from: LabelFrom) -> str:
+    """SHA-256 of what a dataset lists, with size and modification time; no photo is opened.
+
+    Raises:
+        LazarusError: If there is no such data.
+    """
+    root, listed = list_photos(data, label_from)
+    digest = hashlib.sha256()
+    for item in listed:
+        try:
+            status = (root / item.path).stat()
+            seen = (status.st_size, status.st_mtime_ns)
+        except OSError:
+            seen = (-1, -1)
+        line = f"{item.path}\0{item.label}\0{item.group}\0{item.split}\0{seen}\n"
+        digest.update(line.encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
+def config_text(path: Path) -> str:
+    """What a config file says.
+
+    Raises:
+        LazarusError: If it cannot be read.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise LazarusError(
+            f"the config file '{path}' cannot be read ({error}): name a YAML file in UTF-8"
+        ) from error

@@ -1,0 +1,178 @@
+"""The answer in a few plain sentences, each drawn from figures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Trust = Literal["yes", "care", "no"]
+
+_WIDE = 0.10
+_FEW_GROUPS = 5
+_WEAK_RECALL = 0.7
+_USELESS = 0.5
+_BADLY_CALIBRATED = 0.05
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a person must know first.
+
+    Attributes:
+        trust: Whether the scores may be believed and used: ``yes``, with ``care``, or ``no``.
+        headline: One sentence of it.
+        how_good: How good the model is, with the interval.
+        confuses: What it takes for what.
+        reasons: Why it may or may not be trusted.
+    """
+
+    trust: Trust
+    headline: str
+    how_good: str
+    confuses: str
+    reasons: Sequence[str]
+
+    @classmethod
+    def of(cls, result: Mapping[str, Any], audit: Mapping[str, Any] | None) -> Verdict:
+        """Reads the figures.
+
+        Args:
+            result: What the stage ``test`` wrote.
+            audit: What stands in ``audit.json``, if there was an audit.
+        """
+        side = "test" if result["test"] else "val"
+        scores = result[side]
+        faults = [f["text"] for f in _findings(audit, "fault")]
+        cautions = [*_cautions(result, scores, side)]
+        trust: Trust = "no" if faults or scores["macro_f1"] < _USELESS else "care"
+        if not faults and not cautions and trust != "no":
+            trust = "yes"
+        return cls(
+            trust=trust,
+            headline=_headline(trust, bool(faults)),
+            how_good=_how_good(result, scores, side),
+            confuses=_confuses(scores),
+            reasons=[*faults, *cautions, *_of_the_data(audit), _ELSEWHERE],
+        )
+
+
+_ELSEWHERE = (
+    "All of this is about photos like those of this data. Another camera, place or season is "
+    "another task: score the model on a few dozen photos of your own before you rely on it."
+)
+
+
+def _findings(audit: Mapping[str, Any] | None, severity: str) -> list[Mapping[str, Any]]:
+    return [f for f in (audit or {}).get("findings", []) if f["severity"] == severity]
+
+
+def _headline(trust: Trust, flattered: bool) -> str:
+    if trust == "no" and flattered:
+        return "Do not trust these scores: the data flatter them."
+    return {
+        "yes": "These scores can be trusted for photos like these.",
+        "care": "These scores can be trusted for photos like these, with care.",
+        "no": "This model is not good enough to be used.",
+    }[trust]
+
+
+def _how_good(result: Mapping[str, Any], scores: Mapping[str, Any], side: str) -> str:
+    photos = sum(map(sum, scores["confusion"]))
+    right = f"{scores['accuracy']:.0%} of {photos:,} photos"
+    if side == "val":
+        return (
+            f"It names {right} of val rightly, macro-F1 {scores['macro_f1']:.3f}. There are no "
+            "test photos, and val also chose the model: the true figures are lower."
+        )
+    interval = result["interval"]
+    groups = sum(row["groups"] for row in scores["classes"].values())
+    text = (
+        f"It names {right} rightly, of {groups:,} leaves or bursts that it has never seen. "
+        f"Macro-F1, in which every class counts the same, is {scores['macro_f1']:.3f}"
+    )
+    if interval is None:
+        return f"{text}; test has too few leaves for an interval."
+    low, high = interval["macro_f1"]
+    return (
+        f"{text}; which leaves happened to be in test makes that {low:.3f} to {high:.3f} (95 % "
+        "interval)."
+    )
+
+
+def _confuses(scores: Mapping[str, Any]) -> str:
+    names = list(scores["classes"])
+    pairs = sorted(
+        (
+            (count, names[true], names[said], sum(row))
+            for true, row in enumerate(scores["confusion"])
+            for said, count in enumerate(row)
+            if true != said and count
+        ),
+        key=lambda pair: -pair[0],
+    )[:3]
+    if not pairs:
+        return "It confused nothing."
+    told = "; ".join(
+        f"{_plain(true)} for {_plain(said)} ({count} of {total})"
+        for count, true, said, total in pairs
+    )
+    return f"What it takes most often for something else: {told}."
+
+
+def _cautions(result: Mapping[str, Any], scores: Mapping[str, Any], side: str) -> Iterator[str]:
+    if side == "val":
+        yield "There are no test photos: nothing here was scored on photos that chose nothing."
+    elif result["interval"] and (width := _width(result)) > _WIDE:
+        yield (
+            f"The interval is {width:.2f} wide: test has too few leaves to say how good the model "
+            "is. More photos would help more than more training."
+        )
+    rows = scores["classes"]
+    few = [name for name, row in rows.items() if 0 < row["groups"] < _FEW_GROUPS]
+    if few:
+        yield (
+            f"{_named(few)} {'has' if len(few) == 1 else 'have'} fewer than {_FEW_GROUPS} leaves "
+            f"or bursts in {side}: their figures say little, and an interval is too narrow."
+        )
+    weak = sorted(
+        (name for name, row in rows.items() if row["support"] and row["recall"] < _WEAK_RECALL),
+        key=lambda name: rows[name]["recall"],
+    )
+    if weak:
+        told = [f"{_plain(name)} ({rows[name]['recall']:.0%})" for name in weak[:3]]
+        yield f"It misses much of {', '.join(told)}{_more(weak)}: the share that it finds."
+    if scores["calibration_error"] > _BADLY_CALIBRATED:
+        sure = "too sure" if scores["confidence"] > scores["accuracy"] else "not sure enough"
+        yield (
+            f"Its probabilities are {sure}: off by {scores['calibration_error']:.0%} on average."
+        )
+
+
+def _width(result: Mapping[str, Any]) -> float:
+    low, high = result["interval"]["macro_f1"]
+    return float(high - low)
+
+
+def _of_the_data(audit: Mapping[str, Any] | None) -> Iterator[str]:
+    """The gravest of the audit's notes in short; all of them stand below."""
+    told = {f["section"] for f in _findings(audit, "warning")}
+    if "shortcuts" in told:
+        yield (
+            "Borders, brightness or the files themselves tell some classes apart without a leaf: a "
+            "part of the score may have nothing to do with disease."
+        )
+    if "label_doubts" in told:
+        yield "Some labels are doubtful: the audit lists them."
+
+
+def _named(names: Sequence[str]) -> str:
+    return f"{', '.join(_plain(name) for name in names[:3])}{_more(names)}"
+
+
+def _more(names: Sequence[str]) -> str:
+    return f" and {len(names) - 3} more" if len(names) > 3 else ""
+
+
+def _plain(name: str) -> str:
+    return name.replace("___", " ").replace("_", " ")

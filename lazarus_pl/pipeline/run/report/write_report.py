@@ -1,0 +1,202 @@
+"""Writes ``report.html`` and ``summary.json``."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from lazarus_pl.data.atomic import replace_file
+from lazarus_pl.data.manifest import Manifest
+from lazarus_pl.pipeline.run.digests import file_digest
+from lazarus_pl.pipeline.run.duration import say_duration
+from lazarus_pl.pipeline.run.gallery import read_gallery
+from lazarus_pl.pipeline.run.report.curves import Curve, read_curves
+from lazarus_pl.pipeline.run.report.finetune_story import FinetuneStory
+from lazarus_pl.pipeline.run.report.line_chart import LineChart
+from lazarus_pl.pipeline.run.report.pictures import inline_picture
+from lazarus_pl.pipeline.run.report.reliability_chart import ReliabilityChart
+from lazarus_pl.pipeline.run.report.verdict import Verdict
+from lazarus_pl.pipeline.run.report.versions import package_versions
+from lazarus_pl.pipeline.run.run_settings import RunSettings
+from lazarus_pl.pipeline.run.stage_record import StageRecord
+
+Json = dict[str, Any]
+
+_SCORE = "val/macro_f1"
+_LOSSES = {"train/loss": "train", "val/loss": "val"}
+
+
+def write_report(settings: RunSettings, records: Mapping[str, StageRecord]) -> list[Path]:
+    """Writes what came of a run, from the files that its stages left.
+
+    Args:
+        settings: Of the run.
+        records: Of its stages so far.
+
+    Returns:
+        What was written.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    out = settings.out
+    tested = _ok(records, "test")
+    result = _read(out / "test" / "result.json") if tested else None
+    audit = _read(out / "audit" / "audit.json") if _ok(records, "findings") else None
+    summary = _summary(settings, records, result)
+    page = _environment().get_template("run.html.jinja")
+    context = {
+        "settings": settings,
+        "summary": summary,
+        "result": result,
+        "audit": audit,
+        "verdict": Verdict.of(result, audit) if result else None,
+        "records": list(records.values()),
+        "left_out": _skipped(settings),
+        "leaderboard": _leaderboard(out) if _ok(records, "grid") else [],
+        **_charts(out, records, result),
+        "galleries": _galleries(out, records),
+        "versions": package_versions(),
+        "digests": _digests(settings, records),
+        "encoder": (_read(settings.cache / "cache.json") or {}).get("encoder", {}),
+    }
+    # a file name need not be text
+    text = page.render(context).encode("utf-8", "replace")
+    with replace_file(out / "report.html") as file:
+        file.write(text)
+    with replace_file(out / "summary.json") as file:
+        file.write(json.dumps(summary, indent=2).encode("utf-8", "replace"))
+    return [out / "report.html", out / "summary.json"]
+
+
+def _summary(
+    settings: RunSettings, records: Mapping[str, StageRecord], result: Json | None
+) -> Json:
+    manifest = Manifest.read(settings.cache)
+    test, interval = (result or {}).get("test"), (result or {}).get("interval")
+    chosen = (result or {}).get("chosen")
+    return {
+        "model": chosen["name"] if chosen else None,
+        "stage": chosen["stage"] if chosen else None,
+        "checkpoint": settings.best.name if chosen else None,
+        "val_macro_f1": chosen["val_macro_f1"] if chosen else None,
+        "test_macro_f1": test["macro_f1"] if test else None,
+        "test_macro_f1_interval": interval["macro_f1"] if interval else None,
+        "test_accuracy": test["accuracy"] if test else None,
+        "test_accuracy_interval": interval["accuracy"] if interval else None,
+        "test_calibration_error": test["calibration_error"] if test else None,
+        "test_readings": (result or {}).get("readings", 0),
+        "candidates": (result or {}).get("candidates", []),
+        "images": len(manifest.photos),
+        "classes": manifest.num_classes,
+        "quarantined": len(manifest.quarantine),
+        "seconds": round(sum(record.seconds for record in records.values()), 1),
+        "budget_seconds": settings.budget.seconds,
+        "stages": {
+            record.stage: {
+                "state": record.state,
+                "seconds": record.seconds,
+                "estimate": record.estimate,
+                "peak_rss_mb": record.peak_rss_mb,
+                "peak_gpu_mb": record.peak_gpu_mb,
+                "note": record.note,
+            }
+            for record in records.values()
+        },
+    }
+
+
+def _charts(out: Path, records: Mapping[str, StageRecord], result: Json | None) -> Json:
+    """Learning curves, reliability, and the story of the fine-tuning."""
+    tags = (_SCORE, *_LOSSES)
+    folders = {"best head": _best_of_grid(out)} if _ok(records, "grid") else {}
+    folders |= {name: out / name for name in ("patches", "finetune") if _ok(records, name)}
+    curves = {name: read_curves(folder, tags) for name, folder in folders.items() if folder}
+    chosen = result["chosen"]["stage"] if result else ""
+    losses = curves.get("best head" if chosen == "grid" else chosen, {})
+    side = (result or {}).get("test") or (result or {}).get("val")
+    return {
+        "scores": LineChart(_lines(curves, _SCORE), "epoch", "macro-F1 on val"),
+        "losses": LineChart(
+            {name: losses[tag] for tag, name in _LOSSES.items() if tag in losses}, "epoch", "loss"
+        ),
+        "reliability": ReliabilityChart(side["reliability"]) if side else None,
+        "story": FinetuneStory.read(out / "finetune") if _ok(records, "finetune") else None,
+    }
+
+
+def _lines(curves: Mapping[str, Mapping[str, Curve]], tag: str) -> dict[str, Curve]:
+    return {name: found[tag] for name, found in curves.items() if tag in found}
+
+
+def _best_of_grid(out: Path) -> Path | None:
+    summary = _read(out / "grid" / "summary.json")
+    return out / "grid" / "runs" / summary["run"] if summary else None
+
+
+def _leaderboard(out: Path) -> list[dict[str, str]]:
+    with (out / "grid" / "leaderboard.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _galleries(out: Path, records: Mapping[str, StageRecord]) -> dict[str, list[Json]]:
+    """Photos with their maps by kind; a photo whose picture is gone is left out."""
+    found: dict[str, list[Json]] = {}
+    for stage in ("test", "patches"):
+        folder = out / stage / "gallery"
+        for item in read_gallery(folder) if _ok(records, stage) else ():
+            if picture := inline_picture(folder / item.picture):
+                found.setdefault(item.kind, []).append({"shown": item, "picture": picture})
+    return found
+
+
+def _digests(settings: RunSettings, records: Mapping[str, StageRecord]) -> dict[str, str]:
+    cache = _read(settings.cache / "cache.json") or {}
+    found = {
+        "encoder": str(cache.get("encoder", {}).get("digest", "")),
+        "features": records["extract"].output if "extract" in records else "",
+        "best.ckpt": file_digest(settings.best) if _ok(records, "test") else "",
+    }
+    return {name: digest for name, digest in found.items() if digest}
+
+
+def _skipped(settings: RunSettings) -> list[str]:
+    asked = {
+        "audit": settings.audit.skip,
+        "patches": settings.patches.skip,
+        "finetune": settings.finetune.skip,
+    }
+    return [name for name, skip in asked.items() if skip]
+
+
+def _ok(records: Mapping[str, StageRecord], stage: str) -> bool:
+    return stage in records and records[stage].state in ("done", "shortened")
+
+
+def _read(path: Path) -> Json | None:
+    try:
+        content: Json = json.loads(path.read_bytes())
+        return content
+    except (OSError, ValueError):
+        return None
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(duration=say_duration, plain=_plain)
+    return environment
+
+
+def _plain(name: str) -> str:
+    return name.replace("___", " ").replace("_", " ")

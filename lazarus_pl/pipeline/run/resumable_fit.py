@@ -1,0 +1,216 @@
+"""``lazarus fit`` in a folder of its own, continued at the next call."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lazarus_pl.data.atomic import replace_file
+from lazarus_pl.errors import LazarusError
+from lazarus_pl.pipeline.run.duration import say_duration
+from lazarus_pl.pipeline.run.schedule import Schedule
+from lazarus_pl.pipeline.run.stage_record import State
+
+_PLAN = "plan.json"
+_EPOCHS = "trainer.max_epochs"
+_FEWEST = 2
+
+
+@dataclass(frozen=True)
+class FitEnd:
+    """How a training ended.
+
+    Attributes:
+        state: ``done``, ``shortened``, or ``left out`` where there was no time for a useful part.
+        note: Why it is not all of it.
+        best: The best checkpoint.
+    """
+
+    state: State
+    note: str
+    best: Path
+
+
+@dataclass(frozen=True)
+class ResumableFit:
+    """One training of a run.
+
+    Attributes:
+        name: The stage's name, and its folder's in the run's.
+        title: Shown while it runs.
+        config: The config file.
+        values: Values by config key.
+        cache: The feature cache.
+        out: The run's folder.
+        budget: Seconds that the whole run may take: a training that another budget shortened is
+            not continued.
+        least_share: Fewer of the epochs than this share are not worth their time.
+    """
+
+    name: str
+    title: str
+    config: Path
+    values: Mapping[str, Any]
+    cache: Path
+    out: Path
+    budget: float | None = None
+    least_share: float = 0.3
+
+    @property
+    def folder(self) -> Path:
+        """Where its checkpoints and curves are."""
+        return self.out / self.name
+
+    @property
+    def best(self) -> Path:
+        """The checkpoint of the best epoch."""
+        return self.folder / "checkpoints" / "best.ckpt"
+
+    def run(
+        self, digest: str, estimate: float | None, allowed: float | None, schedule: Schedule
+    ) -> FitEnd:
+        """Trains, or goes on where a killed training with the same digest was.
+
+        Args:
+            digest: Of all that determines the training.
+            estimate: Seconds that all epochs are thought to take.
+            allowed: Seconds that it may take.
+            schedule: Told how long it will take.
+
+        Raises:
+            LazarusError: If the config cannot be used, or the training leaves no checkpoint.
+        """
+        whole = epochs_of(self.config, self.values)
+        epochs = self._planned(digest, whole) or affordable_epochs(
+            whole, estimate, allowed, self.least_share
+        )
+        if not epochs:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            return FitEnd("left out", _too_long(estimate, allowed), self.best)
+        goes_on = self._planned(digest, whole) is not None and self._has_last()
+        if not goes_on:
+            self._begin(digest, epochs)
+        early = self._fit(epochs, goes_on, allowed, schedule)
+        if not self.best.is_file():
+            raise LazarusError(
+                f"the config '{self.config}' keeps no checkpoint 'best.ckpt': give it a "
+                "ModelCheckpoint with filename best, or CheckpointVersions"
+            )
+        done = _epochs_done(self.folder, epochs)
+        if early:
+            note = f"ended after {done} of {whole} epochs, to keep within the budget of time"
+        elif epochs < whole:
+            note = f"planned for {epochs} instead of {whole} epochs, to keep within the budget"
+        else:
+            return FitEnd("done", "", self.best)
+        return FitEnd("shortened", note, self.best)
+
+    def _begin(self, digest: str, epochs: int) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True)
+        plan = {"digest": digest, "epochs": epochs, "budget": self.budget}
+        with replace_file(self.folder / _PLAN) as file:
+            file.write(json.dumps(plan).encode())
+
+    def _fit(self, epochs: int, goes_on: bool, allowed: float | None, schedule: Schedule) -> bool:
+        """Trains, and says whether there was no time for all epochs."""
+        from lazarus_pl.lightning_cli import run_lightning
+        from lazarus_pl.pipeline.run.epoch_clock import EpochClock
+
+        clock = EpochClock(self.title, schedule, allowed)
+        words = self._arguments(epochs)
+        run_lightning([*words, *([f"--ckpt_path={self._last}"] if goes_on else [])], [clock])
+        return clock.ended_early
+
+    @property
+    def _last(self) -> Path:
+        return self.folder / "checkpoints" / "last.ckpt"
+
+    def _has_last(self) -> bool:
+        from callbacks.checkpoint_versions import is_whole
+
+        return self._last.is_file() and is_whole(self._last)
+
+    def _arguments(self, epochs: int) -> list[str]:
+        logger = {
+            "class_path": "lightning.pytorch.loggers.TensorBoardLogger",
+            "init_args": {"save_dir": str(self.out), "name": "", "version": self.name},
+        }
+        values = (
+            f"--{key}={json.dumps(value) if isinstance(value, (list, dict)) else value}"
+            for key, value in self.values.items()
+            if key != _EPOCHS
+        )
+        return [
+            "fit",
+            f"--config={self.config}",
+            *values,
+            f"--data.init_args.cache={self.cache}",
+            f"--{_EPOCHS}={epochs}",
+            f"--trainer.logger={json.dumps(logger)}",
+            "--trainer.enable_progress_bar=false",
+            "--trainer.enable_model_summary=false",
+        ]
+
+    def _planned(self, digest: str, whole: int) -> int | None:
+        """Epochs of a training that was begun and may go on."""
+        try:
+            plan = json.loads((self.folder / _PLAN).read_bytes())
+            same = plan["digest"] == digest
+            fits = plan["epochs"] == whole or plan["budget"] == self.budget
+            return int(plan["epochs"]) if same and fits else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+
+def epochs_of(config: Path, values: Mapping[str, Any]) -> int:
+    """Epochs that a config and what overrides it ask for."""
+    if _EPOCHS in values:
+        return int(values[_EPOCHS])
+    try:
+        content = yaml.safe_load(config.read_text(encoding="utf-8"))
+        return int(content["trainer"]["max_epochs"])
+    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError) as error:
+        raise LazarusError(
+            f"'{config}' does not say for how many epochs to train: give it trainer.max_epochs"
+        ) from error
+
+
+def affordable_epochs(
+    epochs: int, estimate: float | None, allowed: float | None, least_share: float
+) -> int:
+    """How many epochs there is time for; 0 where a useful part of them does not fit.
+
+    Args:
+        epochs: That are wished for.
+        estimate: Seconds that they take.
+        allowed: Seconds that there are.
+        least_share: Fewer of the epochs than this share are not useful.
+    """
+    if allowed is None or (estimate is not None and estimate <= allowed):
+        return epochs
+    if estimate is None:
+        return epochs if allowed > 0 else 0
+    fitting = int(epochs * allowed / estimate)
+    least = min(epochs, max(_FEWEST, round(least_share * epochs)))
+    return fitting if fitting >= least else 0
+
+
+def _too_long(estimate: float | None, allowed: float | None) -> str:
+    needs = "" if estimate is None else f"it takes about {say_duration(estimate)}, and "
+    return f"left out: {needs}{say_duration(allowed or 0)} of the budget of time are left for it"
+
+
+def _epochs_done(folder: Path, planned: int) -> int:
+    import torch
+
+    last = folder / "checkpoints" / "last.ckpt"
+    if not last.is_file():
+        return planned
+    return int(torch.load(last, map_location="cpu", weights_only=True)["epoch"]) + 1

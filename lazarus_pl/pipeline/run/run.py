@@ -1,0 +1,178 @@
+"""The verb ``lazarus run``."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+import time
+from pathlib import Path
+
+from lazarus_pl.data.listing import LabelFrom
+from lazarus_pl.data.split.split_spec import SplitSpec
+from lazarus_pl.encoder.encoder_spec import EncoderSpec
+from lazarus_pl.encoder.make_engine import EngineName
+from lazarus_pl.encoder.precision import Precision
+from lazarus_pl.errors import LazarusError
+from lazarus_pl.pipeline.run.audit_options import AuditOptions
+from lazarus_pl.pipeline.run.budget import Budget
+from lazarus_pl.pipeline.run.chain import Chain
+from lazarus_pl.pipeline.run.duration import say_duration
+from lazarus_pl.pipeline.run.grid_options import GridOptions
+from lazarus_pl.pipeline.run.run_lock import RunLock
+from lazarus_pl.pipeline.run.run_settings import RunSettings
+from lazarus_pl.pipeline.run.stage import Stage
+from lazarus_pl.pipeline.run.stage_options import StageOptions
+from lazarus_pl.pipeline.run.stages.audit_stage import AuditStage
+from lazarus_pl.pipeline.run.stages.extract_stage import ExtractStage
+from lazarus_pl.pipeline.run.stages.findings_stage import FindingsStage
+from lazarus_pl.pipeline.run.stages.finetune_stage import FinetuneStage
+from lazarus_pl.pipeline.run.stages.grid_stage import GridStage
+from lazarus_pl.pipeline.run.stages.patches_stage import PatchesStage
+from lazarus_pl.pipeline.run.stages.report_stage import ReportStage
+from lazarus_pl.pipeline.run.stages.test_stage import TestStage
+from lazarus_pl.views.views_spec import ViewsSpec
+
+_ENCODER = EncoderSpec()
+_SPLIT = SplitSpec()
+_VIEWS = ViewsSpec()
+_AUDIT = AuditOptions()
+_GRID = GridOptions()
+_STAGE = StageOptions()
+_BUDGET = Budget()
+
+
+def run(
+    data: Path,
+    out: Path,
+    encoder: EncoderSpec = _ENCODER,
+    split: SplitSpec = _SPLIT,
+    label_from: LabelFrom = "path",
+    corrections: Path | None = None,
+    views: ViewsSpec = _VIEWS,
+    device: str = "auto",
+    precision: Precision = "auto",
+    batch_size: int = 8,
+    engine: EngineName = "auto",
+    audit: AuditOptions = _AUDIT,
+    grid: GridOptions = _GRID,
+    patches: StageOptions = _STAGE,
+    finetune: StageOptions = _STAGE,
+    budget: Budget = _BUDGET,
+    gallery: int = 6,
+    seed: int | None = None,
+) -> int:
+    """Does the whole chain: audit, features, heads, patches, fine-tuning, test, report.
+
+    Each stage says beforehand how long it will take. Ctrl-C or a crash loses little: the same
+    command goes on. What has not changed is not done again. The model is chosen on val, test is
+    read once, for the chosen one.
+
+    Args:
+        data: Folder of class folders, or a CSV or Parquet table with the columns path and label
+            (and optionally group and split).
+        out: Folder for report.html, summary.json, best.ckpt and all that leads to them.
+        encoder: The backbone.
+        split: How photos are divided into train, val and test.
+        label_from: In a folder, the label is the whole path of folders, the top one, or the parent.
+        corrections: CSV of relabelled and excluded photos, as of lazarus extract.
+        views: Augmented views of the training photos, which fine-tuning then trains on too.
+        device: auto, cpu, cuda, cuda:1, mps: of the audit and the extraction.
+        precision: Of the encoder in the extraction.
+        batch_size: Photos that the encoder takes at once in the extraction.
+        engine: What runs the encoder in the extraction.
+        audit: Findings about the data, and estimates of time.
+        grid: The heads.
+        patches: The head that scores every patch.
+        finetune: The encoder's last blocks, from the best head on.
+        budget: What all of it may take; late stages are shortened or left out for it.
+        gallery: Hits, and as many misses, that the report shows with their heat-maps.
+        seed: Of every training; by default the configs' own.
+    """
+    if gallery < 0:
+        raise LazarusError(f"--gallery {gallery} is negative: give a number of photos, or 0")
+    settings = RunSettings(
+        data=data,
+        out=out,
+        encoder=encoder,
+        split=split,
+        label_from=label_from,
+        corrections=corrections,
+        views=views,
+        device=device,
+        precision=precision,
+        batch_size=batch_size,
+        engine=engine,
+        audit=audit,
+        grid=grid,
+        patches=patches,
+        finetune=finetune,
+        budget=budget,
+        gallery=gallery,
+        seed=seed,
+        command=_command(),
+    )
+    return run_chain(settings)
+
+
+def _command() -> str:
+    """The command line of this process; nothing where it is another program's."""
+    ours = Path(sys.argv[0]).stem in ("lazarus", "__main__")
+    return shlex.join(["lazarus", *sys.argv[1:]]) if ours else ""
+
+
+def run_chain(settings: RunSettings) -> int:
+    """Runs what is left of a chain.
+
+    Returns:
+        0, or 1 if a stage failed and the report tells of it.
+
+    Raises:
+        LazarusError: If the data, a config or the folder cannot be used, or another run has it.
+    """
+    started = time.monotonic()
+    if settings.out.exists() and not settings.out.is_dir():
+        raise LazarusError(f"'{settings.out}' is a file: name a folder with --out")
+    # a mistake is told before the folder is made
+    stages = _stages(settings)
+    stages[0].digest({})
+    with RunLock(settings.out):
+        print(f"lazarus run: '{settings.data}' to '{settings.out}'")
+        records = Chain(stages, settings.out, settings.budget.seconds).run()
+    failed = [record.stage for record in records.values() if record.state == "failed"]
+    print(_answer(settings.out))
+    if failed:
+        print(f"failed: {', '.join(failed)}; the same command tries again")
+    print(f"read '{settings.out / 'report.html'}' ({say_duration(time.monotonic() - started)})")
+    return 1 if failed else 0
+
+
+def _stages(settings: RunSettings) -> list[Stage]:
+    looks: list[Stage] = [] if settings.audit.skip else [AuditStage(settings)]
+    again: list[Stage] = [] if settings.audit.skip else [FindingsStage(settings)]
+    patches: list[Stage] = [] if settings.patches.skip else [PatchesStage(settings)]
+    finetune: list[Stage] = [] if settings.finetune.skip else [FinetuneStage(settings)]
+    return [
+        *looks,
+        ExtractStage(settings),
+        *again,
+        GridStage(settings),
+        *patches,
+        *finetune,
+        TestStage(settings),
+        ReportStage(settings),
+    ]
+
+
+def _answer(out: Path) -> str:
+    summary = json.loads((out / "summary.json").read_bytes())
+    if summary["model"] is None:
+        return "there is no model"
+    if summary["test_macro_f1"] is None:
+        return f"{summary['model']}: val macro-F1 {summary['val_macro_f1']:.3f}, no test photos"
+    interval = summary["test_macro_f1_interval"]
+    width = "{:.3f} to {:.3f}".format(*interval) if interval else "too few leaves for an interval"
+    return (
+        f"{summary['model']}: test macro-F1 {summary['test_macro_f1']:.3f} ({width}), "
+        f"accuracy {summary['test_accuracy']:.3f}"
+    )

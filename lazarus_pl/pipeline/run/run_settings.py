@@ -1,0 +1,68 @@
+"""All that a run was asked for, and where it writes."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lazarus_pl.data.listing import LabelFrom
+from lazarus_pl.data.split.split_spec import SplitSpec
+from lazarus_pl.encoder.encoder_spec import EncoderSpec
+from lazarus_pl.encoder.make_engine import EngineName
+from lazarus_pl.encoder.precision import Precision
+from lazarus_pl.pipeline.run.audit_options import AuditOptions
+from lazarus_pl.pipeline.run.budget import Budget
+from lazarus_pl.pipeline.run.grid_options import GridOptions
+from lazarus_pl.pipeline.run.stage_options import StageOptions
+from lazarus_pl.views.views_spec import ViewsSpec
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """The options of ``lazarus run``, which its help explains.
+
+    Attributes:
+        command: The command line, for who wants to repeat it; the shortest one if it is not given.
+    """
+
+    data: Path
+    out: Path
+    encoder: EncoderSpec = field(default_factory=EncoderSpec)
+    split: SplitSpec = field(default_factory=SplitSpec)
+    label_from: LabelFrom = "path"
+    corrections: Path | None = None
+    views: ViewsSpec = field(default_factory=ViewsSpec)
+    device: str = "auto"
+    precision: Precision = "auto"
+    batch_size: int = 8
+    engine: EngineName = "auto"
+    audit: AuditOptions = field(default_factory=AuditOptions)
+    grid: GridOptions = field(default_factory=GridOptions)
+    patches: StageOptions = field(default_factory=StageOptions)
+    finetune: StageOptions = field(default_factory=StageOptions)
+    budget: Budget = field(default_factory=Budget)
+    gallery: int = 6
+    seed: int | None = None
+    command: str = ""
+
+    def __post_init__(self) -> None:
+        """Fills in the command."""
+        if not self.command:
+            words = ["lazarus", "run", "--data", str(self.data), "--out", str(self.out)]
+            object.__setattr__(self, "command", shlex.join(words))
+
+    @property
+    def cache(self) -> Path:
+        """The feature cache."""
+        return self.out / "cache"
+
+    @property
+    def best(self) -> Path:
+        """The checkpoint that was chosen."""
+        return self.out / "best.ckpt"
+
+    @property
+    def root(self) -> Path:
+        """What the photos' paths are relative to."""
+        return self.data if self.data.is_dir() else self.data.parent

@@ -1,0 +1,97 @@
+"""What a checkpoint says of all photos of one side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from lazarus_pl.data.table import write_table
+
+
+@dataclass(frozen=True)
+class SidePredictions:
+    """Photos with what is true and what is said of them.
+
+    Attributes:
+        class_names: In the order of the indices.
+        files: Paths relative to the data's folder.
+        groups: Leaf group of each photo.
+        target: True class indices ``(N,)``.
+        probability: Of each class ``(N, classes)``.
+    """
+
+    class_names: Sequence[str]
+    files: Sequence[str]
+    groups: Sequence[str]
+    target: npt.NDArray[np.int64]
+    probability: npt.NDArray[np.float32]
+
+    @property
+    def predicted(self) -> npt.NDArray[np.int64]:
+        """Index of the likeliest class ``(N,)``."""
+        best: npt.NDArray[np.int64] = self.probability.argmax(axis=1)
+        return best
+
+    @property
+    def confidence(self) -> npt.NDArray[np.float32]:
+        """Probability of the likeliest class ``(N,)``."""
+        most: npt.NDArray[np.float32] = self.probability.max(axis=1)
+        return most
+
+    def write(self, path: Path) -> None:
+        """Writes file, label, group, predicted, probability, and one column a class."""
+        columns = ("file", "label", "group", "predicted", "probability", *self.class_names)
+        names = self.class_names
+        rows = (
+            (
+                file,
+                names[label],
+                group,
+                names[said],
+                f"{row[said]:.6f}",
+                *(f"{value:.6f}" for value in row),
+            )
+            for file, label, group, said, row in zip(
+                self.files, self.target, self.groups, self.predicted, self.probability, strict=True
+            )
+        )
+        write_table(path, columns, rows)
+
+
+def predict_side(checkpoint: Path, cache: Path, side: str) -> SidePredictions:
+    """Predicts ``val`` or ``test`` of a cache with a checkpoint.
+
+    Raises:
+        LazarusError: If the checkpoint or the cache cannot be used, or the side has no photos.
+    """
+    import torch
+
+    from lazarus_pl.data.manifest import Manifest
+    from lazarus_pl.datamodules.cached_feature_data_module import CachedFeatureDataModule
+    from lazarus_pl.tasks.load_task import load_task
+
+    task = load_task(checkpoint)
+    data = CachedFeatureDataModule(str(cache), layers=tuple(task.feature_shapes), batch_size=64)
+    loader = data.val_dataloader() if side == "val" else data.test_dataloader()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    task.to(device)
+    probability, index, target = [], [], []
+    with torch.inference_mode():
+        for number, batch in enumerate(loader):
+            given = {name: values.to(device) for name, values in batch["features"].items()}
+            said = task.predict_step({**batch, "features": given}, number)
+            probability.append(said["probability"].cpu())
+            index += batch["index"].tolist()
+            target.append(batch["target"])
+    photos = Manifest.read(cache).photos
+    return SidePredictions(
+        class_names=task.class_names,
+        files=[photos[place].path for place in index],
+        groups=[photos[place].group or photos[place].path for place in index],
+        target=torch.cat(target).numpy(),
+        probability=torch.cat(probability).numpy(),
+    )

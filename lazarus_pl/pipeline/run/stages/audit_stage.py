@@ -1,0 +1,56 @@
+"""The stage ``audit``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from lazarus_pl.data.atomic import replace_file
+from lazarus_pl.data.listing import list_photos
+from lazarus_pl.pipeline.run.digests import listing_digest
+from lazarus_pl.pipeline.run.schedule import Schedule
+from lazarus_pl.pipeline.run.stage import Records, Stage
+from lazarus_pl.pipeline.run.stage_outcome import StageOutcome
+
+# measured on two cores; only this stage is guessed
+_SECONDS, _SECONDS_A_PHOTO = 25.0, 0.004
+
+
+class AuditStage(Stage):
+    """Looks at every photo once, and tries what the later stages will cost."""
+
+    name = "audit"
+    title = "what is wrong with the photos, what each stage will cost"
+
+    def inputs(self) -> Any:  # noqa: ANN401  # anything that can be written as text
+        """The photos, and what their costs depend on."""
+        asked = self.settings
+        listing = listing_digest(asked.data, asked.label_from)
+        return [listing, asked.split, asked.encoder, asked.device, asked.engine]
+
+    def estimate(self, costs: Mapping[str, float]) -> float | None:
+        """By the number of photos."""
+        _, listed = list_photos(self.settings.data, self.settings.label_from)
+        return _SECONDS + _SECONDS_A_PHOTO * len(listed)
+
+    def run(self, before: Records, allowed: float | None, schedule: Schedule) -> StageOutcome:
+        """Audits without features, which are not there yet."""
+        from lazarus_pl.audit.run_audit import run_audit
+
+        asked = self.settings
+        folder = asked.out / "audit"
+        report = run_audit(
+            asked.data,
+            folder,
+            split=asked.split,
+            label_from=asked.label_from,
+            encoder=asked.encoder,
+            device=asked.device,
+            engine=asked.engine,
+        )
+        costs = {key: report[key] for key in ("costs", "costs_4gb", "rates")}
+        with replace_file(folder / "costs.json") as file:
+            file.write(json.dumps(costs).encode())
+        # the survey is rewritten by the stage findings, and made again where it is missing
+        return StageOutcome((folder / "costs.json",))

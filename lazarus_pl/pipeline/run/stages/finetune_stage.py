@@ -1,0 +1,49 @@
+"""The stage ``finetune``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lazarus_pl.errors import LazarusError
+from lazarus_pl.pipeline.run.chain import read_costs
+from lazarus_pl.pipeline.run.resumable_fit import epochs_of
+from lazarus_pl.pipeline.run.schedule import Schedule
+from lazarus_pl.pipeline.run.stage import Records
+from lazarus_pl.pipeline.run.stage_outcome import StageOutcome
+from lazarus_pl.pipeline.run.stages.fit_stage import SETTING_UP, FitStage
+
+_VIEWS = {"data.init_args.views": "all", "data.init_args.plain_weight": 0.3}
+# of the cost of an epoch from photos: blocks before the cached grid are not run
+_SHARE = 0.4
+
+
+class FinetuneStage(FitStage):
+    """The encoder's last blocks with the best head, thawed step by step, with rollback."""
+
+    name = "finetune"
+    title = "the best head with the encoder's last blocks"
+    needs = ("extract", "grid")
+    doing = "fine-tuning"
+    shipped = "finetune/progressive.yaml"
+
+    def values(self) -> dict[str, Any]:
+        """With views, where the cache has some."""
+        views = _VIEWS if self.settings.views.count else {}
+        return {**views, **super().values()}
+
+    def estimate(self, costs: Mapping[str, float]) -> float | None:
+        """By what the audit tried of an epoch from photos."""
+        epoch = costs.get("fine-tuning, one epoch, backbone partly unfrozen")
+        if epoch is None:
+            return None
+        return _SHARE * epoch * epochs_of(self.config, self.values()) + SETTING_UP
+
+    def run(self, before: Records, allowed: float | None, schedule: Schedule) -> StageOutcome:
+        """Fine-tunes the best of the grid."""
+        start = self.settings.out / "grid" / "best.ckpt"
+        if not start.is_file():
+            raise LazarusError("there is no head to start with: the grid gave none")
+        costs = read_costs(self.settings.out)
+        more = {"model.init_args.start": str(start)}
+        return self.outcome(self.fit(before, allowed, schedule, costs, more))

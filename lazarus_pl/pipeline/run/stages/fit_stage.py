@@ -1,0 +1,83 @@
+"""What stages have in common that train one config."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from lazarus_pl.pipeline.run.digests import config_text, file_digest
+from lazarus_pl.pipeline.run.resumable_fit import FitEnd, ResumableFit
+from lazarus_pl.pipeline.run.run_settings import RunSettings
+from lazarus_pl.pipeline.run.schedule import Schedule
+from lazarus_pl.pipeline.run.stage import Records, Stage
+from lazarus_pl.pipeline.run.stage_options import StageOptions
+from lazarus_pl.pipeline.run.stage_outcome import StageOutcome
+from lazarus_pl.shipped_config import shipped_config
+
+# seconds before the first step
+SETTING_UP = 3.0
+
+
+class FitStage(Stage):
+    """Trains one config in the folder of its name.
+
+    Attributes:
+        doing: Shown beside the progress.
+        shipped: The config that is taken if none is named.
+        least_share: Fewer of its epochs than this share are not worth their time.
+    """
+
+    doing: ClassVar[str]
+    shipped: ClassVar[str]
+    least_share: ClassVar[float] = 0.3
+
+    def __init__(self, settings: RunSettings) -> None:
+        super().__init__(settings)
+        self.config = Path(self.options(settings).config or shipped_config(self.shipped))
+
+    def options(self, settings: RunSettings) -> StageOptions:
+        """Those of this stage."""
+        chosen: StageOptions = getattr(settings, self.name)
+        return chosen
+
+    def values(self) -> dict[str, Any]:
+        """Values by config key that differ from the config's."""
+        seed = self.settings.seed
+        seeded = {} if seed is None else {"seed_everything": seed}
+        return {**seeded, **self.options(self.settings).overrides}
+
+    def inputs(self) -> Any:  # noqa: ANN401  # anything that can be written as text
+        """The config and what differs from it."""
+        return [config_text(self.config), self.values()]
+
+    def estimate(self, costs: Mapping[str, float]) -> float | None:
+        """Seconds of all epochs."""
+        raise NotImplementedError
+
+    def fit(
+        self,
+        before: Records,
+        allowed: float | None,
+        schedule: Schedule,
+        costs: Mapping[str, float],
+        more: Mapping[str, Any] | None = None,
+    ) -> FitEnd:
+        """Trains, or goes on with it."""
+        fitting = ResumableFit(
+            self.name,
+            self.doing,
+            self.config,
+            {**(more or {}), **self.values()},
+            self.settings.cache,
+            self.settings.out,
+            self.settings.budget.seconds,
+            self.least_share,
+        )
+        return fitting.run(self.digest(before), self.estimate(costs), allowed, schedule)
+
+    def outcome(self, end: FitEnd, *files: Path) -> StageOutcome:
+        """What a training gave."""
+        if end.state == "left out":
+            return StageOutcome(state=end.state, note=end.note)
+        return StageOutcome((end.best, *files), file_digest(end.best), end.state, end.note)

@@ -1,0 +1,70 @@
+"""The stage ``grid``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lazarus_pl.grid.grid_spec import GridSpec
+from lazarus_pl.pipeline.run.digests import config_text, file_digest
+from lazarus_pl.pipeline.run.run_settings import RunSettings
+from lazarus_pl.pipeline.run.schedule import Schedule
+from lazarus_pl.pipeline.run.stage import Records, Stage
+from lazarus_pl.pipeline.run.stage_outcome import StageOutcome
+from lazarus_pl.shipped_config import shipped_config
+
+_SEED = "seed_everything"
+_NINE = 9
+
+
+class GridStage(Stage):
+    """Many heads on the features, ranked on val; test stays unread."""
+
+    name = "grid"
+    title = "many heads on the features, ranked on val"
+    needs = ("extract",)
+
+    def __init__(self, settings: RunSettings) -> None:
+        super().__init__(settings)
+        self._path = Path(settings.grid.config or shipped_config("grids/heads_3x3.yaml"))
+        self._spec = self._read()
+        self._runs = list(self._spec.runs())
+
+    def inputs(self) -> Any:  # noqa: ANN401  # anything that can be written as text
+        """The runs and their configs."""
+        runs = [(run.name, run.overrides, config_text(run.config)) for run in self._runs]
+        return [config_text(self._path), runs]
+
+    def estimate(self, costs: Mapping[str, float]) -> float | None:
+        """As the audit tried the nine shipped runs, for as many as there are."""
+        nine = costs.get("nine heads")
+        return None if nine is None else nine * len(self._runs) / _NINE
+
+    def run(self, before: Records, allowed: float | None, schedule: Schedule) -> StageOutcome:
+        """Trains the runs that are not trained yet."""
+        from lazarus_pl.grid.run_grid import run_grid
+
+        folder = self.settings.out / self.name
+        summary = run_grid(self._spec, self.settings.cache, folder, read_test=False)
+        failed = _failures(folder)
+        best = folder / "best.ckpt"
+        note = f"best on val: {summary['run']}, macro-F1 {summary['val_macro_f1']:.3f}"
+        if failed:
+            note += f"; {failed} of {len(self._runs)} runs failed"
+        files = (best, folder / "summary.json", folder / "leaderboard.csv")
+        return StageOutcome(files, file_digest(best), note=note)
+
+    def _read(self) -> GridSpec:
+        spec = GridSpec.from_file(self._path)
+        axes = dict(spec.axes)
+        if self.settings.seed is not None:
+            axes[_SEED] = [self.settings.seed]
+        overrides = {**spec.overrides, **self.settings.grid.overrides}
+        return GridSpec(spec.configs, axes, overrides)
+
+
+def _failures(folder: Path) -> int:
+    results = folder.glob("runs/*/result.json")
+    return sum(bool(json.loads(path.read_bytes())["error"]) for path in results)

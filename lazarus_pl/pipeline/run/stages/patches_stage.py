@@ -1,0 +1,64 @@
+"""The stage ``patches``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import zip_longest
+
+from lazarus_pl.data.manifest import Manifest
+from lazarus_pl.pipeline.run.chain import read_costs
+from lazarus_pl.pipeline.run.gallery import Shown, make_gallery
+from lazarus_pl.pipeline.run.resumable_fit import epochs_of
+from lazarus_pl.pipeline.run.schedule import Schedule
+from lazarus_pl.pipeline.run.stage import Records
+from lazarus_pl.pipeline.run.stage_outcome import StageOutcome
+from lazarus_pl.pipeline.run.stages.fit_stage import SETTING_UP, FitStage
+
+# epochs of the attention head that the audit's cost is of
+_TRIED_EPOCHS = 20
+
+
+class PatchesStage(FitStage):
+    """A diagnosis with a map of where it was read, and maps of a few photos of val."""
+
+    name = "patches"
+    title = "a head that scores every patch, for maps"
+    needs = ("extract",)
+    doing = "training patches"
+    shipped = "patches/patches.yaml"
+    # the maps are learnt after the diagnosis
+    least_share = 0.75
+
+    def estimate(self, costs: Mapping[str, float]) -> float | None:
+        """By what the audit tried of a head over patches."""
+        tried = costs.get("patch attention")
+        epochs = epochs_of(self.config, self.values())
+        if tried is None:
+            return None
+        return _SLOWER * tried * epochs / _TRIED_EPOCHS + SETTING_UP + self.settings.gallery
+
+    def run(self, before: Records, allowed: float | None, schedule: Schedule) -> StageOutcome:
+        """Trains, and explains a few photos."""
+        end = self.fit(before, allowed, schedule, read_costs(self.settings.out))
+        if end.state == "left out":
+            return self.outcome(end)
+        asked = self.settings
+        gallery = asked.out / self.name / "gallery"
+        shown = _spread(Manifest.read(asked.cache), asked.gallery)
+        # the best diagnosis may be from before the maps were learnt
+        last = end.best.with_name("last.ckpt")
+        files = make_gallery(shown, asked.root, last if last.is_file() else end.best, gallery)
+        return self.outcome(end, *files)
+
+
+# than the attention head, whose steps the audit tries; measured
+_SLOWER = 1.5
+
+
+def _spread(manifest: Manifest, number: int) -> list[Shown]:
+    """Photos of val, one a class in turn; test is not looked at."""
+    by_class: dict[str, list[Shown]] = {}
+    for photo in manifest.side("val"):
+        by_class.setdefault(photo.label, []).append(Shown("sample", photo.path, photo.label))
+    turns: Sequence[tuple[Shown | None, ...]] = list(zip_longest(*by_class.values()))
+    return [item for turn in turns for item in turn if item is not None][:number]

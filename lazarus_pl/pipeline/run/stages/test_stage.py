@@ -1,0 +1,156 @@
+"""The stage ``test``."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lazarus_pl.data.atomic import replace_file
+from lazarus_pl.errors import LazarusError
+from lazarus_pl.grid.run_result import RunResult
+from lazarus_pl.pipeline.run.candidate import Candidate
+from lazarus_pl.pipeline.run.digests import file_digest
+from lazarus_pl.pipeline.run.gallery import Shown, make_gallery
+from lazarus_pl.pipeline.run.leaf_bootstrap import LeafBootstrap
+from lazarus_pl.pipeline.run.schedule import Schedule
+from lazarus_pl.pipeline.run.side_predictions import SidePredictions, predict_side
+from lazarus_pl.pipeline.run.side_scores import SideScores
+from lazarus_pl.pipeline.run.stage import Records, Stage
+from lazarus_pl.pipeline.run.stage_outcome import StageOutcome
+
+CHECKPOINTS = {
+    "grid": "grid/best.ckpt",
+    "patches": "patches/checkpoints/best.ckpt",
+    "finetune": "finetune/checkpoints/best.ckpt",
+}
+
+
+class TestStage(Stage):
+    """Chooses on val, then reads test once for the one that was chosen."""
+
+    # pytest takes classes of this name for tests
+    __test__ = False
+
+    name = "test"
+    title = "choose on val, then read test once"
+    needs = ("extract", "grid", "patches", "finetune")
+
+    def inputs(self) -> Any:  # noqa: ANN401  # anything that can be written as text
+        """How many photos are shown, and the seed of the bootstrap."""
+        return [self.settings.gallery, self.settings.seed]
+
+    def estimate(self, costs: Mapping[str, float]) -> float | None:
+        """A few passes over val and test, and the maps of a few photos."""
+        photos = costs.get("extraction")
+        return None if photos is None else 10.0 + 0.1 * photos + 2.0 * self.settings.gallery
+
+    def run(self, before: Records, allowed: float | None, schedule: Schedule) -> StageOutcome:
+        """Scores all candidates on val, the best one on test."""
+        from lazarus_pl.data.manifest import Manifest
+
+        asked = self.settings
+        candidates = list(self._candidates(before))
+        if not candidates:
+            raise LazarusError("there is no model to choose: every training failed")
+        # the earlier and simpler one of equals
+        best = max(candidates, key=lambda item: item.val_macro_f1)
+        with (asked.out / best.checkpoint).open("rb") as source, replace_file(asked.best) as target:
+            shutil.copyfileobj(source, target)
+        result: dict[str, Any] = {
+            "candidates": [asdict(item) for item in candidates],
+            "chosen": asdict(best),
+            "val": asdict(SideScores.of(predict_side(asked.best, asked.cache, "val"))),
+            "test": None,
+            "interval": None,
+            "readings": 0,
+        }
+        folder = asked.out / self.name
+        folder.mkdir(exist_ok=True)
+        files = [asked.best, folder / "result.json"]
+        if Manifest.read(asked.cache).side("test"):
+            said = predict_side(asked.best, asked.cache, "test")
+            result["test"] = asdict(SideScores.of(said))
+            result["readings"] = _readings(folder / "result.json") + 1
+            interval = LeafBootstrap.of(said, asked.seed or 0)
+            result["interval"] = asdict(interval) if interval else None
+            said.write(folder / "predictions.csv")
+            shown = _hits_and_misses(said, asked.gallery)
+            files += [folder / "predictions.csv"]
+            files += make_gallery(shown, asked.root, asked.best, folder / "gallery")
+        with replace_file(folder / "result.json") as file:
+            file.write(json.dumps(result).encode("utf-8", "surrogateescape"))
+        return StageOutcome(files, file_digest(folder / "result.json"), note=_note(result))
+
+    def _candidates(self, before: Records) -> Iterator[Candidate]:
+        for stage, path in CHECKPOINTS.items():
+            record = before.get(stage)
+            if record is None or record.state in ("failed", "left out"):
+                continue
+            scores = SideScores.of(
+                predict_side(self.settings.out / path, self.settings.cache, "val")
+            )
+            name = _grid_winner(self.settings.out) if stage == "grid" else _NAMES[stage]
+            yield Candidate(name, stage, path, scores.macro_f1, scores.accuracy)
+
+
+_NAMES = {"patches": "patch attention", "finetune": "fine-tuned encoder and head"}
+
+
+def _readings(path: Path) -> int:
+    """How often test was read before in this folder."""
+    try:
+        return int(json.loads(path.read_bytes())["readings"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
+
+
+def _grid_winner(out: Path) -> str:
+    run = json.loads((out / "grid" / "summary.json").read_bytes())["run"]
+    result = RunResult.read(out / "grid" / "runs" / run)
+    return f"{result.head} head, learning rate {result.lr:g}" if result else f"head {run}"
+
+
+def _hits_and_misses(said: SidePredictions, number: int) -> list[Shown]:
+    """The surest hit of each class in turn, and the misses that were surest of themselves."""
+    order = np.argsort(-said.confidence, kind="stable")
+    right = said.predicted == said.target
+    taken: dict[int, int] = {}
+    hits: list[tuple[int, int]] = []
+    for place in order[right[order]]:
+        label = int(said.target[place])
+        hits.append((taken.get(label, 0), int(place)))
+        taken[label] = taken.get(label, 0) + 1
+    first = [place for _, place in sorted(hits, key=lambda item: item[0])[:number]]
+    misses = order[~right[order]][:number].tolist()
+    return [
+        *(_shown(said, place, "hit") for place in first),
+        *(_shown(said, place, "miss") for place in misses),
+    ]
+
+
+def _shown(said: SidePredictions, place: int, kind: str) -> Shown:
+    return Shown(
+        kind=kind,
+        file=said.files[place],
+        label=said.class_names[said.target[place]],
+        predicted=said.class_names[said.predicted[place]],
+        probability=round(float(said.confidence[place]), 4),
+    )
+
+
+def _note(result: Mapping[str, Any]) -> str:
+    chosen = result["chosen"]
+    text = f"chosen: {chosen['name']}, val macro-F1 {chosen['val_macro_f1']:.3f}"
+    if result["test"] is None:
+        return f"{text}; the split has no test photos"
+    text += f"; test macro-F1 {result['test']['macro_f1']:.3f}"
+    if result["interval"] is None:
+        return f"{text}, of too few leaves for an interval"
+    low, high = result["interval"]["macro_f1"]
+    return f"{text} ({low:.3f} to {high:.3f})"

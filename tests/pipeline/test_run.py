@@ -1,0 +1,332 @@
+"""The whole chain, on drawn leaves of 64 pixels with a few epochs."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from lazarus_pl.cli import main
+from lazarus_pl.data.procedural.procedural_leaves import ProceduralLeaves
+from lazarus_pl.data.table import read_table
+from lazarus_pl.pipeline.run.report.curves import read_curves
+from lazarus_pl.pipeline.run.run_lock import RunLock
+from lazarus_pl.shipped_config import shipped_config
+from tests.conftest import Lazarus
+from tests.pipeline.browser import find_browser, look_at
+
+ODD = '<b>x & "y'
+SCHEMA = Path(__file__).parents[2] / "lazarus_pl/pipeline/run/report/summary.schema.json"
+QUICK = ("--audit.skip", "--patches.skip", "--finetune.skip", "--gallery=0")
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """78 photos of 39 leaves in three classes, one of which has an odd name."""
+    leaves = ProceduralLeaves(
+        {"healthy": 13, "late_blight": 13, "rust": 13}, photos_per_leaf=(2, 2), size=64, seed=3
+    )
+    folder = leaves.write(tmp_path_factory.mktemp("odd"))
+    (folder / "rust").rename(folder / ODD)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Few and short trainings."""
+    folder = tmp_path_factory.mktemp("config")
+    names = ("linear", "mlp")
+    heads = {name: str(shipped_config(f"heads/{name}.yaml").resolve()) for name in names}
+    (folder / "grid.yaml").write_text(
+        json.dumps({"configs": heads, "overrides": {"trainer.max_epochs": 8}})
+    )
+    content = {
+        "encoder": {"image_size": 64},
+        "engine": "torch",
+        "grid": {"config": "grid.yaml"},
+        "patches": {"overrides": {"trainer.max_epochs": 2}},
+        "finetune": {"overrides": {"trainer.max_epochs": 2}},
+        "gallery": 2,
+    }
+    (folder / "run.yaml").write_text(json.dumps(content))
+    return folder / "run.yaml"
+
+
+@pytest.fixture(scope="module")
+def whole(photos: Path, config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run from beginning to end."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    assert main(["run", "-c", str(config), "--data", str(photos), "--out", str(out)]) == 0
+    return out
+
+
+def summary_of(out: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((out / "summary.json").read_bytes())
+    jsonschema.validate(content, json.loads(SCHEMA.read_bytes()))
+    return content
+
+
+def test_the_summary_agrees_with_the_predictions(whole: Path) -> None:
+    from sklearn.metrics import accuracy_score, f1_score
+
+    summary = summary_of(whole)
+    rows = list(read_table(whole / "test" / "predictions.csv"))
+    true, said = [row["label"] for row in rows], [row["predicted"] for row in rows]
+    assert summary["test_macro_f1"] == pytest.approx(f1_score(true, said, average="macro"))
+    assert summary["test_accuracy"] == pytest.approx(accuracy_score(true, said))
+    for score in ("test_macro_f1", "test_accuracy"):
+        low, high = summary[f"{score}_interval"]
+        assert low <= summary[score] <= high
+    assert summary["test_readings"] == 1
+    assert list(summary["stages"]) == [
+        *("audit", "extract", "findings", "grid", "patches", "finetune", "test"),
+    ]
+    for stage in summary["stages"].values():
+        assert stage["state"] == "done"
+        assert stage["seconds"] > 0
+        assert stage["peak_rss_mb"] > 100
+        assert stage["estimate"] > 0
+
+
+def test_the_model_is_chosen_on_val_and_stands_alone(
+    whole: Path, photos: Path, tmp_path: Path, lazarus: Lazarus
+) -> None:
+    summary = summary_of(whole)
+    assert len(summary["candidates"]) == 3
+    best = max(item["val_macro_f1"] for item in summary["candidates"])
+    chosen = next(item for item in summary["candidates"] if item["stage"] == summary["stage"])
+    assert chosen["val_macro_f1"] == best == summary["val_macro_f1"]
+    ours = (whole / summary["checkpoint"]).read_bytes()
+    assert ours == (whole / chosen["checkpoint"]).read_bytes()
+    words = ("--ckpt", whole / "best.ckpt", "--data", photos, "--out", tmp_path / "p.csv")
+    assert lazarus("classify", *words).code == 0
+    # the grid did not read test before the choice
+    assert json.loads((whole / "grid" / "summary.json").read_bytes())["test_macro_f1"] is None
+
+
+def test_the_report_tells_all_and_escapes_what_the_data_say(whole: Path) -> None:
+    text = (whole / "report.html").read_text(encoding="utf-8")
+    assert "<b>x" not in text
+    assert "&lt;b&gt;x &amp; &#34;y" in text
+    sections = ("data", "models", "confusion", "classes", "calibration", "maps", "finetune")
+    for name in (*sections, "costs", "again"):
+        assert f'id="{name}"' in text, name
+    assert text.count("data:image/jpeg") >= 4
+    assert "<script" not in text
+    assert 'src="http' not in text
+
+
+@pytest.mark.skipif(find_browser() is None, reason="no browser is installed")
+@pytest.mark.parametrize(("width", "dark"), [(390, False), (1280, True)])
+def test_the_report_in_a_browser(whole: Path, width: int, dark: bool, tmp_path: Path) -> None:
+    look = look_at(whole / "report.html", width, dark, tmp_path)
+    assert look.complaints == []
+    assert look.requests == [(whole / "report.html").resolve().as_uri()]
+    assert look.width <= width, "the page is wider than the screen"
+    assert look.pictures >= 4
+    assert look.broken == 0
+
+
+def test_a_second_run_does_nothing_without_torch_and_at_once(
+    whole: Path, photos: Path, config: Path
+) -> None:
+    before = {path: path.stat().st_mtime_ns for path in whole.rglob("*") if path.is_file()}
+    words = ["run", "-c", str(config), "--data", str(photos), "--out", str(whole)]
+    code = (
+        "import sys; from lazarus_pl.cli import main; code = main(sys.argv[1:]); "
+        "sys.exit(code or (99 if 'torch' in sys.modules else 0))"
+    )
+    started = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], capture_output=True, text=True, check=False
+    )
+    assert time.perf_counter() - started < 5
+    assert done.returncode == 0, done.stderr
+    assert "nothing has changed" in done.stdout
+    assert "test macro-F1" in done.stdout
+    after = {path: path.stat().st_mtime_ns for path in whole.rglob("*") if path.is_file()}
+    assert {p for p in before if before[p] != after.get(p)} <= {whole / "run.lock"}
+
+
+@pytest.fixture
+def quick(whole: Path, photos: Path, config: Path, tmp_path: Path) -> tuple[Path, list[str]]:
+    """A copy of the photos and of the run, and the command of its quick stages."""
+    shutil.copytree(whole, tmp_path / "run")
+    shutil.copytree(photos, tmp_path / "photos")
+    words = ["--data", str(tmp_path / "photos"), "--out", str(tmp_path / "run"), *QUICK]
+    assert main(["run", "-c", str(config), *words]) == 0
+    return tmp_path / "run", ["run", "-c", str(config), *words]
+
+
+def test_what_changed_is_done_again_and_nothing_else(
+    quick: tuple[Path, list[str]], lazarus: Lazarus
+) -> None:
+    out, words = quick
+    photo = next((out.parent / "photos" / "healthy").glob("*.jpg"))
+    readings = summary_of(out)["test_readings"]
+    grid = (out / "stages" / "grid.json").stat().st_mtime_ns
+    os.utime(photo, ns=(1, 1))
+    touched = lazarus(*words)
+    assert touched.code == 0
+    assert "extract: photos to features" in touched.out
+    assert (out / "stages" / "grid.json").stat().st_mtime_ns == grid, "the same bytes"
+    assert summary_of(out)["test_readings"] == readings
+    photo.unlink()
+    images = summary_of(out)["images"]
+    gone = lazarus(*words)
+    assert gone.code == 0
+    assert (out / "stages" / "grid.json").stat().st_mtime_ns > grid
+    assert summary_of(out)["images"] == images - 1
+    (out / "best.ckpt").write_bytes(b"cut short")
+    mended = lazarus(*words)
+    assert mended.code == 0
+    assert (out / "best.ckpt").stat().st_size > 100
+
+
+def test_late_stages_are_left_out_to_keep_within_the_budget(
+    quick: tuple[Path, list[str]], lazarus: Lazarus
+) -> None:
+    out, words = quick
+    for name in ("patches", "finetune"):
+        (out / "stages" / f"{name}.json").unlink()
+        shutil.rmtree(out / name)
+    words = [word for word in words if word not in ("--patches.skip", "--finetune.skip")]
+    done = lazarus(*words, "--budget.time", "1s")
+    assert done.code == 0, done.err
+    summary = summary_of(out)
+    for name in ("patches", "finetune"):
+        assert summary["stages"][name]["state"] == "left out"
+        assert "budget" in summary["stages"][name]["note"]
+    assert summary["test_macro_f1"] is not None
+    assert summary["budget_seconds"] == 1
+    text = (out / "report.html").read_text(encoding="utf-8")
+    assert "<b>finetune</b>: left out" in text
+    assert "nothing has changed" in lazarus(*words, "--budget.time", "1s").out
+
+
+def test_a_late_failure_is_told_and_the_rest_is_reported(
+    quick: tuple[Path, list[str]], lazarus: Lazarus
+) -> None:
+    out, words = quick
+    words = [word for word in words if word != "--finetune.skip"]
+    done = lazarus(*words, "--finetune.overrides", "{model.init_args.lr: -1}")
+    assert done.code == 1
+    assert "finetune failed, and the rest goes on: lr -1" in done.err
+    assert "Traceback" not in done.err
+    summary = summary_of(out)
+    assert summary["stages"]["finetune"]["state"] == "failed"
+    assert summary["stage"] == "grid"
+    text = (out / "report.html").read_text(encoding="utf-8")
+    assert "finetune failed.</span> lr -1" in text
+
+
+def test_without_any_model_there_is_still_a_report(
+    quick: tuple[Path, list[str]], lazarus: Lazarus
+) -> None:
+    out, words = quick
+    done = lazarus(*words, "--grid.overrides", "{model.init_args.lr: -1}")
+    assert done.code == 1
+    assert "failed: grid, test" in done.out
+    summary = summary_of(out)
+    assert summary["model"] is None
+    assert summary["test_macro_f1"] is None
+    text = (out / "report.html").read_text(encoding="utf-8")
+    assert "There is no model." in text
+    assert "all 2 runs of the grid failed" in text
+
+
+def test_a_split_without_test_is_scored_on_val_and_says_so(
+    quick: tuple[Path, list[str]], lazarus: Lazarus
+) -> None:
+    out, words = quick
+    done = lazarus(*words, "--split.fractions", "[0.7, 0.3, 0]")
+    assert done.code == 0, done.err
+    assert "no test photos" in done.out
+    summary = summary_of(out)
+    assert summary["test_macro_f1"] is None
+    assert summary["test_macro_f1_interval"] is None
+    assert summary["val_macro_f1"] > 0
+    text = (out / "report.html").read_text(encoding="utf-8")
+    assert "There are no test photos" in text
+
+
+def test_one_run_a_folder(quick: tuple[Path, list[str]], lazarus: Lazarus) -> None:
+    out, words = quick
+    with RunLock(out):
+        done = lazarus(*words)
+    assert done.code == 2
+    assert f"in use by another lazarus run (process {os.getpid()} on " in done.err
+    # one that died left its name behind, and the system took its lock back
+    holder = {"pid": 1 << 30, "host": "elsewhere", "since": "long ago"}
+    (out / "run.holder.json").write_text(json.dumps(holder))
+    assert lazarus(*words).code == 0
+    assert not (out / "run.holder.json").exists()
+
+
+@pytest.mark.slow
+def test_killed_in_the_middle_the_same_command_goes_on(
+    whole: Path, photos: Path, config: Path, tmp_path: Path, lazarus: Lazarus
+) -> None:
+    """In every stage, and again and again: benchmarks/violence.py."""
+    out = tmp_path / "run"
+    shutil.copytree(whole, out)
+    shutil.rmtree(out / "grid")
+    shutil.rmtree(out / "finetune")
+    moment = out / "finetune" / "plan.json"
+    words = ["--data", str(photos), "--out", str(out), "--patches.skip", "--gallery=0"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lazarus_pl", "run", "-c", str(config), *words],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 120
+    while not moment.exists() and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert process.poll() is None, "it ended before it could be killed"
+    process.kill()
+    process.wait()
+    done = lazarus("run", "-c", config, *words)
+    assert done.code == 0, done.err
+    assert not (out / "run.holder.json").exists()
+    before, after = summary_of(whole), summary_of(out)
+    heads = [item for item in before["candidates"] if item["stage"] == "grid"]
+    assert [item for item in after["candidates"] if item["stage"] == "grid"] == heads
+    assert after["stages"]["finetune"]["state"] == "done"
+    assert len(read_curves(out / "finetune", ["val/macro_f1"])["val/macro_f1"]) == 2
+    manifests = [(folder / "cache" / "manifest.csv").read_bytes() for folder in (out, whole)]
+    assert manifests[0] == manifests[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--budget.time", "soon"], "'soon' is no time to keep within"),
+        (["--gallery=-1"], "--gallery -1 is negative"),
+        (["--finetune.config", "no.yaml"], "no.yaml"),
+        (["--finetun.skip"], "did you mean '--finetune"),
+        (["--data", "nowhere"], "'nowhere' does not exist"),
+    ],
+)
+def test_mistakes_are_told_before_anything_is_written(
+    words: list[str],
+    said: str,
+    photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    lazarus: Lazarus,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = lazarus("run", "--data", photos, "--out", "out", *words)
+    assert done.code == 2
+    assert said in done.err
+    assert done.err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,220 @@
+"""What a run is made of, part by part."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lazarus_pl.errors import LazarusError
+from lazarus_pl.pipeline.run.duration import read_duration, say_duration
+from lazarus_pl.pipeline.run.leaf_bootstrap import LeafBootstrap
+from lazarus_pl.pipeline.run.peak_memory import PeakMemory
+from lazarus_pl.pipeline.run.report.line_chart import LineChart
+from lazarus_pl.pipeline.run.report.verdict import Verdict
+from lazarus_pl.pipeline.run.resumable_fit import affordable_epochs
+from lazarus_pl.pipeline.run.schedule import Schedule
+from lazarus_pl.pipeline.run.side_predictions import SidePredictions
+from lazarus_pl.pipeline.run.side_scores import SideScores
+from lazarus_pl.pipeline.run.stage_record import StageRecord, sizes
+
+
+def said(photos: int, per_leaf: int, classes: int = 3, seed: int = 0) -> SidePredictions:
+    """Predictions that are right or wrong for whole leaves."""
+    rng = np.random.default_rng(seed)
+    leaves = np.arange(photos) // per_leaf
+    target = leaves % classes
+    wrong = rng.random(leaves.max() + 1) < 0.3
+    best = np.where(wrong[leaves], (target + 1) % classes, target)
+    probability = rng.dirichlet(np.ones(classes), photos).astype(np.float32) * 0.3
+    probability[np.arange(photos), best] += 0.7
+    return SidePredictions(
+        [f"class {n}" for n in range(classes)],
+        [f"{n}.jpg" for n in range(photos)],
+        [str(leaf) for leaf in leaves],
+        target.astype(np.int64),
+        probability,
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90s", 90), ("15min", 900), ("1h", 3600), ("1h 30min", 5400), ("2.5 min", 150), ("45", 45)],
+)
+def test_times_as_people_write_them(text: str, seconds: float) -> None:
+    assert read_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "soon", "-5min", "0", "5 min or so", "nan", "inf"])
+def test_what_is_no_time(text: str) -> None:
+    with pytest.raises(LazarusError, match="is no time"):
+        read_duration(text)
+
+
+def test_times_as_people_read_them() -> None:
+    assert [say_duration(s) for s in (4.4, 99, 150, 1200, 7200)] == [
+        *("4 s", "99 s", "2.5 min", "20 min", "2.0 h"),
+    ]
+
+
+def test_scores_are_those_of_the_libraries() -> None:
+    import torch
+    from sklearn.metrics import f1_score, precision_recall_fscore_support
+    from torchmetrics.functional.classification import multiclass_calibration_error
+
+    given = said(200, 4)
+    scores = SideScores.of(given)
+    truth, best = given.target, given.predicted
+    assert scores.macro_f1 == pytest.approx(f1_score(truth, best, average="macro"))
+    assert scores.accuracy == pytest.approx((truth == best).mean())
+    rows = precision_recall_fscore_support(truth, best)
+    for number, row in enumerate(scores.classes.values()):
+        assert [row["precision"], row["recall"], row["f1"], row["support"]] == pytest.approx(
+            [float(column[number]) for column in rows]
+        )
+    ece = multiclass_calibration_error(
+        torch.from_numpy(given.probability), torch.from_numpy(truth), num_classes=3, n_bins=15
+    )
+    assert scores.calibration_error == pytest.approx(float(ece), abs=1e-6)
+
+
+def test_leaves_not_photos_are_the_witnesses() -> None:
+    """The same photos, taken for independent, would make the interval twice as narrow."""
+    clustered = said(480, 8)
+    single = SidePredictions(
+        clustered.class_names,
+        clustered.files,
+        clustered.files,
+        clustered.target,
+        clustered.probability,
+    )
+    ours, naive = LeafBootstrap.of(clustered), LeafBootstrap.of(single)
+    assert ours is not None
+    assert naive is not None
+    score = SideScores.of(clustered).macro_f1
+    assert ours.macro_f1[0] < score < ours.macro_f1[1]
+    width, narrow = (np.diff(b.macro_f1)[0] for b in (ours, naive))
+    assert width > 2 * narrow
+    # of a binomial share the interval is known
+    photos = len(single.files)
+    accuracy = SideScores.of(single).accuracy
+    expected = 2 * 1.96 * np.sqrt(accuracy * (1 - accuracy) / photos)
+    assert np.diff(naive.accuracy)[0] == pytest.approx(expected, rel=0.1)
+    assert ours == LeafBootstrap.of(clustered), "the same seed, the same interval"
+    assert LeafBootstrap.of(said(12, 4)) is None, "one leaf a class"
+
+
+@pytest.mark.parametrize(
+    ("epochs", "estimate", "allowed", "fitting"),
+    [
+        (10, 100.0, None, 10),
+        (10, 100.0, 200.0, 10),
+        (10, 100.0, 55.0, 5),
+        (10, 100.0, 25.0, 0),
+        (2, 100.0, 60.0, 0),
+        (10, None, 60.0, 10),
+        (10, None, 0.0, 0),
+    ],
+)
+def test_epochs_that_there_is_time_for(
+    epochs: int, estimate: float | None, allowed: float | None, fitting: int
+) -> None:
+    assert affordable_epochs(epochs, estimate, allowed, least_share=0.3) == fitting
+
+
+def test_the_schedule_keeps_time_for_what_must_be_done() -> None:
+    schedule = Schedule(budget=100)
+    schedule.expect({"grid": 30, "finetune": 60, "test": 10})
+    assert schedule.left == 100
+    schedule.end("grid", 45)
+    schedule.begin("finetune")
+    assert schedule.allowed(["test"]) == 45
+    schedule.revise(20)
+    assert schedule.left == pytest.approx(30, abs=1)
+    assert "left for the whole" in str(schedule)
+    schedule.expect({"extract": None, "test": 10})
+    assert schedule.left is None, "not of all is it known"
+    assert Schedule().allowed(["test"]) is None
+    assert str(Schedule()) == ""
+
+
+def test_the_peak_of_memory_is_seen() -> None:
+    with PeakMemory() as memory:
+        block = np.ones(40_000_000)
+        time.sleep(0.5)
+        del block
+    with PeakMemory() as later:
+        time.sleep(0.1)
+    assert memory.rss_mb > later.rss_mb + 250
+
+
+def test_a_record_holds_until_something_changes(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("what it wrote")
+    record = StageRecord("grid", "done", "digest", files=sizes([tmp_path / "a"], tmp_path))
+    record.write(tmp_path)
+    again = StageRecord.read(tmp_path, "grid")
+    assert again == record
+    assert record.holds(tmp_path, "digest", None)
+    assert not record.holds(tmp_path, "another", None)
+    (tmp_path / "a").write_text("cut")
+    assert not record.holds(tmp_path, "digest", None)
+    short = StageRecord("finetune", "shortened", "digest", budget=60)
+    assert short.holds(tmp_path, "digest", 60)
+    assert not short.holds(tmp_path, "digest", 120), "with more time it is done whole"
+    (tmp_path / "stages" / "grid.json").write_text("{")
+    assert StageRecord.read(tmp_path, "grid") is None
+
+
+def test_a_chart_escapes_names_and_leaves_out_what_is_not_finite() -> None:
+    chart = LineChart(
+        {"<i>a": [(1, 0.5), (2, float("nan")), (3, 0.7)], "b & c": [(1, 0.1)]},
+        "epoch",
+        "score",
+        [(2.0, "<u>thaws")],
+    ).__html__()
+    assert "<i>a" not in chart
+    assert "&lt;i&gt;a" in chart
+    assert "b &amp; c" in chart
+    assert "<u>" not in chart
+    assert "nan" not in chart
+    assert LineChart({}, "epoch", "score").__html__() == ""
+
+
+def _result(given: SidePredictions) -> dict[str, object]:
+    from dataclasses import asdict
+
+    scores, interval = asdict(SideScores.of(given)), LeafBootstrap.of(given)
+    figures = asdict(interval) if interval else None
+    content: dict[str, object] = json.loads(
+        json.dumps({"test": scores, "val": scores, "interval": figures})
+    )
+    return content
+
+
+def test_the_verdict_follows_the_figures() -> None:
+    given = said(600, 4)
+    careful = Verdict.of(_result(given), None)
+    assert careful.trust == "care"
+    assert "of 600 photos" in careful.how_good
+    assert "class 0 for class 1" in careful.confuses
+    leak = {"findings": [{"severity": "fault", "section": "leak", "text": "It flatters."}]}
+    flattered = Verdict.of(_result(given), leak)
+    assert flattered.trust == "no"
+    assert flattered.reasons[0] == "It flatters."
+    right = SidePredictions(
+        given.class_names,
+        given.files,
+        given.groups,
+        given.predicted,
+        np.eye(3, dtype=np.float32)[given.predicted],
+    )
+    sure = Verdict.of(_result(right), {"findings": []})
+    assert sure.trust == "yes"
+    assert sure.confuses == "It confused nothing."
+    alone = Verdict.of(_result(said(12, 4)), None)
+    assert "too few leaves for an interval" in alone.how_good
+    few = Verdict.of(_result(said(24, 4)), None)
+    assert any("fewer than 5 leaves" in reason for reason in few.reasons)
