@@ -64,6 +64,11 @@ VERBS = {
         aliases={"--cache": "--out"},
     ),
     "grid": Verb("many runs on one cache, a leaderboard, the best one", "grid.run_grid:grid"),
+    "calibrate": Verb(
+        "honest probabilities, prediction sets and doubt for a checkpoint",
+        "doubt.calibrate:calibrate",
+        resumes=False,
+    ),
     "classify": Verb(
         "photos to predictions with a trained checkpoint",
         "pipeline.classify:classify",
