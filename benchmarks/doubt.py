@@ -8,13 +8,13 @@ Everything that decides is fitted on val; the other photos are only measured.
 from __future__ import annotations
 
 import argparse
-import math
 from pathlib import Path
 
 import numpy as np
 import torch
 from report import Row, report
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from lazarus_pl.data.decode import read_bytes
 from lazarus_pl.data.listing import list_photos
@@ -75,54 +75,71 @@ def photos(classifier: Classifier, folder: Path) -> Readings:
 
 
 def measured(name: str, doubt: Doubt, side: str, readings: Readings) -> Row:
-    """Shares that are answered, unsure and unknown; what needs a known class is nan without."""
+    """Shares that are answered, unsure and unknown; what needs a known class is - without."""
     named = bool((readings.target >= 0).all())
     target = readings.target.clamp_min(0)
     figures = doubt.measure(Readings(readings.logits, readings.features, target))
-    needing = ("accuracy", "accuracy_answered", "coverage")
-    needing += ("calibration_error_before", "calibration_error")
+    needing = (
+        *("accuracy", "accuracy_answered", "coverage"),
+        *("calibration_error_before", "calibration_error"),
+    )
     kept = ("answered", "unsure", "unknown", "set_size")
     row: dict[str, str | int | float] = {
         "checkpoint": name,
         "asked": doubt.coverage,
         "photos": side,
     }
-    row |= {key: round(figures[key], 4) for key in kept}
-    return row | {key: round(figures[key], 4) if named else math.nan for key in needing}
+    row |= {key: _rounded(figures[key]) for key in kept}
+    return row | {key: _rounded(figures[key]) if named else "-" for key in needing}
+
+
+def _rounded(value: float | None) -> str | float:
+    return "-" if value is None else round(value, 4)
 
 
 def compared(name: str, train: Readings, sides: dict[str, Readings], doubt: Doubt) -> list[Row]:
     """Other scores of strangeness, each with the limit that val sets."""
+    center = train.features.mean(dim=0)
+    classes = range(len(train.logits[0]))
+    means = torch.stack([train.features[train.target == label].mean(dim=0) for label in classes])
+    whitening = doubt.distance.whitening
+    unit = normalize(train.features, dim=1)
+
+    def one_gaussian(readings: Readings) -> Tensor:
+        distances: Tensor = doubt.distance(readings.features)
+        return distances
+
+    def by_class(readings: Readings) -> Tensor:
+        return torch.cdist(readings.features @ whitening, means @ whitening).amin(dim=1)
+
+    def length(readings: Readings) -> Tensor:
+        return torch.linalg.vector_norm(readings.features - center, dim=1)
+
+    def neighbour(readings: Readings) -> Tensor:
+        near = torch.cdist(normalize(readings.features, dim=1), unit)
+        return near.kthvalue(_NEIGHBOURS, dim=1).values
+
+    def energy(readings: Readings) -> Tensor:
+        return -readings.logits.logsumexp(dim=1)
+
+    def probability(readings: Readings) -> Tensor:
+        return -readings.logits.softmax(dim=1).amax(dim=1)
+
+    ways = {
+        "Mahalanobis, one Gaussian (ours)": one_gaussian,
+        "Mahalanobis, to the nearest class": by_class,
+        "length of the standardised features": length,
+        f"{_NEIGHBOURS}th neighbour (Sun et al. 2022)": neighbour,
+        "energy of the logits (Liu et al. 2020)": energy,
+        "highest probability": probability,
+    }
+    rows: list[Row] = []
     with torch.inference_mode():
-        center = train.features.mean(dim=0)
-        labels = train.target
-        means = torch.stack(
-            [train.features[labels == label].mean(dim=0) for label in labels.unique()]
-        )
-        unit = torch.nn.functional.normalize(train.features, dim=1)
-
-        def by_class(features: Tensor) -> Tensor:
-            white = features @ doubt.distance.whitening
-            return torch.cdist(white, means @ doubt.distance.whitening).amin(dim=1)
-
-        def neighbours(features: Tensor) -> Tensor:
-            near = torch.cdist(torch.nn.functional.normalize(features, dim=1), unit)
-            return near.kthvalue(_NEIGHBOURS, dim=1).values
-
-        ways = {
-            "Mahalanobis, one Gaussian (ours)": lambda r: doubt.distance(r.features),
-            "Mahalanobis, to the nearest class": lambda r: by_class(r.features),
-            "length of the standardised features": lambda r: (r.features - center).norm(dim=1),
-            f"{_NEIGHBOURS}th neighbour (Sun et al. 2022)": lambda r: neighbours(r.features),
-            "energy of the logits (Liu et al. 2020)": lambda r: -r.logits.logsumexp(dim=1),
-            "highest probability": lambda r: -r.logits.softmax(dim=1).amax(dim=1),
-        }
-        rows: list[Row] = []
         for way, score in ways.items():
             limit = score(sides["val"]).quantile(1 - FALSE_ALARM)
             shares = {
-                side: round(float((score(r) > limit).float().mean()), 4)
-                for side, r in sides.items()
+                side: round(float((score(readings) > limit).float().mean()), 4)
+                for side, readings in sides.items()
             }
             rows.append({"checkpoint": name, "score": way, **shares})
     return rows

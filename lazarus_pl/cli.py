@@ -75,6 +75,11 @@ VERBS = {
         resumes=False,
         aliases={"--tta-policy": "--tta_policy"},
     ),
+    "export": Verb(
+        "a checkpoint to one ONNX graph that needs nothing of this package",
+        "pipeline.export:export",
+        resumes=False,
+    ),
     "doctor": Verb(
         "what this machine can do and what to mend",
         "audit.doctor.run_doctor:doctor",

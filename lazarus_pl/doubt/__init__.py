@@ -1,1 +1,1 @@
-"""How far to trust a prediction: calibration, prediction sets, and how far a photo is from train."""
+"""How far to trust a prediction: calibration, prediction sets, distance from training."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -98,7 +99,7 @@ def fit_doubt(task: ClassificationTask, cache: Path, coverage: float, false_alar
 
 def describe(doubt: Doubt) -> list[str]:
     """What was fitted and what it gives on val, a sentence a line."""
-    val = doubt.val
+    val = {name: math.nan if value is None else value for name, value in doubt.val.items()}
     lines = [
         f"temperature {doubt.temperature:.3f}: calibration error on val "
         f"{val['calibration_error_before']:.4f} before, {val['calibration_error']:.4f} after",

@@ -41,7 +41,7 @@ class Doubt:
     set_threshold: float
     false_alarm: float
     distance: FeatureDistance
-    val: dict[str, float]
+    val: dict[str, float | None]
 
     @classmethod
     @torch.inference_mode()
@@ -87,7 +87,7 @@ class Doubt:
         ]
 
     @torch.inference_mode()
-    def measure(self, readings: Readings) -> dict[str, float]:
+    def measure(self, readings: Readings) -> dict[str, float | None]:
         """How well it does on photos of known class.
 
         Returns:
@@ -95,7 +95,7 @@ class Doubt:
             Naeini et al. 2015) and ``loss_before`` and ``loss`` (cross-entropy), before and after
             the temperature; ``coverage`` and ``set_size`` of the prediction sets;
             ``answered``, ``unsure`` and ``unknown``, shares of the photos; ``accuracy``, and
-            ``accuracy_answered`` of those that are answered (1 if none is).
+            ``accuracy_answered`` of those that are answered, None if none is.
         """
         target = readings.target
         before, after = readings.logits.softmax(dim=-1), self.probabilities(readings.logits)
@@ -116,7 +116,7 @@ class Doubt:
             "unsure": (len(pairs) - len(answered) - unknown) / count,
             "unknown": unknown / count,
             "accuracy": float((after.argmax(dim=-1) == target).float().mean()),
-            "accuracy_answered": sum(answered) / len(answered) if answered else 1.0,
+            "accuracy_answered": sum(answered) / len(answered) if answered else None,
         }
 
     def to_plain(self) -> dict[str, Any]:
@@ -173,7 +173,10 @@ class Doubt:
         return cls(
             **numbers,
             distance=distance.requires_grad_(False).eval(),
-            val={str(name): float(value) for name, value in content["val"].items()},
+            val={
+                str(name): None if value is None else float(value)
+                for name, value in content["val"].items()
+            },
         )
 
 

@@ -61,4 +61,7 @@ class FeatureDistance(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Distances ``(B,)`` of features ``(B, D)``; above 1 is farther than usual."""
-        return torch.linalg.vector_norm((features - self.center) @ self.whitening, dim=-1)
+        distances: Tensor = torch.linalg.vector_norm(
+            (features - self.center) @ self.whitening, dim=-1
+        )
+        return distances

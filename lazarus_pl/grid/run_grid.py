@@ -150,9 +150,11 @@ def _doubt_lines(summary: dict[str, Any]) -> list[str]:
     test = (summary.get("doubt") or {}).get("test")
     if test is None:
         return []
+    right = test["accuracy_answered"]
     return [
-        f"doubt: {test['answered']:.1%} of test are answered, with accuracy "
-        f"{test['accuracy_answered']:.4f}; calibration error "
+        f"doubt: {test['answered']:.1%} of test are answered"
+        + ("" if right is None else f", with accuracy {right:.4f}")
+        + f"; calibration error "
         f"{test['calibration_error_before']:.4f} before calibration, "
         f"{test['calibration_error']:.4f} after"
     ]

@@ -160,7 +160,7 @@ class Classifier:
         return Encoder.from_spec(self._spec)
 
     def probabilities(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Class probabilities ``(B, classes)`` of photos ``(B, S, S, 3)``; calibrated with doubt."""
+        """Class probabilities ``(B, classes)`` of ``(B, S, S, 3)``; calibrated with doubt."""
         probabilities: npt.NDArray[np.float32] = self._read(pixels)[0].numpy()
         return probabilities
 
