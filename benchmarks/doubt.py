@@ -113,11 +113,13 @@ def compared(name: str, train: Readings, sides: dict[str, Readings], doubt: Doub
         return torch.cdist(readings.features @ whitening, means @ whitening).amin(dim=1)
 
     def length(readings: Readings) -> Tensor:
-        return torch.linalg.vector_norm(readings.features - center, dim=1)
+        lengths: Tensor = torch.linalg.vector_norm(readings.features - center, dim=1)
+        return lengths
 
     def neighbour(readings: Readings) -> Tensor:
         near = torch.cdist(normalize(readings.features, dim=1), unit)
-        return near.kthvalue(_NEIGHBOURS, dim=1).values
+        farthest: Tensor = near.kthvalue(_NEIGHBOURS, dim=1).values
+        return farthest
 
     def energy(readings: Readings) -> Tensor:
         return -readings.logits.logsumexp(dim=1)

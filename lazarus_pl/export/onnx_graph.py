@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import logging
+import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,9 @@ import torch
 
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.export.photo_model import PhotoModel
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 _INPUT = "photos"
 _AXES = ("batch", "height", "width")
@@ -36,7 +40,6 @@ class OnnxGraph:
         try:
             import onnx  # noqa: F401
             import onnxruntime
-            import onnxscript  # noqa: F401
         except ImportError as error:
             raise LazarusError(
                 f"export needs the package '{error.name}': pip install 'lazarus-pl[export]'"
@@ -68,34 +71,42 @@ class OnnxGraph:
         return content
 
 
-def _exported(model: PhotoModel) -> Any:  # noqa: ANN401  # protobuf's classes have no types
+def _exported(model: PhotoModel) -> ModelProto:
+    """The graph, by the exporter that traces: from torch 2.6 on it alone takes all of our heads.
+
+    The newer one (``dynamo=True``) fails on torch 2.6, takes ten times as long, and needs
+    ``onnxscript``.
+    """
+    import onnx
+
     # not square, not of the encoder's size, more than one: nothing of it may become a constant
     size = model.resample.size
     photos = torch.zeros(2, size + 32, size + 64, 3, dtype=torch.uint8)
-    sizes = {number: torch.export.Dim(name) for number, name in enumerate(_AXES)}
-    level = logging.getLogger("torch.onnx").level
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    axes = {_INPUT: dict(enumerate(_AXES)), **{name: {0: _AXES[0]} for name in model.outputs}}
     try:
-        with warnings.catch_warnings():
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            warnings.catch_warnings(),
+            torch.inference_mode(),
+        ):
+            file = Path(folder) / "model.onnx"
+            # it is deprecated, and warns of constants where the resized photo has one size
             warnings.simplefilter("ignore")
-            program = torch.onnx.export(
+            torch.onnx.export(
                 model,
                 (photos,),
-                dynamo=True,
-                verbose=False,
+                file,
+                dynamo=False,
                 input_names=[_INPUT],
                 output_names=list(model.outputs),
-                dynamic_shapes={_INPUT: sizes},
+                dynamic_axes=axes,
                 opset_version=_OPSET,
             )
-    # the exporter has errors of its own for each step
+            return onnx.load_model(file)
+    # the exporter has errors of its own for each operator
     except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise LazarusError(
             f"torch {torch.__version__} cannot write this checkpoint as an ONNX graph ({reason}): "
-            "try a newer torch, or an EfficientNet as encoder"
+            "use another version of torch, or an EfficientNet as encoder"
         ) from error
-    finally:
-        logging.getLogger("torch.onnx").setLevel(level)
-    assert program is not None
-    return program.model_proto
