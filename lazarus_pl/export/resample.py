@@ -16,8 +16,10 @@ class Resample(nn.Module):
     """Stretches photos of any size to a square, antialiased.
 
     Two matrix products and a rounding after each, with weights that the photo's size determines:
-    what Pillow's ``resize`` computes (``Resample.c``), to one grey level of 255. A graph's own
-    ``Resize`` would depend on the runtime: few of them know its attribute ``antialias``.
+    what Pillow's ``resize`` computes (``Resample.c``), to one grey level of 255. Where newer
+    versions of Pillow take the height before the width, as for tall photos, single pixels of noise
+    differ by a few levels. A graph's own ``Resize`` would depend on the runtime: few of them know its
+    attribute ``antialias``.
 
     Args:
         size: Side of the square in pixels.

@@ -16,10 +16,12 @@ import torch
 from PIL import Image
 
 from lazarus_pl.export.resample import Resample
-from tests.conftest import Lazarus, save_noise
+from tests.conftest import Lazarus
 
 ROOT = Path(__file__).parent.parent.parent
-BLOCKED = "import sys\nfor name in ('lazarus_pl', 'torch', 'onnx', 'timm'): sys.modules[name] = None\n"
+BLOCKED = (
+    "import sys\nfor name in ('lazarus_pl', 'torch', 'onnx', 'timm'): sys.modules[name] = None\n"
+)
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +74,7 @@ def test_calibrate_then_export(
 ) -> None:
     ckpt = trained[kind]
     before = torch.load(ckpt, weights_only=True)
-    done = lazarus("calibrate", "--ckpt", ckpt, "--cache", cache)
+    done = lazarus("calibrate", "--ckpt", ckpt, "--cache", cache, "--coverage", 0.6)
     assert done.code == 0, done.err
     after = torch.load(ckpt, weights_only=True)
     assert after["lazarus"].pop("doubt")["temperature"] > 0
@@ -87,37 +89,25 @@ def test_calibrate_then_export(
     agreement = about["agreement"]
     assert agreement["same_class"] == agreement["photos"] > 3
     assert agreement["max_probability_difference"] < 2e-3
-    if kind not in ("mlp", "finetuned"):
+    if kind != "mlp":
         return
-    # a leaf, and one of another size that is nothing of the kind
-    for number, side in enumerate((64, 100)):
-        leaf = Path("leaf.jpg")
-        leaf.unlink(missing_ok=True)
-        if number:
-            save_noise(Path("leaf.png"), side)
-            Image.open("leaf.png").save(leaf)
-        else:
-            leaf.write_bytes(sorted(drawn.rglob("*.jpg"))[0].read_bytes())
-        assert lazarus("classify", "--ckpt", ckpt, "--data", leaf).code == 0
-        with Path("predictions.csv").open(encoding="utf-8") as file:
-            row = next(csv.DictReader(file))
-        readme = (ROOT / "README.md").read_text(encoding="utf-8")
-        lines = next(
-            block
-            for block in re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
-            if "onnxruntime" in block
-        )
-        alone = subprocess.run(
-            [sys.executable, "-c", BLOCKED + lines], capture_output=True, text=True, check=False
-        )
-        assert alone.returncode == 0, alone.stderr
-        assert alone.stdout.strip() == row["answer"] != ""
-        if number:
-            assert row["answer"] == "not a known leaf"
+    # of another size than the encoder's
+    Image.open(sorted(drawn.rglob("*.jpg"))[0]).resize((100, 90)).save("leaf.jpg")
+    assert lazarus("classify", "--ckpt", ckpt, "--data", "leaf.jpg").code == 0
+    with Path("predictions.csv").open(encoding="utf-8") as file:
+        row = next(csv.DictReader(file))
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    lines = next(block for block in blocks if "onnxruntime" in block)
+    alone = subprocess.run(
+        [sys.executable, "-c", BLOCKED + lines], capture_output=True, text=True, check=False
+    )
+    assert alone.returncode == 0, alone.stderr
+    assert alone.stdout.strip() == row["answer"] != ""
 
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic", "lanczos"])
-@pytest.mark.parametrize("shape", [(64, 64), (40, 200), (301, 90)])
+@pytest.mark.parametrize("shape", [(64, 64), (40, 200), (90, 301)])
 def test_resizing_is_pillows(interpolation: str, shape: tuple[int, int]) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
     ours = Resample(64, interpolation)(torch.from_numpy(pixels)[None])[0].numpy()
