@@ -18,8 +18,8 @@ class Resample(nn.Module):
     Two matrix products and a rounding after each, with weights that the photo's size determines:
     what Pillow's ``resize`` computes (``Resample.c``), to one grey level of 255. Where newer
     versions of Pillow take the height before the width, as for tall photos, single pixels of noise
-    differ by a few levels. A graph's own ``Resize`` would depend on the runtime: few of them know its
-    attribute ``antialias``.
+    differ by a few levels. A graph's own ``Resize`` would depend on the runtime: few of them know
+    its attribute ``antialias``.
 
     Args:
         size: Side of the square in pixels.
