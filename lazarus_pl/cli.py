@@ -71,11 +71,21 @@ VERBS = {
         aliases={"--cache": "--out"},
     ),
     "grid": Verb("many runs on one cache, a leaderboard, the best one", "grid.run_grid:grid"),
+    "calibrate": Verb(
+        "honest probabilities, prediction sets and doubt for a checkpoint",
+        "doubt.calibrate:calibrate",
+        resumes=False,
+    ),
     "classify": Verb(
         "photos to predictions with a trained checkpoint",
         "pipeline.classify:classify",
         resumes=False,
         aliases={"--tta-policy": "--tta_policy"},
+    ),
+    "export": Verb(
+        "a checkpoint to one ONNX graph that needs nothing of this package",
+        "pipeline.export:export",
+        resumes=False,
     ),
     "doctor": Verb(
         "what this machine can do and what to mend",

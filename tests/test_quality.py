@@ -55,7 +55,9 @@ ARROWS = {
     # fine-tuning trains the encoder's last blocks
     "tasks": {"encoder", "heads"},
     "explain": {"data", "heads", "leaf", "tasks"},
-    "grid": {"data", "encoder", "cache", "datamodules", "heads", "tasks"},
+    "doubt": {"data", "cache", "datamodules", "tasks"},
+    "export": {"doubt", "encoder", "tasks"},
+    "grid": {"data", "encoder", "cache", "datamodules", "doubt", "heads", "tasks"},
     "audit": {"data", "encoder", "cache", "datamodules", "heads", "tasks"},
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import time
 from pathlib import Path
@@ -14,6 +15,7 @@ from lazarus_pl.data.atomic import replace_file
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.grid.grid_spec import GridSpec, Value
 
+_LOG = logging.getLogger(__name__)
 _UNREAD: dict[str, float | None] = {"test_macro_f1": None, "test_accuracy": None}
 
 
@@ -43,6 +45,8 @@ def grid(
             f"test: macro-F1 {summary['test_macro_f1']:.4f}, "
             f"accuracy {summary['test_accuracy']:.4f}"
         )
+    for line in _doubt_lines(summary):
+        print(line)
     print(f"curves: tensorboard --logdir '{out / 'runs'}'")
 
 
@@ -85,12 +89,14 @@ def run_grid(spec: GridSpec, cache: Path, out: Path, read_test: bool = True) -> 
         or (read_test and summary["test_macro_f1"] is None)
     ):
         _copy(out / best.checkpoint, out / "best.ckpt")
+        doubt = _doubt(out / "best.ckpt", cache, read_test)
         summary = {
             "run": best.run,
             "head": best.head,
             "digest": best.digest,
             "val_macro_f1": best.val_macro_f1,
             **(_test(out / "best.ckpt", cache) if read_test else _UNREAD),
+            "doubt": doubt,
             "images": len(features.manifest.photos),
             "classes": features.manifest.num_classes,
             "quarantined": len(features.manifest.quarantine),
@@ -121,6 +127,43 @@ def _read_summary(out: Path) -> dict[str, Any] | None:
 def _copy(source: Path, target: Path) -> None:
     with source.open("rb") as reader, replace_file(target) as writer:
         shutil.copyfileobj(reader, writer)
+
+
+def _doubt(checkpoint: Path, cache: Path, read_test: bool) -> dict[str, Any] | None:
+    """Teaches the winner to doubt, and says what that is worth on val and, if read, on test."""
+    from lazarus_pl.doubt.calibrate import calibrate_checkpoint
+    from lazarus_pl.doubt.readings import Readings
+    from lazarus_pl.tasks.load_task import load_task
+
+    try:
+        doubt = calibrate_checkpoint(checkpoint, cache)
+    # the trained runs are worth having without it
+    except LazarusError as error:
+        _LOG.warning("%s is not calibrated: %s", checkpoint.name, error)
+        return None
+    test = Readings.of_side(load_task(checkpoint), cache, "test") if read_test else None
+    return {
+        "temperature": doubt.temperature,
+        "coverage": doubt.coverage,
+        "set_threshold": doubt.set_threshold,
+        "false_alarm": doubt.false_alarm,
+        "val": doubt.val,
+        "test": doubt.measure(test) if test is not None and len(test.target) else None,
+    }
+
+
+def _doubt_lines(summary: dict[str, Any]) -> list[str]:
+    test = (summary.get("doubt") or {}).get("test")
+    if test is None:
+        return []
+    right = test["accuracy_answered"]
+    return [
+        f"doubt: {test['answered']:.1%} of test are answered"
+        + ("" if right is None else f", with accuracy {right:.4f}")
+        + f"; calibration error "
+        f"{test['calibration_error_before']:.4f} before calibration, "
+        f"{test['calibration_error']:.4f} after"
+    ]
 
 
 def _test(checkpoint: Path, cache: Path) -> dict[str, float | None]:

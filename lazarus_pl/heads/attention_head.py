@@ -142,6 +142,6 @@ class AttentionHead(Head):
     def _coarsened(self, attention: Tensor, shape: tuple[int, ...]) -> Tensor:
         """Sums weights ``(B, H, W)`` over the patches under each coarse cell."""
         rows, columns = shape[:2]
-        batch = len(attention)
+        batch = attention.shape[0]
         cells = attention.view(batch, rows, self.rows // rows, columns, self.columns // columns)
         return cells.sum(dim=(2, 4))

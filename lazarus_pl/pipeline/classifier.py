@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 from lazarus_pl.data.decode import read_pixels
+from lazarus_pl.doubt.doubt import Doubt
+from lazarus_pl.doubt.readings import Readings
 from lazarus_pl.encoder.encoder import Encoder
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
 from lazarus_pl.encoder.encoder_tail import START
@@ -25,6 +27,7 @@ from lazarus_pl.views.view_policy import ViewPolicy
 from lazarus_pl.views.views_spec import ViewsSpec
 
 if TYPE_CHECKING:
+    from lazarus_pl.doubt.verdict import Verdict
     from lazarus_pl.views.view_maker import ViewMaker
 
 
@@ -45,6 +48,7 @@ class Classifier:
 
     Attributes:
         task: The trained task, in evaluation mode.
+        doubt: What lazarus calibrate taught the checkpoint, or None.
         class_names: Names of the classes in the order of the probabilities.
         batch_size: Photos that are best given at once.
     """
@@ -59,6 +63,7 @@ class Classifier:
         views: ViewsSpec | None = None,
     ) -> None:
         self.task = load_task(checkpoint)
+        self.doubt = Doubt.of_checkpoint(checkpoint)
         if not self.task.encoder.keys() >= {"name", "weights", "image_size", "digest"}:
             raise LazarusError(
                 f"the checkpoint '{checkpoint}' does not say which encoder made its features: give "
@@ -104,18 +109,27 @@ class Classifier:
         sha256 = hashlib.sha256(photo).hexdigest()
         return np.stack([plain, *self._maker.views(photo, sha256, numbers)])
 
-    def averaged(self, looks: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Class probabilities ``(B, classes)`` of photos, each the mean over its looks.
+    def judged(
+        self, looks: npt.NDArray[np.uint8]
+    ) -> list[tuple[npt.NDArray[np.float32], Verdict | None]]:
+        """Class probabilities ``(classes,)`` of photos and, if there is doubt, a verdict on each.
+
+        Probabilities are the mean over the looks; the distance is that of the photo itself.
 
         Args:
             looks: What :meth:`look` gives of each photo, ``(B, 1 + views, S, S, 3)``.
         """
         flat = looks.reshape(-1, *looks.shape[2:])
         batches = range(0, len(flat), self.batch_size)
-        parts = [self.probabilities(flat[i : i + self.batch_size]) for i in batches]
-        by_photo = np.concatenate(parts).reshape(*looks.shape[:2], -1)
-        mean: npt.NDArray[np.float32] = by_photo.mean(axis=1)
-        return mean
+        parts = [self._read(flat[i : i + self.batch_size]) for i in batches]
+        probabilities, distances = (
+            torch.cat(part).reshape(*looks.shape[:2], -1) for part in zip(*parts, strict=True)
+        )
+        mean = probabilities.mean(dim=1)
+        verdicts: list[Verdict | None] = [None] * len(looks)
+        if self.doubt is not None:
+            verdicts = [*self.doubt.verdicts(mean, distances[:, 0, 0])]
+        return list(zip(mean.numpy(), verdicts, strict=True))
 
     def features(self, pixels: npt.NDArray[np.uint8]) -> dict[str, Tensor]:
         """What the head reads of photos ``(B, S, S, 3)``: float16 by layer."""
@@ -128,8 +142,8 @@ class Classifier:
             with torch.no_grad():
                 return self.task.tail.last_map(self.features(pixels)[START])
         with torch.no_grad():
-            images = self._encoder.normalise(torch.from_numpy(pixels))
-            last: Tensor = self._encoder.model.forward_features(images)
+            images = self.encoder.normalise(torch.from_numpy(pixels))
+            last: Tensor = self.encoder.model.forward_features(images)
         return last
 
     def pool(self, last: Tensor) -> Tensor:
@@ -137,19 +151,26 @@ class Classifier:
         if isinstance(self.task, FinetuneTask):
             features: Tensor = self.task.tail.pool(last)
             return features
-        pooled: Tensor = self._encoder.model.forward_head(last, pre_logits=True)
+        pooled: Tensor = self.encoder.model.forward_head(last, pre_logits=True)
         return pooled
 
     @cached_property
-    def _encoder(self) -> Encoder:
+    def encoder(self) -> Encoder:
+        """The frozen backbone, on the CPU."""
         return Encoder.from_spec(self._spec)
 
-    @torch.inference_mode()
     def probabilities(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Class probabilities ``(B, classes)`` of photos ``(B, S, S, 3)``."""
-        logits = self.task(self.features(pixels))
-        probabilities: npt.NDArray[np.float32] = logits.float().softmax(dim=-1).numpy()
+        """Class probabilities ``(B, classes)`` of ``(B, S, S, 3)``; calibrated with doubt."""
+        probabilities: npt.NDArray[np.float32] = self._read(pixels)[0].numpy()
         return probabilities
+
+    @torch.inference_mode()
+    def _read(self, pixels: npt.NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
+        """Probabilities ``(B, classes)`` and distances ``(B,)``, which are 0 without doubt."""
+        readings = Readings.of(self.task, self.features(pixels))
+        if self.doubt is None:
+            return readings.logits.softmax(dim=-1), torch.zeros(len(pixels))
+        return self.doubt.probabilities(readings.logits), self.doubt.distance(readings.features)
 
     def _view_maker(self) -> ViewMaker:
         from lazarus_pl.views.view_maker import ViewMaker

@@ -20,7 +20,10 @@ from lazarus_pl.progress import Progress
 from lazarus_pl.views.views_spec import ViewsSpec
 
 if TYPE_CHECKING:
+    from lazarus_pl.doubt.verdict import Verdict
     from lazarus_pl.pipeline.classifier import Classifier
+
+_DOUBT = ("answer", "candidates", "distance")
 
 
 @dataclass(frozen=True)
@@ -32,12 +35,14 @@ class Prediction:
         label: The class that its folder or table names, or nothing.
         probability: Of each class, ``(classes,)``; None where the file cannot be used.
         reason: Why it cannot be used.
+        verdict: What is answered; None where it cannot be used, or the checkpoint has no doubt.
     """
 
     file: str
     label: str
     probability: npt.NDArray[np.float32] | None
     reason: str = ""
+    verdict: Verdict | None = None
 
 
 def classify(
@@ -54,8 +59,10 @@ def classify(
 ) -> None:
     """Classifies photos with a checkpoint: its own encoder, statistics and class names.
 
-    Where folders or a table name known classes, accuracy and macro-F1 are printed too. Files that
-    cannot be used stand in the table with their reason.
+    A checkpoint that lazarus calibrate or lazarus grid taught to doubt answers ``unsure`` or ``not
+    a known leaf`` where a class would be a guess. Where folders or a table name known classes,
+    accuracy and macro-F1 are printed too. Files that cannot be used stand in the table with their
+    reason.
 
     Args:
         ckpt: A checkpoint of lazarus fit or lazarus grid.
@@ -89,8 +96,12 @@ def classify(
     usable = sum(p.probability is not None for p in predictions)
     unusable = len(predictions) - usable
     print(f"{usable} photos in '{out}'" + (f", {unusable} with a reason" if unusable else ""))
-    if line := score_line(predictions, classifier.class_names):
-        print(line)
+    for line in (
+        score_line(predictions, classifier.class_names),
+        answer_line(predictions, classifier.class_names),
+    ):
+        if line:
+            print(line)
 
 
 def predict(classifier: Classifier, root: Path, listed: Sequence[Listed]) -> Iterator[Prediction]:
@@ -128,14 +139,31 @@ def predict(classifier: Classifier, root: Path, listed: Sequence[Listed]) -> Ite
 def write_predictions(
     predictions: Sequence[Prediction], class_names: Sequence[str], out: Path
 ) -> None:
-    """Writes the columns file, predicted, probability, one a class, and reason.
+    """Writes file, predicted, probability, answer, candidates, distance, one a class, and reason.
+
+    Answer, candidates and distance are empty where the checkpoint has no doubt.
 
     Raises:
         OSError: If the file cannot be written.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
-    columns = ["file", "predicted", "probability", *class_names, "reason"]
+    columns = ["file", "predicted", "probability", *_DOUBT, *class_names, "reason"]
     write_table(out, columns, (_row(item, class_names) for item in predictions))
+
+
+def answer_line(predictions: Sequence[Prediction], class_names: Sequence[str]) -> str:
+    """How many photos are answered, and how many of these rightly; nothing without doubt."""
+    judged = [(item.label, item.verdict) for item in predictions if item.verdict is not None]
+    if not judged:
+        return ""
+    given = [(label, verdict.label) for label, verdict in judged if verdict.label is not None]
+    unknown = sum(not verdict.is_known for _, verdict in judged)
+    known = [class_names[answer] == label for label, answer in given if label in set(class_names)]
+    right = f" (accuracy {sum(known) / len(known):.4f})" if known else ""
+    return (
+        f"answered {len(given)} of {len(judged)} photos{right}, "
+        f"{len(judged) - len(given) - unknown} unsure, {unknown} not a known leaf"
+    )
 
 
 def score_line(predictions: Sequence[Prediction], class_names: Sequence[str]) -> str:
@@ -169,19 +197,28 @@ def score_line(predictions: Sequence[Prediction], class_names: Sequence[str]) ->
 
 def _row(item: Prediction, class_names: Sequence[str]) -> list[str]:
     if item.probability is None:
-        return [item.file, "", "", *("" for _ in class_names), item.reason]
+        return [item.file, "", "", *("" for _ in (*_DOUBT, *class_names)), item.reason]
     best = int(item.probability.argmax())
     values = (f"{value:.6f}" for value in item.probability)
-    return [item.file, class_names[best], f"{item.probability[best]:.6f}", *values, ""]
+    said = [item.file, class_names[best], f"{item.probability[best]:.6f}"]
+    return [*said, *_doubt_cells(item.verdict, class_names), *values, ""]
+
+
+def _doubt_cells(verdict: Verdict | None, class_names: Sequence[str]) -> tuple[str, str, str]:
+    if verdict is None:
+        return "", "", ""
+    candidates = "; ".join(class_names[number] for number in verdict.candidates)
+    return verdict.answer(class_names), candidates, f"{verdict.distance:.4f}"
 
 
 def _predict_batch(
     classifier: Classifier, batch: Sequence[tuple[Listed, npt.NDArray[np.uint8] | str]]
 ) -> Iterator[Prediction]:
     usable = [pixels for _, pixels in batch if not isinstance(pixels, str)]
-    rows = iter(classifier.averaged(np.stack(usable)) if usable else ())
+    judged = iter(classifier.judged(np.stack(usable)) if usable else ())
     for item, pixels in batch:
         if isinstance(pixels, str):
             yield Prediction(item.path, item.label, None, pixels)
         else:
-            yield Prediction(item.path, item.label, next(rows))
+            probability, verdict = next(judged)
+            yield Prediction(item.path, item.label, probability, verdict=verdict)

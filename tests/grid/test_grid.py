@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.grid.grid_spec import GridRun, GridSpec
@@ -87,8 +88,12 @@ def test_nine_runs_end_to_end(cache: Path, tmp_path: Path, lazarus: Lazarus) -> 
     )
     assert (summary["images"], summary["classes"], summary["quarantined"]) == (45, 3, 0)
     assert 0 <= summary["test_macro_f1"] <= 1
-    winner = (out / board[0]["checkpoint"]).read_bytes()
-    assert (out / "best.ckpt").read_bytes() == winner
+    winner = torch.load(out / board[0]["checkpoint"], weights_only=True)
+    best = torch.load(out / "best.ckpt", weights_only=True)
+    assert best["lazarus"].pop("doubt")["val"] == summary["doubt"]["val"]
+    assert best["lazarus"] == winner["lazarus"]
+    for name, value in winner["state_dict"].items():
+        assert torch.equal(best["state_dict"][name], value), name
     assert board[0]["head"] in (out / "leaderboard.md").read_text()
     for row in board:
         assert list((out / row["checkpoint"]).parent.parent.glob("events.out.tfevents*"))

@@ -37,7 +37,8 @@ def test_classify_folders_prints_scores_that_agree_with_the_table(
     assert done.code == 0, done.err
     table = rows(out)
     assert list(table[0]) == [
-        *("file", "predicted", "probability", "healthy", "late_blight", "rust", "reason"),
+        *("file", "predicted", "probability", "answer", "candidates", "distance"),
+        *("healthy", "late_blight", "rust", "reason"),
     ]
     assert [row["file"] for row in table] == sorted(
         path.relative_to(drawn).as_posix() for path in drawn.rglob("*.jpg")
@@ -60,6 +61,7 @@ def test_classify_agrees_with_the_cache(
     import torch
 
     from lazarus_pl.cache.feature_cache import FeatureCache
+    from lazarus_pl.doubt.doubt import Doubt
     from lazarus_pl.tasks.load_task import load_task
 
     out = tmp_path / "p.csv"
@@ -68,7 +70,10 @@ def test_classify_agrees_with_the_cache(
     task = load_task(checkpoint)
     pooled = torch.from_numpy(features.gather("pooled", range(len(features.manifest.photos))))
     with torch.no_grad():
-        probability = task({"pooled": pooled}).softmax(-1)
+        logits = task({"pooled": pooled})
+    doubt = Doubt.of_checkpoint(checkpoint)
+    assert doubt is not None
+    probability = doubt.probabilities(logits)
     table = {row["file"]: row for row in rows(out)}
     for photo, values in zip(features.manifest.photos, probability, strict=True):
         for name, value in zip(task.class_names, values.tolist(), strict=True):
@@ -153,7 +158,7 @@ def test_no_test_time_views_is_the_plain_photo_and_views_are_averaged(
     ):
         done = lazarus("classify", "--ckpt", checkpoint, "--data", drawn, "--out", out, *options)
         assert done.code == 0, done.err
-        assert len(done.out.splitlines()) == 2
+        assert len(done.out.splitlines()) == 3
     plain, none, two, again = (out.read_bytes() for out in outs)
     assert plain == none != two == again
     classifier = Classifier(checkpoint, views=ViewsSpec(2))

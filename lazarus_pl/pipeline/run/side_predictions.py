@@ -63,7 +63,7 @@ class SidePredictions:
 
 
 def predict_side(checkpoint: Path, cache: Path, side: str) -> SidePredictions:
-    """Predicts ``val`` or ``test`` of a cache with a checkpoint.
+    """Predicts ``val`` or ``test`` of a cache with a checkpoint, calibrated where it is.
 
     Raises:
         LazarusError: If the checkpoint or the cache cannot be used, or the side has no photos.
@@ -72,6 +72,7 @@ def predict_side(checkpoint: Path, cache: Path, side: str) -> SidePredictions:
 
     from lazarus_pl.data.manifest import Manifest
     from lazarus_pl.datamodules.cached_feature_data_module import CachedFeatureDataModule
+    from lazarus_pl.doubt.doubt import Doubt
     from lazarus_pl.tasks.load_task import load_task
 
     task = load_task(checkpoint)
@@ -88,10 +89,14 @@ def predict_side(checkpoint: Path, cache: Path, side: str) -> SidePredictions:
             index += batch["index"].tolist()
             target.append(batch["target"])
     photos = Manifest.read(cache).photos
+    said = torch.cat(probability)
+    doubt = Doubt.of_checkpoint(checkpoint)
+    if doubt is not None:
+        said = doubt.probabilities(said.clamp_min(torch.finfo(said.dtype).tiny).log())
     return SidePredictions(
         class_names=task.class_names,
         files=[photos[place].path for place in index],
         groups=[photos[place].group or photos[place].path for place in index],
         target=torch.cat(target).numpy(),
-        probability=torch.cat(probability).numpy(),
+        probability=said.numpy(),
     )

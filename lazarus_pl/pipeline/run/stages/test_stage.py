@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from lazarus_pl.data.atomic import replace_file
+from lazarus_pl.doubt.calibrate import calibrate_checkpoint
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.grid.run_result import RunResult
 from lazarus_pl.pipeline.run.candidate import Candidate
@@ -62,6 +63,7 @@ class TestStage(Stage):
         best = max(candidates, key=lambda item: item.val_macro_f1)
         with (asked.out / best.checkpoint).open("rb") as source, replace_file(asked.best) as target:
             shutil.copyfileobj(source, target)
+        calibrate_checkpoint(asked.best, asked.cache)
         result: dict[str, Any] = {
             "candidates": [asdict(item) for item in candidates],
             "chosen": asdict(best),

@@ -1,0 +1,67 @@
+"""How unlike the training photos a photo is."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+
+class FeatureDistance(nn.Module):
+    """Mahalanobis distance from the training photos, as a share of the farthest that is usual.
+
+    One Gaussian of all classes' features, with a covariance that is shrunk as far as the number of
+    photos demands (Ledoit and Wolf 2004, by scikit-learn). Lee et al. 2018 (arXiv:1807.03888) take
+    a Gaussian a class; ``benchmarks/doubt.py`` compares.
+
+    Args:
+        dimensions: Size of a feature vector.
+
+    Attributes:
+        center: Mean of the training photos, ``(D,)``.
+        whitening: What makes them uncorrelated and of distance 1 at the limit, ``(D, D)``.
+    """
+
+    center: Tensor
+    whitening: Tensor
+
+    def __init__(self, dimensions: int) -> None:
+        super().__init__()
+        self.register_buffer("center", torch.zeros(dimensions))
+        self.register_buffer("whitening", torch.eye(dimensions))
+
+    @classmethod
+    def fit(cls, train: Tensor, val: Tensor, false_alarm: float) -> FeatureDistance:
+        """Learns what is usual.
+
+        Args:
+            train: Features of training photos, ``(N, D)``.
+            val: Of photos that are known but not trained on, ``(M, D)``: they set the limit.
+            false_alarm: Share of them that is farther than the limit. Where they are too few for
+                that share, the limit is the farthest of them.
+        """
+        import numpy as np
+        from sklearn.covariance import ledoit_wolf
+
+        distance = cls(train.shape[1])
+        distance.center.copy_(train.mean(dim=0))
+        centered = (train - distance.center).double().numpy()
+        covariance, _ = ledoit_wolf(centered, assume_centered=True)
+        # a channel that never changes has no variance to divide by
+        floor = 1e-6 * max(float(np.trace(covariance)) / len(covariance), 1e-12)
+        values, vectors = np.linalg.eigh(covariance)
+        scaled = vectors / np.sqrt(np.maximum(values, floor))
+        distance.whitening.copy_(torch.from_numpy(scaled))
+        ordered = distance(val).sort().values
+        rank = math.ceil((len(val) + 1) * (1 - false_alarm))
+        limit = ordered[min(rank, len(val)) - 1].clamp_min(1e-12)
+        distance.whitening.div_(limit)
+        return distance
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Distances ``(B,)`` of features ``(B, D)``; above 1 is farther than usual."""
+        distances: Tensor = torch.linalg.vector_norm(
+            (features - self.center) @ self.whitening, dim=-1
+        )
+        return distances

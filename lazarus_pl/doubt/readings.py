@@ -1,0 +1,70 @@
+"""What a head says of photos, and what it reads of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from lazarus_pl.cache.feature_cache import FeatureCache
+from lazarus_pl.datamodules.cached_dataset import CachedDataset
+from lazarus_pl.tasks.classification_task import ClassificationTask
+
+_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Readings:
+    """Of ``N`` photos.
+
+    Attributes:
+        logits: ``(N, classes)``.
+        features: One vector a photo, ``(N, D)``: what the head reads, standardised, grids as the
+            mean of their cells.
+        target: Class indices ``(N,)``; empty where they are not known.
+    """
+
+    logits: Tensor
+    features: Tensor
+    target: Tensor
+
+    @classmethod
+    def of(cls, task: ClassificationTask, features: Mapping[str, Tensor]) -> Readings:
+        """Of features by layer, as the encoder gives them."""
+        read = task.standardised(features)
+        vectors = [
+            values.float() if values.ndim == 2 else values.float().mean(dim=(1, 2))
+            for _, values in sorted(read.items())
+        ]
+        logits = task.head(read).float()
+        return cls(logits, torch.cat(vectors, dim=1), torch.zeros(0, dtype=torch.long))
+
+    @classmethod
+    @torch.inference_mode()
+    def of_side(
+        cls, task: ClassificationTask, cache: Path, side: str, at_most: int | None = None
+    ) -> Readings:
+        """Of the cached photos of one side of the split, without views.
+
+        Args:
+            task: In evaluation mode.
+            cache: Folder of a finished feature cache.
+            side: ``train``, ``val`` or ``test``.
+            at_most: Photos that are enough; they are taken evenly over the side.
+        """
+        photos = CachedDataset(FeatureCache(cache), tuple(task.feature_shapes), side)
+        step = 1 if at_most is None else -(-len(photos) // at_most)
+        chosen = range(0, len(photos), max(1, step))
+        parts = []
+        for start in range(0, len(chosen), _BATCH):
+            batch = photos.__getitems__(chosen[start : start + _BATCH])
+            reading = cls.of(task, batch["features"])
+            parts.append((reading.logits, reading.features, batch["target"]))
+        if not parts:
+            none = torch.zeros(0)
+            return cls(none, none, none.long())
+        logits, features, target = (torch.cat(part) for part in zip(*parts, strict=True))
+        return cls(logits, features, target)

@@ -1,0 +1,1 @@
+"""A checkpoint as one graph that needs nothing of this package."""

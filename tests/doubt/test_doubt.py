@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from lazarus_pl.doubt.doubt import Doubt
+from lazarus_pl.doubt.feature_distance import FeatureDistance
+from lazarus_pl.doubt.fit_set_threshold import fit_set_threshold
+from lazarus_pl.doubt.fit_temperature import fit_temperature
+from lazarus_pl.doubt.readings import Readings
+from lazarus_pl.doubt.verdict import Verdict
+
+
+def drawn_logits(count: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Logits whose softmax is the truth, and labels drawn from it."""
+    rng = torch.Generator().manual_seed(seed)
+    logits = 2 * torch.randn(count, 5, generator=rng)
+    labels = torch.multinomial(logits.softmax(dim=1), 1, generator=rng)[:, 0]
+    return logits, labels
+
+
+@pytest.mark.parametrize("factor", [0.3, 1.0, 4.0])
+def test_the_temperature_undoes_a_wrong_scale(factor: float) -> None:
+    logits, labels = drawn_logits(4000)
+    assert fit_temperature(logits * factor, labels) == pytest.approx(factor, rel=0.1)
+
+
+@pytest.mark.parametrize("coverage", [0.5, 0.8, 0.9, 0.99])
+def test_the_sets_are_those_of_mapie(coverage: float) -> None:
+    from mapie.classification import SplitConformalClassifier
+    from sklearn.base import BaseEstimator, ClassifierMixin
+
+    class Known(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+        """Probabilities that are known already."""
+
+        def fit(self, x: np.ndarray, y: np.ndarray) -> Known:
+            self.classes_ = np.arange(5)
+            return self
+
+        def predict_proba(self, x: np.ndarray) -> np.ndarray:
+            return x
+
+        def predict(self, x: np.ndarray) -> np.ndarray:
+            return np.asarray(x.argmax(axis=1))
+
+    logits, labels = drawn_logits(400)
+    chances = logits.double().softmax(dim=1)
+    known, new = chances[:200], chances[200:]
+    threshold = fit_set_threshold(known, labels[:200], coverage)
+    theirs = SplitConformalClassifier(
+        Known().fit(known.numpy(), labels[:200].numpy()), coverage, conformity_score="lac"
+    )
+    theirs.conformalize(known.numpy(), labels[:200].numpy())
+    _, sets = theirs.predict_set(new.numpy())
+    assert np.array_equal(sets[:, :, 0], (new >= threshold).numpy())
+
+
+def test_coverage_holds_on_new_photos_and_too_few_promise_nothing() -> None:
+    logits, labels = drawn_logits(4000, seed=1)
+    chances = logits.softmax(dim=1)
+    threshold = fit_set_threshold(chances[:2000], labels[:2000], 0.9)
+    held = chances[2000:][torch.arange(2000), labels[2000:]] >= threshold
+    assert float(held.float().mean()) == pytest.approx(0.9, abs=0.03)
+    assert fit_set_threshold(chances[:8], labels[:8], 0.9) == 0
+
+
+def test_distance_keeps_its_false_alarm_and_sees_what_breaks_a_correlation() -> None:
+    rng = torch.Generator().manual_seed(0)
+    shared = torch.randn(3000, 1, generator=rng)
+    usual = torch.cat([shared, shared + 0.1 * torch.randn(3000, 1, generator=rng)], dim=1)
+    usual = torch.cat([usual, torch.full((3000, 1), 2.0)], dim=1)  # a channel that never changes
+    distance = FeatureDistance.fit(usual[:1000], usual[1000:2000], 0.05)
+    alarms = float((distance(usual[2000:]) > 1).float().mean())
+    assert alarms == pytest.approx(0.05, abs=0.03)
+    assert distance(torch.tensor([[1.5, -1.5, 2.0]])) > 3  # each channel alone is usual
+
+
+def test_measure_agrees_with_counting_and_the_plain_form_comes_back() -> None:
+    logits, labels = drawn_logits(600)
+    features = torch.randn(600, 4, generator=torch.Generator().manual_seed(2))
+    readings = Readings(logits * 3, features, labels)
+    doubt = Doubt.fit(readings, readings, 0.8, 0.1)
+    assert doubt.val["calibration_error"] < doubt.val["calibration_error_before"] / 2  # type: ignore[operator]
+    assert doubt.val["coverage"] == pytest.approx(0.8, abs=0.01)
+    assert doubt.val["unknown"] == pytest.approx(0.1, abs=0.01)
+    shares = [doubt.val[name] for name in ("answered", "unsure", "unknown")]
+    assert math.fsum(share for share in shares if share is not None) == pytest.approx(1)
+    again = Doubt.from_plain(doubt.to_plain())
+    assert again.measure(readings) == doubt.val
+    broken = {**doubt.to_plain(), "temperature": float("nan")}
+    with pytest.raises(ValueError, match="sound"):
+        Doubt.from_plain(broken)
+
+
+def test_verdicts() -> None:
+    names = ["a", "b"]
+    assert Verdict((1,), 0.5).answer(names) == "b"
+    assert Verdict((1, 0), 0.5).answer(names) == "unsure"
+    assert Verdict((), 0.5).answer(names) == "unsure"
+    assert Verdict((1,), 1.5).answer(names) == "not a known leaf"
+    assert Verdict((1,), float("nan")).label is None
