@@ -13,9 +13,9 @@ from torch import Tensor
 from lazarus_pl.explain.attribution import grad_cam, integrated_gradients
 from lazarus_pl.explain.deletion import deletion_insertion
 from lazarus_pl.explain.lost_green import lost_green
+from lazarus_pl.explain.on_leaf import on_leaf
 from lazarus_pl.explain.patch_maps import patch_maps
 from lazarus_pl.explain.photo_maps import PhotoMaps
-from lazarus_pl.explain.severity import severity
 from lazarus_pl.heads.patch_head import PatchHead
 from lazarus_pl.tasks.classification_task import ClassificationTask
 
@@ -61,15 +61,16 @@ def explain_photos(
             [nothing, nothing, nothing, backbone_cam, nothing],
             probability,
             chosen,
-            [torch.full((len(chosen),), torch.nan)] * 4,
+            [torch.full((len(chosen),), torch.nan)] * 5,
         )
-    evidence, severities = read[1], torch.full((len(chosen),), torch.nan)
+    evidence = read[1]
+    severities = outside = torch.full((len(chosen),), torch.nan)
     lesions = torch.full((len(chosen), _FINE, _FINE), torch.nan)
     if pixels is not None and isinstance(task.head, PatchHead):
         ill = task.head.sound[chosen] != chosen
         lesions = _coloured(evidence, pixels, ill, (_FINE, _FINE))
         evidence = _coloured(evidence, pixels, ill, evidence.shape[1:])
-        severities = _severities(lesions, pixels, ill)
+        lesions, severities, outside = _on_leaves(lesions, pixels, ill)
     grids = {name: values for name, values in standard.items() if values.ndim == 4}
     nothing = torch.full_like(read[1], torch.nan)
     attribution, missed = nothing, nothing[:, 0, 0]
@@ -82,7 +83,7 @@ def explain_photos(
         )[:, 0]
     areas = deletion_insertion(task.head, grids, evidence, chosen)
     maps = [read[0], evidence, attribution, cam, lesions]
-    return _photos(maps, probability, chosen, [missed, *areas, severities])
+    return _photos(maps, probability, chosen, [missed, *areas, severities, outside])
 
 
 def _coloured(
@@ -95,10 +96,23 @@ def _coloured(
     return coarse + lost_green(torch.from_numpy(pixels), size) * scale * ill[:, None, None]
 
 
-def _severities(lesions: Tensor, pixels: npt.NDArray[np.uint8], ill: Tensor) -> Tensor:
-    """0 for a healthy class, which marks no lesions."""
-    photos = zip(lesions.numpy(), pixels, ill.tolist(), strict=True)
-    return torch.tensor([severity(map_, photo) if sick else 0.0 for map_, photo, sick in photos])
+def _on_leaves(
+    lesions: Tensor, pixels: npt.NDArray[np.uint8], ill: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Maps that mark nothing off the leaf, severities, and the shares that lay off it.
+
+    A healthy class marks no lesions: 0 for both.
+    """
+    found = [on_leaf(map_, photo) for map_, photo in zip(lesions.numpy(), pixels, strict=True)]
+    cover = torch.from_numpy(np.stack([one.cover for one in found]))
+    kept = torch.where(
+        ill[:, None, None], cover * lesions.clamp_min(0) + lesions.clamp_max(0), lesions
+    )
+    severities, outside = (
+        torch.tensor([getattr(one, name) for one in found]) * ill
+        for name in ("severity", "outside")
+    )
+    return kept, severities, outside
 
 
 def _photos(
@@ -107,7 +121,7 @@ def _photos(
     attention, evidence, attribution, cam, lesions = (
         np.asarray(values.float().numpy(), dtype=np.float32) for values in maps
     )
-    missed, deletion, insertion, severities = (values.tolist() for values in numbers)
+    missed, deletion, insertion, severities, outside = (values.tolist() for values in numbers)
     return [
         PhotoMaps(
             attention[row],
@@ -120,6 +134,7 @@ def _photos(
             deletion[row],
             insertion[row],
             severities[row],
+            outside[row],
             lesions[row],
         )
         for row in range(len(target))

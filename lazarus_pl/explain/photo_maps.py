@@ -10,6 +10,9 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float32]
 
+# areas under twelve steps; smaller differences change with the seed of the training
+_CLEARLY = 0.1
+
 
 @dataclass(frozen=True)
 class PhotoMaps:
@@ -28,7 +31,9 @@ class PhotoMaps:
         insertion: The same as they are put back.
         lesions: Evidence of a disease with the colours of smaller cells, float32 ``(128, 128)``;
             None or NaN from a head without evidence.
+            Nothing off the leaf is marked, where a leaf stands off its background.
         severity: The share of the leaf that is marked, 0 to 1; NaN from a head without evidence.
+        outside: The share of what speaks for the disease that lies off the leaf, 0 to 1.
     """
 
     attention: Floats
@@ -41,6 +46,7 @@ class PhotoMaps:
     deletion: float = math.nan
     insertion: float = math.nan
     severity: float = math.nan
+    outside: float = math.nan
     lesions: Floats | None = None
 
     @property
@@ -60,10 +66,12 @@ class PhotoMaps:
     @property
     def weak(self) -> str:
         """Why the map should not be trusted; nothing where no reason is known."""
-        if self.insertion <= self.deletion:
-            return "taking away what it marks changes the diagnosis no more than the rest"
+        if self.outside > 0.5:
+            return "most of what speaks for the class lies off the leaf"
         if self.probability[self.target] < 0.5:
             return "the class is less likely than not"
         if self.shown.max() <= 0:
             return "no patch speaks for the class"
+        if self.insertion + _CLEARLY < self.deletion:
+            return "what it marks says less of the diagnosis than the rest of the photo"
         return ""

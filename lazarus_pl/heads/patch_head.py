@@ -139,7 +139,7 @@ class PatchHead(Head):
         """
         finest = features[self.finest]
         kept = finest.new_ones(finest.shape[:3]) if mask is None else mask.to(finest.dtype)
-        joined, mean = self._joined(features), self._mean_patch(features, kept)
+        joined, mean = self._joined(features), self._mean_patch(features, mask)
         if self.training and self.patch_dropout:
             joined, finest, kept = self._sampled(joined, finest, kept)
         hidden = self.drop(F.gelu(joined - mean[:, None, None] + self.bias))
@@ -220,13 +220,17 @@ class PatchHead(Head):
         assert total is not None
         return total
 
-    def _mean_patch(self, features: Mapping[str, Tensor], kept: Tensor) -> Tensor:
+    def _mean_patch(self, features: Mapping[str, Tensor], mask: Tensor | None) -> Tensor:
         """The photo's mean patch, as :meth:`_joined` would have it, ``(B, D)``."""
         total: Tensor | None = None
         for name in self.grids:
-            rows, columns = features[name].shape[1:3]
-            cells = F.adaptive_avg_pool2d(kept, (rows, columns))
-            part = self.inputs[name](_mean(features[name], cells))
+            values = features[name]
+            if mask is None:
+                mean = values.mean(dim=(1, 2))
+            else:
+                rows, columns = values.shape[1:3]
+                mean = _mean(values, F.adaptive_avg_pool2d(mask.float(), (rows, columns)))
+            part = self.inputs[name](mean)
             total = part if total is None else total + part
         assert total is not None
         return total

@@ -89,14 +89,14 @@ def predict_side(checkpoint: Path, cache: Path, side: str) -> SidePredictions:
             index += batch["index"].tolist()
             target.append(batch["target"])
     photos = Manifest.read(cache).photos
-    said = torch.cat(probability)
+    chance = torch.cat(probability)
     doubt = Doubt.of_checkpoint(checkpoint)
     if doubt is not None:
-        said = doubt.probabilities(said.clamp_min(torch.finfo(said.dtype).tiny).log())
+        chance = doubt.probabilities(chance.clamp_min(torch.finfo(chance.dtype).tiny).log())
     return SidePredictions(
         class_names=task.class_names,
         files=[photos[place].path for place in index],
         groups=[photos[place].group or photos[place].path for place in index],
         target=torch.cat(target).numpy(),
-        probability=said.numpy(),
+        probability=chance.numpy(),
     )

@@ -1,0 +1,52 @@
+"""A map of lesions beside the leaf that they should be on."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from lazarus_pl.leaf.find_leaf import find_leaf
+
+Floats = npt.NDArray[np.float32]
+
+# lesions eat edges away, and an outline may cut them off: this share of the photo is forgiven
+_MARGIN = 0.05
+
+
+class OnLeaf(NamedTuple):
+    """What a map marks, by where it lies.
+
+    Attributes:
+        cover: 0 to 1, how much of each cell is leaf; all of the photo where no leaf stands off.
+        severity: Share of the leaf that is marked, 0 to 1.
+        outside: Share of all evidence above 0 that lies off the leaf, 0 to 1.
+    """
+
+    cover: Floats
+    severity: float
+    outside: float
+
+
+def on_leaf(lesions: Floats, pixels: npt.NDArray[np.uint8]) -> OnLeaf:
+    """Compares a map with the leaf's outline; marked is what is above 0.
+
+    Args:
+        lesions: Log-odds ``(H, W)`` over the whole photo.
+        pixels: The photo, RGB uint8 ``(S, S, 3)``.
+    """
+    found = find_leaf(pixels)
+    marked = lesions > 0
+    if found is None:
+        return OnLeaf(np.ones_like(lesions), float(marked.mean()), 0.0)
+    size = (lesions.shape[1], lesions.shape[0])
+    leaf = found.mask.astype(np.float32)
+    cover = cv2.resize(leaf, size, interpolation=cv2.INTER_AREA).astype(np.float32)
+    reach = 2 * round(_MARGIN * max(size)) + 1
+    wide = cv2.dilate(cover, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach)))
+    severity = float((cover * marked).sum() / max(float(cover.sum()), 1e-6))
+    strength = np.maximum(lesions, 0)
+    outside = float(((1 - wide) * strength).sum() / max(float(strength.sum()), 1e-6))
+    return OnLeaf(wide.astype(np.float32), severity, outside)
