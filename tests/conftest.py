@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+
+# before torch is imported: processes that test side by side would starve each other's threads
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple

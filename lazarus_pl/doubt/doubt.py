@@ -59,7 +59,7 @@ class Doubt:
         doubt = cls(
             temperature,
             coverage,
-            fit_set_threshold(probabilities, val.target, coverage),
+            fit_set_threshold(probabilities, val.target, coverage, val.groups),
             false_alarm,
             FeatureDistance.fit(train.features, val.features, false_alarm),
             {},

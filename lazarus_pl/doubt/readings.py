@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,11 +25,13 @@ class Readings:
         features: One vector a photo, ``(N, D)``: what the head reads, standardised, grids as the
             mean of their cells.
         target: Class indices ``(N,)``; empty where they are not known.
+        groups: Leaf of each photo; None where they are not known.
     """
 
     logits: Tensor
     features: Tensor
     target: Tensor
+    groups: Sequence[str] | None = None
 
     @classmethod
     def of(cls, task: ClassificationTask, features: Mapping[str, Tensor]) -> Readings:
@@ -55,7 +57,10 @@ class Readings:
             side: ``train``, ``val`` or ``test``.
             at_most: Photos that are enough; they are taken evenly over the side.
         """
-        photos = CachedDataset(FeatureCache(cache), tuple(task.feature_shapes), side)
+        features = FeatureCache(cache)
+        photos = CachedDataset(features, tuple(task.feature_shapes), side)
+        known = features.manifest.photos
+        groups: list[str] = []
         step = 1 if at_most is None else -(-len(photos) // at_most)
         chosen = range(0, len(photos), max(1, step))
         parts = []
@@ -63,8 +68,10 @@ class Readings:
             batch = photos.__getitems__(chosen[start : start + _BATCH])
             reading = cls.of(task, batch["features"])
             parts.append((reading.logits, reading.features, batch["target"]))
+            places = batch["index"].tolist()
+            groups += [known[place].group or known[place].path for place in places]
         if not parts:
             none = torch.zeros(0)
             return cls(none, none, none.long())
-        logits, features, target = (torch.cat(part) for part in zip(*parts, strict=True))
-        return cls(logits, features, target)
+        logits, read, target = (torch.cat(part) for part in zip(*parts, strict=True))
+        return cls(logits, read, target, groups)

@@ -30,6 +30,7 @@ def explain_photos(
     methods: Sequence[str],
     backbone_cam: Tensor | None = None,
     pixels: npt.NDArray[np.uint8] | None = None,
+    temperature: float = 1.0,
 ) -> list[PhotoMaps]:
     """Explains photos from the very tensors that their prediction is made from.
 
@@ -45,10 +46,11 @@ def explain_photos(
         backbone_cam: Grad-CAM ``(B, h, w)``, for heads that read no grids.
         pixels: RGB ``(B, S, S, 3)``; without them evidence is the head's alone, and there is no
             severity.
+        temperature: Logits are divided by it, where the checkpoint was calibrated.
     """
     with torch.no_grad():
         standard = task.standardised(features)
-        probability = task.head(standard).float().softmax(dim=-1)
+        probability = (task.head(standard).float() / temperature).softmax(dim=-1)
     chosen = (
         probability.argmax(dim=-1) if target is None else torch.full((len(probability),), target)
     )

@@ -11,6 +11,7 @@ from typing import Any
 
 from jsonargparse.typing import Path_fr
 
+from callbacks.checkpoint_versions import is_whole
 from lazarus_pl.data.atomic import replace_file
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.grid.grid_spec import GridSpec, Value
@@ -121,7 +122,7 @@ def _read_summary(out: Path) -> dict[str, Any] | None:
         content: dict[str, Any] = json.loads((out / "summary.json").read_bytes())
     except (OSError, ValueError):
         return None
-    return content if "digest" in content and (out / "best.ckpt").is_file() else None
+    return content if "digest" in content and is_whole(out / "best.ckpt") else None
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -138,7 +139,7 @@ def _doubt(checkpoint: Path, cache: Path, read_test: bool) -> dict[str, Any] | N
     try:
         doubt = calibrate_checkpoint(checkpoint, cache)
     # the trained runs are worth having without it
-    except LazarusError as error:
+    except Exception as error:
         _LOG.warning("%s is not calibrated: %s", checkpoint.name, error)
         return None
     test = Readings.of_side(load_task(checkpoint), cache, "test") if read_test else None

@@ -92,7 +92,9 @@ class PatchHead(Head):
                 f"PatchHead reads grids, the data gives only {', '.join(feature_shapes)}: "
                 "set data.init_args.layers to [grid16, grid32]"
             )
-        if not 0 < lesion_share <= 1 - sound_share < 1:
+        if not (
+            0 < lesion_share < 1 and 0 < sound_share < 1 and lesion_share + sound_share < 1.001
+        ):
             raise LazarusError(
                 f"lesion_share {lesion_share} and sound_share {sound_share} must be above 0 and "
                 "leave each other room: their sum must not exceed 1"

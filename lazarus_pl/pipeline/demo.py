@@ -47,7 +47,9 @@ def demo(
         photos = dataset.write(out / "leaves")
         _draw_sheet(dataset, out / "leaves.png")
     with _step("2/3 the whole chain: lazarus run"):
-        code = run_chain(RunSettings(photos, out / "run", budget=budget, gallery=_GALLERY))
+        again = f"lazarus demo --out '{out}' --leaves {leaves:g} --seed {seed} --time {time}"
+        settings = RunSettings(photos, out / "run", budget=budget, gallery=_GALLERY, command=again)
+        code = run_chain(settings)
     print((out / "run" / "grid" / "leaderboard.md").read_text(encoding="utf-8"))
     with _step("3/3 classifying leaves that nobody has seen"):
         unseen = ProceduralLeaves(

@@ -102,7 +102,8 @@ def explain_batch(
         cam = grad_cam_of_pooled(
             classifier.task, classifier.last_map(pixels), classifier.pool, wanted
         )
-    return explain_photos(classifier.task, features, target, methods, cam, pixels)
+    temperature = classifier.doubt.temperature if classifier.doubt else 1.0
+    return explain_photos(classifier.task, features, target, methods, cam, pixels, temperature)
 
 
 def _explain_all(

@@ -6,7 +6,6 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Iterator
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -169,6 +168,10 @@ def _labels(
     classifier: Classifier, ckpt: Path, outputs: tuple[str, ...], agreement: dict[str, Any]
 ) -> dict[str, Any]:
     doubt = classifier.doubt
+    import onnx
+    import onnxruntime
+    import torch
+
     return {
         "format": _FORMAT,
         "class_names": classifier.class_names,
@@ -187,7 +190,8 @@ def _labels(
         "checkpoint": {"file": ckpt.name, "sha256": hashlib.sha256(ckpt.read_bytes()).hexdigest()},
         "versions": {
             "lazarus-pl": __version__,
-            **{name: version(name) for name in ("torch", "onnx", "onnxruntime")},
+            # not those of the distributions, which have other names for GPUs
+            **{module.__name__: module.__version__ for module in (torch, onnx, onnxruntime)},
         },
         "agreement": agreement,
     }

@@ -66,6 +66,23 @@ def test_coverage_holds_on_new_photos_and_too_few_promise_nothing() -> None:
     held = chances[2000:][torch.arange(2000), labels[2000:]] >= threshold
     assert float(held.float().mean()) == pytest.approx(0.9, abs=0.03)
     assert fit_set_threshold(chances[:8], labels[:8], 0.9) == 0
+    # siblings of eight leaves promise no more than eight photos
+    leaves = [str(number % 8) for number in range(800)]
+    assert fit_set_threshold(chances[:800], labels[:800], 0.9, leaves) == 0
+
+
+def test_siblings_are_one_witness() -> None:
+    """Photos of a leaf alike: the threshold is that of one photo a leaf."""
+    generator = torch.Generator().manual_seed(0)
+    chances = torch.rand(60, 3, generator=generator).softmax(dim=-1)
+    labels = torch.randint(3, (60,), generator=generator)
+    alone = fit_set_threshold(chances, labels, 0.9)
+    sizes = torch.randint(1, 9, (60,), generator=generator)
+    leaves = [str(leaf) for leaf, size in enumerate(sizes.tolist()) for _ in range(size)]
+    many = fit_set_threshold(
+        chances.repeat_interleave(sizes, 0), labels.repeat_interleave(sizes), 0.9, leaves
+    )
+    assert many == pytest.approx(alone)
 
 
 def test_distance_keeps_its_false_alarm_and_sees_what_breaks_a_correlation() -> None:

@@ -13,13 +13,17 @@ from typing import Any
 
 import jsonschema
 import pytest
+import torch
 
+from callbacks.checkpoint_versions import is_whole
 from lazarus_pl.cli import main
 from lazarus_pl.data.procedural.procedural_leaves import ProceduralLeaves
 from lazarus_pl.data.table import read_table
+from lazarus_pl.doubt.doubt import Doubt
 from lazarus_pl.pipeline.run.report.curves import read_curves
 from lazarus_pl.pipeline.run.run_lock import RunLock
 from lazarus_pl.shipped_config import shipped_config
+from lazarus_pl.tasks.read_checkpoint import read_checkpoint
 from tests.conftest import Lazarus
 from tests.pipeline.browser import find_browser, look_at
 
@@ -104,8 +108,11 @@ def test_the_model_is_chosen_on_val_and_stands_alone(
     best = max(item["val_macro_f1"] for item in summary["candidates"])
     chosen = next(item for item in summary["candidates"] if item["stage"] == summary["stage"])
     assert chosen["val_macro_f1"] == best == summary["val_macro_f1"]
-    ours = (whole / summary["checkpoint"]).read_bytes()
-    assert ours == (whole / chosen["checkpoint"]).read_bytes()
+    ours, theirs = (
+        read_checkpoint(whole / item["checkpoint"])["state_dict"] for item in (summary, chosen)
+    )
+    assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
+    assert Doubt.of_checkpoint(whole / summary["checkpoint"]) is not None
     words = ("--ckpt", whole / "best.ckpt", "--data", photos, "--out", tmp_path / "p.csv")
     assert lazarus("classify", *words).code == 0
     # the grid did not read test before the choice
@@ -185,10 +192,12 @@ def test_what_changed_is_done_again_and_nothing_else(
     assert gone.code == 0
     assert (out / "stages" / "grid.json").stat().st_mtime_ns > grid
     assert summary_of(out)["images"] == images - 1
-    (out / "best.ckpt").write_bytes(b"cut short")
+    for path in (out / "best.ckpt", out / "grid" / "best.ckpt"):
+        path.write_bytes(b"cut short")
     mended = lazarus(*words)
     assert mended.code == 0
     assert (out / "best.ckpt").stat().st_size > 100
+    assert (out / "grid" / "best.ckpt").stat().st_size > 100
 
 
 def test_late_stages_are_left_out_to_keep_within_the_budget(
@@ -330,3 +339,24 @@ def test_mistakes_are_told_before_anything_is_written(
     assert said in done.err
     assert done.err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_late_model_is_trained_again_or_does_not_compete(
+    whole: Path, photos: Path, config: Path, tmp_path: Path, lazarus: Lazarus
+) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(whole, out)
+    damaged = out / "patches" / "checkpoints" / "best.ckpt"
+    damaged.write_bytes(damaged.read_bytes()[:1000])
+    words = ["run", "-c", config, "--data", photos, "--out", out, "--finetune.skip"]
+    done = lazarus(*words, "--audit.skip", "--gallery=0")
+    assert done.code == 0, done.err
+    assert is_whole(damaged)
+    assert {item["stage"] for item in summary_of(out)["candidates"]} == {"grid", "patches"}
+
+
+def test_a_run_within_the_photos_is_refused(photos: Path, config: Path, lazarus: Lazarus) -> None:
+    done = lazarus("run", "-c", config, "--data", photos, "--out", photos / "run")
+    assert done.code == 2
+    assert "name a folder elsewhere" in done.err
+    assert not (photos / "run").exists()

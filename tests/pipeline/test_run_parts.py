@@ -214,6 +214,11 @@ def test_the_verdict_follows_the_figures() -> None:
     sure = Verdict.of(_result(right), {"findings": []})
     assert sure.trust == "yes"
     assert sure.confuses == "It confused nothing."
+    unseen = Verdict.of(_result(right), None)
+    assert unseen.trust == "care"
+    assert any("not audited" in reason for reason in unseen.reasons)
+    shortcut = {"findings": [{"severity": "warning", "section": "shortcuts", "text": "Borders."}]}
+    assert Verdict.of(_result(right), shortcut).trust == "care"
     alone = Verdict.of(_result(said(12, 4)), None)
     assert "too few leaves for an interval" in alone.how_good
     few = Verdict.of(_result(said(24, 4)), None)

@@ -56,9 +56,9 @@ def make_gallery(
     from lazarus_pl.pipeline.explain import explain
 
     shutil.rmtree(out, ignore_errors=True)
-    (out / "photos").mkdir(parents=True)
     made: list[Shown] = []
     try:
+        (out / "photos").mkdir(parents=True, exist_ok=True)
         for number, item in enumerate(shown, start=1):
             # a number tells photos of the same name apart, whatever characters that has
             stem = f"{item.kind}-{number:02d}"
@@ -73,6 +73,7 @@ def make_gallery(
         _LOG.warning("there will be no heat-maps in the report: %s", error)
         _LOG.debug("", exc_info=error)
     made = [item for item in made if (out / item.picture).is_file()]
+    out.mkdir(parents=True, exist_ok=True)
     with replace_file(out / _LIST) as file:
         file.write(json.dumps([asdict(item) for item in made]).encode("utf-8", "surrogateescape"))
     return [out / _LIST, *(out / item.picture for item in made)]

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from lazarus_pl.pipeline.run.side_predictions import SidePredictions
 from lazarus_pl.pipeline.run.side_scores import confusion_of, macro_f1_of
 
 _DRAWS = 2000
+_AT_ONCE = 50
 _COVERAGE = 0.95
+
+
+Counts = npt.NDArray[np.int64]
+Values = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -45,7 +52,7 @@ class LeafBootstrap:
         """
         rng = np.random.default_rng(seed)
         classes = len(said.class_names)
-        total = np.zeros((_DRAWS, classes, classes))
+        drawn: list[tuple[int, Counts, Counts]] = []
         number = several = present = 0
         groups = np.asarray(said.groups)
         for label in range(classes):
@@ -63,14 +70,26 @@ class LeafBootstrap:
                 ]
             )
             times = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), _DRAWS)
-            total[:, label] = times @ parts
+            drawn.append((label, times, parts))
         if 2 * several < present:
             return None
-        accuracy = np.trace(total, axis1=1, axis2=2) / total.sum(axis=(1, 2))
-        return cls(_middle(macro_f1_of(total)), _middle(accuracy), number)
+        scores = [_scores(drawn, classes, start) for start in range(0, _DRAWS, _AT_ONCE)]
+        macro_f1, accuracy = (np.concatenate(part) for part in zip(*scores, strict=True))
+        return cls(_middle(macro_f1), _middle(accuracy), number)
 
 
-def _middle(values: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> tuple[float, float]:
+def _scores(
+    drawn: Sequence[tuple[int, Counts, Counts]], classes: int, start: int
+) -> tuple[Values, Values]:
+    """Macro-F1 and accuracy of a few draws: a thousand classes' matrices do not fit all at once."""
+    some = slice(start, start + _AT_ONCE)
+    total = np.zeros((min(_AT_ONCE, _DRAWS - start), classes, classes))
+    for label, times, parts in drawn:
+        total[:, label] = times[some] @ parts
+    return macro_f1_of(total), np.trace(total, axis1=1, axis2=2) / total.sum(axis=(1, 2))
+
+
+def _middle(values: Values) -> tuple[float, float]:
     outside = (1 - _COVERAGE) / 2
     low, high = np.quantile(values, [outside, 1 - outside])
     return float(low), float(high)

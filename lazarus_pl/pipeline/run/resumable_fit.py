@@ -69,7 +69,7 @@ class ResumableFit:
 
     @property
     def best(self) -> Path:
-        """The checkpoint of the best epoch."""
+        """The checkpoint that the config keeps as the best."""
         return self.folder / "checkpoints" / "best.ckpt"
 
     def run(
@@ -86,6 +86,8 @@ class ResumableFit:
         Raises:
             LazarusError: If the config cannot be used, or the training leaves no checkpoint.
         """
+        from callbacks.checkpoint_versions import is_whole
+
         whole = epochs_of(self.config, self.values)
         epochs = self._planned(digest, whole) or affordable_epochs(
             whole, estimate, allowed, self.least_share
@@ -97,10 +99,14 @@ class ResumableFit:
         if not goes_on:
             self._begin(digest, epochs)
         early = self._fit(epochs, goes_on, allowed, schedule)
-        if not self.best.is_file():
+        if goes_on and not is_whole(self.best):
+            # a training that is at its end does not write what was lost or damaged since
+            self._begin(digest, epochs)
+            early = self._fit(epochs, False, allowed, schedule)
+        if not is_whole(self.best):
             raise LazarusError(
-                f"the config '{self.config}' keeps no checkpoint 'best.ckpt': give it a "
-                "ModelCheckpoint with filename best, or CheckpointVersions"
+                f"the training with '{self.config}' left no whole checkpoint 'best.ckpt': give the "
+                "config a ModelCheckpoint with filename best, or CheckpointVersions"
             )
         done = _epochs_done(self.folder, epochs)
         if early:
@@ -113,7 +119,8 @@ class ResumableFit:
 
     def _begin(self, digest: str, epochs: int) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
-        self.folder.mkdir(parents=True)
+        # what another program holds open may have stayed
+        self.folder.mkdir(parents=True, exist_ok=True)
         plan = {"digest": digest, "epochs": epochs, "budget": self.budget}
         with replace_file(self.folder / _PLAN) as file:
             file.write(json.dumps(plan).encode())

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -118,7 +120,8 @@ def run(
 def _command() -> str:
     """The command line of this process; nothing where it is another program's."""
     ours = Path(sys.argv[0]).stem in ("lazarus", "__main__")
-    return shlex.join(["lazarus", *sys.argv[1:]]) if ours else ""
+    join = subprocess.list2cmdline if os.name == "nt" else shlex.join
+    return join(["lazarus", *sys.argv[1:]]) if ours else ""
 
 
 def run_chain(settings: RunSettings) -> int:
@@ -133,6 +136,11 @@ def run_chain(settings: RunSettings) -> int:
     started = time.monotonic()
     if settings.out.exists() and not settings.out.is_dir():
         raise LazarusError(f"'{settings.out}' is a file: name a folder with --out")
+    if settings.data.is_dir() and settings.out.resolve().is_relative_to(settings.data.resolve()):
+        raise LazarusError(
+            f"'{settings.out}' is in '{settings.data}', where pictures of the run would be taken "
+            "for photos: name a folder elsewhere with --out"
+        )
     # a mistake is told before the folder is made
     stages = _stages(settings)
     stages[0].digest({})

@@ -13,6 +13,7 @@ from lazarus_pl.encoder.make_engine import EngineName
 from lazarus_pl.encoder.precision import Precision
 from lazarus_pl.pipeline.run.audit_options import AuditOptions
 from lazarus_pl.pipeline.run.budget import Budget
+from lazarus_pl.pipeline.run.digests import file_digest
 from lazarus_pl.pipeline.run.grid_options import GridOptions
 from lazarus_pl.pipeline.run.stage_options import StageOptions
 from lazarus_pl.views.views_spec import ViewsSpec
@@ -61,6 +62,17 @@ class RunSettings:
     def best(self) -> Path:
         """The checkpoint that was chosen."""
         return self.out / "best.ckpt"
+
+    @property
+    def weights_file(self) -> str | None:
+        """The file that the encoder's weights were given as, if they were."""
+        weights = self.encoder.weights
+        return weights if Path(weights).is_file() else None
+
+    @property
+    def weights_digest(self) -> str:
+        """Of that file, which may be replaced under its name."""
+        return file_digest(Path(self.weights_file)) if self.weights_file else ""
 
     @property
     def root(self) -> Path:

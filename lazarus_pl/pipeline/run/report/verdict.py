@@ -44,7 +44,8 @@ class Verdict:
         side = "test" if result["test"] else "val"
         scores = result[side]
         faults = [f["text"] for f in _findings(audit, "fault")]
-        cautions = [*_cautions(result, scores, side)]
+        doubtful = [*_of_the_data(audit)]
+        cautions = [*_cautions(result, scores, side), *doubtful]
         trust: Trust = "no" if faults or scores["macro_f1"] < _USELESS else "care"
         if not faults and not cautions and trust != "no":
             trust = "yes"
@@ -53,7 +54,7 @@ class Verdict:
             headline=_headline(trust, bool(faults)),
             how_good=_how_good(result, scores, side),
             confuses=_confuses(scores),
-            reasons=[*faults, *cautions, *_of_the_data(audit), _ELSEWHERE],
+            reasons=[*faults, *cautions, _ELSEWHERE],
         )
 
 
@@ -135,6 +136,9 @@ def _cautions(result: Mapping[str, Any], scores: Mapping[str, Any], side: str) -
             f"{_named(few)} {'has' if len(few) == 1 else 'have'} fewer than {_FEW_GROUPS} leaves "
             f"or bursts in {side}: their figures say little, and an interval is too narrow."
         )
+    absent = [name for name, row in rows.items() if not row["support"]]
+    if absent:
+        yield f"{side} has no photo of {_named(absent)}: the figures are of the other classes."
     weak = sorted(
         (name for name, row in rows.items() if row["support"] and row["recall"] < _WEAK_RECALL),
         key=lambda name: rows[name]["recall"],
@@ -156,6 +160,8 @@ def _width(result: Mapping[str, Any]) -> float:
 
 def _of_the_data(audit: Mapping[str, Any] | None) -> Iterator[str]:
     """The gravest of the audit's notes in short; all of them stand below."""
+    if audit is None:
+        yield "The data were not audited: nobody looked for leaks between train and test."
     told = {f["section"] for f in _findings(audit, "warning")}
     if "shortcuts" in told:
         yield (

@@ -27,7 +27,8 @@ class AuditStage(Stage):
         """The photos, and what their costs depend on."""
         asked = self.settings
         listing = listing_digest(asked.data, asked.label_from)
-        return [listing, asked.split, asked.encoder, asked.device, asked.engine]
+        encoder = [asked.encoder, asked.weights_digest]
+        return [listing, asked.split, encoder, asked.device, asked.engine]
 
     def estimate(self, costs: Mapping[str, float]) -> float | None:
         """By the number of photos."""

@@ -31,6 +31,7 @@ class ExtractStage(Stage):
             listing_digest(asked.data, asked.label_from),
             asked.label_from,
             asked.encoder,
+            asked.weights_digest,
             asked.split,
             corrections,
             asked.views if asked.views.count else None,

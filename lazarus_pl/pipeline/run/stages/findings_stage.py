@@ -32,7 +32,8 @@ class FindingsStage(Stage):
 
         asked = self.settings
         folder = asked.out / "audit"
-        costs = json.loads((folder / "costs.json").read_bytes())
+        tried = before["audit"].state != "failed"
+        costs = json.loads((folder / "costs.json").read_bytes()) if tried else None
         run_audit(
             asked.data,
             folder,

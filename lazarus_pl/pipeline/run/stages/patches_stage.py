@@ -45,9 +45,7 @@ class PatchesStage(FitStage):
         asked = self.settings
         gallery = asked.out / self.name / "gallery"
         shown = _spread(Manifest.read(asked.cache), asked.gallery)
-        # the best diagnosis may be from before the maps were learnt
-        last = end.best.with_name("last.ckpt")
-        files = make_gallery(shown, asked.root, last if last.is_file() else end.best, gallery)
+        files = make_gallery(shown, asked.root, end.best, gallery, asked.weights_file)
         return self.outcome(end, *files)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -24,6 +25,8 @@ from lazarus_pl.pipeline.run.side_predictions import SidePredictions, predict_si
 from lazarus_pl.pipeline.run.side_scores import SideScores
 from lazarus_pl.pipeline.run.stage import Records, Stage
 from lazarus_pl.pipeline.run.stage_outcome import StageOutcome
+
+_LOG = logging.getLogger(__name__)
 
 CHECKPOINTS = {
     "grid": "grid/best.ckpt",
@@ -82,11 +85,15 @@ class TestStage(Stage):
             interval = LeafBootstrap.of(said, asked.seed or 0)
             result["interval"] = asdict(interval) if interval else None
             said.write(folder / "predictions.csv")
+            # before the pictures: who stops them has read test all the same
+            _write(result, folder / "result.json")
             shown = _hits_and_misses(said, asked.gallery)
             files += [folder / "predictions.csv"]
-            files += make_gallery(shown, asked.root, asked.best, folder / "gallery")
-        with replace_file(folder / "result.json") as file:
-            file.write(json.dumps(result).encode("utf-8", "surrogateescape"))
+            files += make_gallery(
+                shown, asked.root, asked.best, folder / "gallery", asked.weights_file
+            )
+        else:
+            _write(result, folder / "result.json")
         return StageOutcome(files, file_digest(folder / "result.json"), note=_note(result))
 
     def _candidates(self, before: Records) -> Iterator[Candidate]:
@@ -94,14 +101,22 @@ class TestStage(Stage):
             record = before.get(stage)
             if record is None or record.state in ("failed", "left out"):
                 continue
-            scores = SideScores.of(
-                predict_side(self.settings.out / path, self.settings.cache, "val")
-            )
+            try:
+                said = predict_side(self.settings.out / path, self.settings.cache, "val")
+            except LazarusError as error:
+                _LOG.warning("%s does not compete: %s", stage, error)
+                continue
+            scores = SideScores.of(said)
             name = _grid_winner(self.settings.out) if stage == "grid" else _NAMES[stage]
             yield Candidate(name, stage, path, scores.macro_f1, scores.accuracy)
 
 
 _NAMES = {"patches": "patch attention", "finetune": "fine-tuned encoder and head"}
+
+
+def _write(result: Mapping[str, Any], path: Path) -> None:
+    with replace_file(path) as file:
+        file.write(json.dumps(result).encode("utf-8", "surrogateescape"))
 
 
 def _readings(path: Path) -> int:
