@@ -24,7 +24,7 @@ from typing import Any
 from lazarus_pl.data.procedural.procedural_leaves import ProceduralLeaves
 from lazarus_pl.pipeline.run.stage_record import StageRecord
 
-STAGES = ("audit", "extract", "findings", "grid", "patches", "finetune", "test", "report")
+STAGES = ("audit", "extract", "findings", "grid", "patches", "views", "finetune", "test", "report")
 # seconds until a kill
 SOONEST, LATEST = 1.0, 25.0
 CONFIG = {

@@ -95,7 +95,7 @@ def _coloured(
     size = (shape[0], shape[1])
     scale = evidence.std(dim=(1, 2), keepdim=True, correction=0)
     coarse = F.interpolate(evidence[:, None], size, mode="bilinear")[:, 0]
-    return coarse + lost_green(torch.from_numpy(pixels), size) * scale * ill[:, None, None]
+    return coarse + lost_green(torch.tensor(pixels), size) * scale * ill[:, None, None]
 
 
 def _on_leaves(

@@ -14,6 +14,7 @@ from typing import Any
 import jsonschema
 import pytest
 import torch
+import yaml
 
 from callbacks.checkpoint_versions import is_whole
 from lazarus_pl.cli import main
@@ -58,6 +59,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "grid": {"config": "grid.yaml"},
         "patches": {"overrides": {"trainer.max_epochs": 2}},
         "finetune": {"overrides": {"trainer.max_epochs": 2}},
+        "views": {"count": 1},
         "gallery": 2,
     }
     (folder / "run.yaml").write_text(json.dumps(content))
@@ -91,7 +93,7 @@ def test_the_summary_agrees_with_the_predictions(whole: Path) -> None:
         assert low <= summary[score] <= high
     assert summary["test_readings"] == 1
     assert list(summary["stages"]) == [
-        *("audit", "extract", "findings", "grid", "patches", "finetune", "test"),
+        *("audit", "extract", "findings", "grid", "patches", "views", "finetune", "test"),
     ]
     for stage in summary["stages"].values():
         assert stage["state"] == "done"
@@ -115,6 +117,8 @@ def test_the_model_is_chosen_on_val_and_stands_alone(
     assert Doubt.of_checkpoint(whole / summary["checkpoint"]) is not None
     words = ("--ckpt", whole / "best.ckpt", "--data", photos, "--out", tmp_path / "p.csv")
     assert lazarus("classify", *words).code == 0
+    fitted = yaml.safe_load((whole / "finetune" / "config.yaml").read_text())
+    assert fitted["data"]["init_args"]["views"] == "all"
     # the grid did not read test before the choice
     assert json.loads((whole / "grid" / "summary.json").read_bytes())["test_macro_f1"] is None
 

@@ -114,7 +114,7 @@ class Chain:
         limit = f", of {say_duration(self._budget)} that the budget allows" if self._budget else ""
         _say(f"{whole}{limit}")
         if self._budget and left and left > self._budget - self._schedule.spent:
-            _say("  fine-tuning first, then patches, will be shortened or left out for that")
+            _say("  fine-tuning and its views first, then patches, will be shortened or left out")
 
     def _do(self, stage: Stage, digest: str, number: int) -> StageRecord:
         _say(f"[{number}/{len(self._stages)}] {stage.name}: {stage.title}")
@@ -178,7 +178,7 @@ def _will_take(seconds: float | None) -> str:
 
 
 def _can_be_cut(stage: Stage) -> bool:
-    return stage.name in ("patches", "finetune")
+    return stage.name in ("patches", "views", "finetune")
 
 
 def _say(text: str) -> None:

@@ -33,6 +33,7 @@ from lazarus_pl.pipeline.run.stages.grid_stage import GridStage
 from lazarus_pl.pipeline.run.stages.patches_stage import PatchesStage
 from lazarus_pl.pipeline.run.stages.report_stage import ReportStage
 from lazarus_pl.pipeline.run.stages.test_stage import TestStage
+from lazarus_pl.pipeline.run.stages.views_stage import ViewsStage
 from lazarus_pl.views.views_spec import ViewsSpec
 
 _ENCODER = EncoderSpec()
@@ -78,7 +79,7 @@ def run(
         split: How photos are divided into train, val and test.
         label_from: In a folder, the label is the whole path of folders, the top one, or the parent.
         corrections: CSV of relabelled and excluded photos, as of lazarus extract.
-        views: Augmented views of the training photos, which fine-tuning then trains on too.
+        views: Augmented views of the training photos, for fine-tuning alone.
         device: auto, cpu, cuda, cuda:1, mps: of the audit and the extraction.
         precision: Of the encoder in the extraction.
         batch_size: Photos that the encoder takes at once in the extraction.
@@ -159,7 +160,8 @@ def _stages(settings: RunSettings) -> list[Stage]:
     looks: list[Stage] = [] if settings.audit.skip else [AuditStage(settings)]
     again: list[Stage] = [] if settings.audit.skip else [FindingsStage(settings)]
     patches: list[Stage] = [] if settings.patches.skip else [PatchesStage(settings)]
-    finetune: list[Stage] = [] if settings.finetune.skip else [FinetuneStage(settings)]
+    views: list[Stage] = [ViewsStage(settings)] if settings.views.count else []
+    finetune: list[Stage] = [] if settings.finetune.skip else [*views, FinetuneStage(settings)]
     return [
         *looks,
         ExtractStage(settings),

@@ -7,26 +7,23 @@ from pathlib import Path
 from typing import Any
 
 from lazarus_pl.data.manifest import Manifest
-from lazarus_pl.pipeline.run.digests import config_text, digest_of, file_digest, listing_digest
+from lazarus_pl.pipeline.run.digests import config_text, digest_of, listing_digest
 from lazarus_pl.pipeline.run.schedule import Schedule
 from lazarus_pl.pipeline.run.stage import Records, Stage
 from lazarus_pl.pipeline.run.stage_outcome import StageOutcome
 
-_TRAIN = 0.7
-
 
 class ExtractStage(Stage):
-    """Photos, and their views, to features."""
+    """Photos to features."""
 
     name = "extract"
     title = "photos to features, in micro-jobs of 64"
     vital = True
 
     def inputs(self) -> Any:  # noqa: ANN401  # anything that can be written as text
-        """The photos, the encoder, the split and the views."""
+        """The photos, the encoder and the split."""
         asked = self.settings
         corrections = config_text(asked.corrections) if asked.corrections else ""
-        policy = file_digest(Path(asked.views.policy)) if asked.views.count else ""
         return [
             listing_digest(asked.data, asked.label_from),
             asked.label_from,
@@ -34,15 +31,12 @@ class ExtractStage(Stage):
             asked.weights_digest,
             asked.split,
             corrections,
-            asked.views if asked.views.count else None,
-            policy,
             asked.precision,
         ]
 
     def estimate(self, costs: Mapping[str, float]) -> float | None:
-        """As the audit tried it; views of the training photos count as photos."""
-        plain = costs.get("extraction")
-        return None if plain is None else plain * (1 + _TRAIN * self.settings.views.count)
+        """As the audit tried it."""
+        return costs.get("extraction")
 
     def run(self, before: Records, allowed: float | None, schedule: Schedule) -> StageOutcome:
         """Extracts what is not in the cache yet."""
@@ -56,7 +50,6 @@ class ExtractStage(Stage):
             split=asked.split,
             label_from=asked.label_from,
             corrections=asked.corrections,
-            views=asked.views,
             device=asked.device,
             precision=asked.precision,
             batch_size=asked.batch_size,
@@ -73,10 +66,9 @@ class ExtractStage(Stage):
             (photo.path, photo.sha256, photo.label, photo.group, photo.split)
             for photo in Manifest.read(cache).photos
         ]
-        views = [file_digest(path) for path in sorted(cache.glob("views/*/jobs.csv"))]
-        return digest_of(CacheHeader.read(cache).key, photos, views)
+        return digest_of(CacheHeader.read(cache).key, photos)
 
 
 def _files(cache: Path) -> list[Path]:
     named = [cache / name for name in ("cache.json", "manifest.csv", "quarantine.csv", "jobs.csv")]
-    return [*named, *cache.glob("jobs/*.npz"), *cache.glob("views/*/jobs/*.npz")]
+    return [*named, *cache.glob("jobs/*.npz")]

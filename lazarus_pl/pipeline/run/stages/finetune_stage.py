@@ -23,14 +23,9 @@ class FinetuneStage(FitStage):
 
     name = "finetune"
     title = "the best head with the encoder's last blocks"
-    needs = ("extract", "grid")
+    needs = ("extract", "views", "grid")
     doing = "fine-tuning"
     shipped = "finetune/progressive.yaml"
-
-    def values(self) -> dict[str, Any]:
-        """With views, where the cache has some."""
-        views = _VIEWS if self.settings.views.count else {}
-        return {**views, **super().values()}
 
     def estimate(self, costs: Mapping[str, float]) -> float | None:
         """By what the audit tried of an epoch from photos."""
@@ -45,5 +40,8 @@ class FinetuneStage(FitStage):
         if not start.is_file():
             raise LazarusError("there is no head to start with: the grid gave none")
         costs = read_costs(self.settings.out)
-        more = {"model.init_args.start": str(start)}
+        views = before.get("views")
+        more: dict[str, Any] = {"model.init_args.start": str(start)}
+        if views is not None and views.state == "done":
+            more |= _VIEWS
         return self.outcome(self.fit(before, allowed, schedule, costs, more))

@@ -1,0 +1,65 @@
+"""The stage ``views``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lazarus_pl.pipeline.run.chain import read_costs
+from lazarus_pl.pipeline.run.digests import digest_of, file_digest
+from lazarus_pl.pipeline.run.duration import say_duration
+from lazarus_pl.pipeline.run.schedule import Schedule
+from lazarus_pl.pipeline.run.stage import Records, Stage
+from lazarus_pl.pipeline.run.stage_outcome import StageOutcome
+
+# of the photos that are trained on
+_TRAIN = 0.7
+# more of the time that is left would be missing in the fine-tuning, which they are for
+_SHARE = 0.4
+
+
+class ViewsStage(Stage):
+    """Augmented views of the training photos, which fine-tuning trains on."""
+
+    name = "views"
+    title = "augmented views of the training photos, for fine-tuning"
+    needs = ("extract",)
+
+    def inputs(self) -> Any:  # noqa: ANN401  # anything that can be written as text
+        """Which views, and the text of their policy."""
+        return [self.settings.views, file_digest(Path(self.settings.views.policy))]
+
+    def estimate(self, costs: Mapping[str, float]) -> float | None:
+        """A view costs what a photo costs."""
+        plain = costs.get("extraction")
+        return None if plain is None else plain * _TRAIN * self.settings.views.count
+
+    def run(self, before: Records, allowed: float | None, schedule: Schedule) -> StageOutcome:
+        """Encodes the views that are not in the cache yet."""
+        from lazarus_pl.pipeline.extract import extract
+
+        asked = self.settings
+        needed = self.estimate(read_costs(asked.out)) or 0.0
+        if allowed is not None and needed > _SHARE * allowed:
+            note = (
+                f"left out: they take about {say_duration(needed)}, and {say_duration(allowed)} of "
+                "the budget of time are left for them and for fine-tuning"
+            )
+            return StageOutcome(state="left out", note=note)
+        extract(
+            asked.data,
+            asked.cache,
+            encoder=asked.encoder,
+            split=asked.split,
+            label_from=asked.label_from,
+            corrections=asked.corrections,
+            views=asked.views,
+            device=asked.device,
+            precision=asked.precision,
+            batch_size=asked.batch_size,
+            engine=asked.engine,
+        )
+        tables = sorted(asked.cache.glob("views/*/jobs.csv"))
+        files = [*tables, *sorted(asked.cache.glob("views/*/jobs/*.npz"))]
+        return StageOutcome(files, digest_of([file_digest(path) for path in tables]))
