@@ -166,6 +166,31 @@ def read_pixels(data: bytes, size: int, interpolation: str = "bicubic") -> npt.N
     return stretch(open_photo(data, at_least=2 * size), size, interpolation)
 
 
+def read_large(
+    data: bytes, size: int, windows: int, multiple: int, interpolation: str = "bicubic"
+) -> npt.NDArray[np.uint8]:
+    """Decodes a photo for several windows of ``size`` pixels along its short side.
+
+    Args:
+        data: The file's content.
+        size: Side of a window.
+        windows: Along the short side; fewer where the photo has not so many pixels.
+        multiple: What both sides are rounded to.
+        interpolation: As of :func:`stretch`.
+
+    Returns:
+        uint8 ``(H, W, 3)``, the whole photo in its own proportions but for the rounding.
+
+    Raises:
+        PhotoError: If it cannot be decoded.
+    """
+    image = open_photo(data, at_least=2 * size * windows)
+    short = max(size, min(size * windows, *image.size))
+    scale = short / min(image.size)
+    width, height = (max(size, round(side * scale / multiple) * multiple) for side in image.size)
+    return np.asarray(image.resize((width, height), _INTERPOLATION[interpolation]))
+
+
 def _check_size(image: Image.Image) -> None:
     pixels = image.width * image.height
     if pixels == 0:

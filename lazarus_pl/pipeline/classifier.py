@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from lazarus_pl.data.decode import read_pixels
+from lazarus_pl.data.decode import read_large, read_pixels
 from lazarus_pl.doubt.doubt import Doubt
 from lazarus_pl.doubt.readings import Readings
 from lazarus_pl.encoder.encoder import Encoder
@@ -20,6 +20,7 @@ from lazarus_pl.encoder.encoder_spec import EncoderSpec
 from lazarus_pl.encoder.encoder_tail import START
 from lazarus_pl.encoder.make_engine import make_engine
 from lazarus_pl.encoder.precision import Precision
+from lazarus_pl.encoder.sliding_windows import STRIDE, SlidingWindows
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.tasks.finetune_task import FinetuneTask
 from lazarus_pl.tasks.load_task import load_task
@@ -131,10 +132,46 @@ class Classifier:
             verdicts = [*self.doubt.verdicts(mean, distances[:, 0, 0])]
         return list(zip(mean.numpy(), verdicts, strict=True))
 
+    def read_large(self, photo: bytes, windows: int) -> npt.NDArray[np.uint8]:
+        """Decodes a photo to what :meth:`features` reads in sliding windows, ``(H, W, 3)``.
+
+        Args:
+            photo: The file's content.
+            windows: Along its short side, if it has as many pixels.
+
+        Raises:
+            PhotoError: If it cannot be decoded.
+        """
+        identity = self._engine.identity
+        size, kind = identity["image_size"], identity["interpolation"]
+        return read_large(photo, size, windows, STRIDE, kind)
+
     def features(self, pixels: npt.NDArray[np.uint8]) -> dict[str, Tensor]:
-        """What the head reads of photos ``(B, S, S, 3)``: float16 by layer."""
-        encoded = self._engine.encode(pixels)
+        """What the head reads of photos ``(B, H, W, 3)``: float16 by layer.
+
+        Photos of :meth:`read` are encoded as they are, larger ones in sliding windows, whose grids
+        are put together: such photos have grids alone.
+        """
+        size = self._engine.identity["image_size"]
+        if pixels.shape[1:3] == (size, size):
+            encoded = self._engine.encode(pixels)
+        else:
+            parts = [self._stitched(photo, size) for photo in pixels]
+            encoded = {name: np.stack([part[name] for part in parts]) for name in parts[0]}
         return {name: torch.from_numpy(array) for name, array in encoded.items()}
+
+    def _stitched(
+        self, photo: npt.NDArray[np.uint8], size: int
+    ) -> dict[str, npt.NDArray[np.float16]]:
+        windows = SlidingWindows((photo.shape[0], photo.shape[1]), size)
+        cut = windows.cut(photo)
+        batches = range(0, len(cut), self.batch_size)
+        encoded = [self._engine.encode(cut[i : i + self.batch_size]) for i in batches]
+        return {
+            name: windows.stitch(np.concatenate([part[name] for part in encoded]))
+            for name, values in encoded[0].items()
+            if values.ndim == 4
+        }
 
     def last_map(self, pixels: npt.NDArray[np.uint8]) -> Tensor:
         """The backbone's last map ``(B, C, h, w)`` of photos ``(B, S, S, 3)``."""

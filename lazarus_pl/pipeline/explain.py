@@ -28,8 +28,8 @@ Pixels = npt.NDArray[np.uint8]
 _PATCH = 16
 _SHOWN_SIDE = 512
 _MEANINGS = {
-    "PatchHead": "evidence: log-odds of the class against sound tissue, sharpened by lost green",
-    "AttentionHead": "attention times what the patch says of the class, an unproven map",
+    "PatchHead": "log-odds against sound tissue, where green is lost",
+    "AttentionHead": "attention times the patch's score: an unproven map",
 }
 
 
@@ -43,6 +43,7 @@ def explain(
     device: str = "auto",
     precision: Precision = "auto",
     batch_size: int = 8,
+    windows: int = 1,
 ) -> None:
     """Shows where a checkpoint reads its diagnosis in photos, and how far to trust each map.
 
@@ -60,6 +61,8 @@ def explain(
         device: auto, cpu, cuda, cuda:1, mps.
         precision: Of the encoder; auto takes 32 on a CPU, 16 on a GPU from Volta on.
         batch_size: Photos that the encoder takes at once.
+        windows: Read photos in sliding windows, as many as this along the short side; maps are as
+            much finer. 1 reads the photo as a whole, as classify does.
     """
     root, listed = list_photos(data, "path")
     if out.exists() and not out.is_dir():
@@ -70,11 +73,12 @@ def explain(
     classifier = Classifier(ckpt, weights, device, precision, batch_size)
     number = None if target is None else _class_number(target, classifier.class_names)
     chosen = _methods(classifier, ckpt, methods)
+    _check_windows(windows, classifier, ckpt)
     head = type(classifier.task.head).__name__
-    meaning = _MEANINGS.get(head, "Grad-CAM: where the backbone's last map raises the class")
+    meaning = _MEANINGS.get(head, "Grad-CAM on the backbone's last map")
     try:
         writer = ExplanationWriter(out, classifier.class_names, meaning)
-        counts = _explain_all(classifier, writer, root, listed, number, chosen)
+        counts = _explain_all(classifier, writer, root, listed, number, chosen, windows)
         writer.finish()
     except OSError as error:
         raise LazarusError(
@@ -113,10 +117,11 @@ def _explain_all(
     listed: Sequence[Listed],
     target: int | None,
     methods: Sequence[str],
+    windows: int,
 ) -> tuple[int, int, int]:
     done = refused = weak = 0
     with Progress("explaining", len(listed), "photos") as progress:
-        for batch in _batches(classifier, root, listed):
+        for batch in _batches(classifier, root, listed, windows):
             usable = [(item, seen) for item, seen in batch if not isinstance(seen, str)]
             for item, seen in batch:
                 if isinstance(seen, str):
@@ -135,7 +140,7 @@ def _explain_all(
 
 
 def _batches(
-    classifier: Classifier, root: Path, listed: Sequence[Listed]
+    classifier: Classifier, root: Path, listed: Sequence[Listed], windows: int
 ) -> Iterator[list[tuple[Listed, tuple[Pixels, Pixels] | str]]]:
     """What the encoder reads of each photo and what a person sees, or why there is neither."""
 
@@ -144,7 +149,12 @@ def _batches(
             return "its name is not that of a photo"
         try:
             content = read_bytes(root / item.path)
-            read, image = classifier.read(content), open_photo(content, _SHOWN_SIDE)
+            read = (
+                classifier.read(content)
+                if windows == 1
+                else classifier.read_large(content, windows)
+            )
+            image = open_photo(content, _SHOWN_SIDE)
         except PhotoError as error:
             return str(error)
         if min(image.size) < _PATCH:
@@ -155,7 +165,8 @@ def _batches(
     batch: list[tuple[Listed, tuple[Pixels, Pixels] | str]] = []
     for item, seen in zip(listed, ordered_map(decode, listed), strict=True):
         batch.append((item, seen))
-        if len(batch) == classifier.batch_size:
+        # photos in windows have sizes of their own
+        if windows > 1 or len(batch) == classifier.batch_size:
             yield batch
             batch = []
     if batch:
@@ -174,6 +185,18 @@ def _methods(
             "configs/patches/patches.yaml, or ask for --methods [gradcam]"
         )
     return ("gradcam",)
+
+
+def _check_windows(windows: int, classifier: Classifier, ckpt: Path) -> None:
+    if windows < 1:
+        raise LazarusError(f"--windows {windows} cannot be: give 1 or more")
+    if windows == 1:
+        return
+    if not _has_patches(classifier) or "pooled" in classifier.task.feature_shapes:
+        raise LazarusError(
+            f"the checkpoint '{ckpt}' reads photos as a whole, not in windows: train one with "
+            "configs/patches/patches.yaml, or leave --windows out"
+        )
 
 
 def _has_patches(classifier: Classifier) -> bool:

@@ -137,3 +137,34 @@ def test_a_perfect_map_scores_one() -> None:
         lesions.astype(np.float32), lesions, np.ones_like(lesions, dtype=bool)
     )
     assert score == pytest.approx((1, 1, 1, 1))
+
+
+def test_a_large_photo_is_read_in_windows(
+    checkpoints: dict[str, Path], tmp_path: Path, lazarus: Lazarus
+) -> None:
+    pixels = np.full((200, 400, 3), (70, 130, 60), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "wide.png")
+    words = ("--data", tmp_path / "wide.png", "--out", tmp_path / "out", "--windows")
+    done = lazarus("explain", "--ckpt", checkpoints["patches"], *words, 3)
+    assert done.code == 0, done.err
+    maps = np.load(tmp_path / "out" / "maps" / "wide.npz")
+    assert maps["evidence"].shape == maps["attention"].shape == (12, 24)
+    assert maps["lesions"].shape == (128, 128)
+    assert maps["attention"].sum() == pytest.approx(1, abs=1e-3)
+    done = lazarus("explain", "--ckpt", checkpoints["mlp"], *words, 2)
+    assert done.code == 2
+    assert "reads photos as a whole" in done.err
+    assert "cannot be" in lazarus("explain", "--ckpt", checkpoints["patches"], *words, 0).err
+
+
+def test_windows_see_what_the_whole_photo_shows_at_their_size(checkpoints: dict[str, Path]) -> None:
+    """A photo of exactly one window is the photo itself."""
+    classifier = Classifier(checkpoints["patches"])
+    rng = np.random.default_rng(0)
+    photo = rng.integers(0, 255, (1, 64, 64, 3), dtype=np.uint8)
+    whole = classifier.features(photo)
+    tiled = classifier.features(np.concatenate([photo, photo], axis=2))
+    grid, twice = whole["grid16"][0], tiled["grid16"][0]
+    assert twice.shape[:2] == (4, 8)
+    np.testing.assert_allclose(twice[:, :2], grid[:, :2], atol=5e-3)
+    np.testing.assert_allclose(twice[:, -2:], grid[:, -2:], atol=5e-3)
