@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 
+import psutil
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -107,7 +107,5 @@ def grad_cam_of_pooled(
 
 def _batch_size(values: int) -> int:
     """Inputs at once: a quarter of the memory that is free, 512 at most."""
-    free = 1 << 30
-    if hasattr(os, "sysconf") and "SC_AVPHYS_PAGES" in os.sysconf_names:
-        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    free = psutil.virtual_memory().available
     return max(1, min(512, free // 4 // (_BYTES_A_VALUE * values)))

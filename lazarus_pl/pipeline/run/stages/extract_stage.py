@@ -8,9 +8,11 @@ from typing import Any
 
 from lazarus_pl.data.manifest import Manifest
 from lazarus_pl.pipeline.run.digests import config_text, digest_of, listing_digest
+from lazarus_pl.pipeline.run.extract_photos import extract_photos
 from lazarus_pl.pipeline.run.schedule import Schedule
 from lazarus_pl.pipeline.run.stage import Records, Stage
 from lazarus_pl.pipeline.run.stage_outcome import StageOutcome
+from lazarus_pl.views.views_spec import ViewsSpec
 
 
 class ExtractStage(Stage):
@@ -40,21 +42,8 @@ class ExtractStage(Stage):
 
     def run(self, before: Records, allowed: float | None, schedule: Schedule) -> StageOutcome:
         """Extracts what is not in the cache yet."""
-        from lazarus_pl.pipeline.extract import extract
-
         asked = self.settings
-        extract(
-            asked.data,
-            asked.cache,
-            encoder=asked.encoder,
-            split=asked.split,
-            label_from=asked.label_from,
-            corrections=asked.corrections,
-            device=asked.device,
-            precision=asked.precision,
-            batch_size=asked.batch_size,
-            engine=asked.engine,
-        )
+        extract_photos(asked, ViewsSpec())
         return StageOutcome(sorted(_files(asked.cache)), self._features())
 
     def _features(self) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from lazarus_pl.pipeline.run.chain import read_costs
 from lazarus_pl.pipeline.run.digests import digest_of, file_digest
 from lazarus_pl.pipeline.run.duration import say_duration
+from lazarus_pl.pipeline.run.extract_photos import extract_photos
 from lazarus_pl.pipeline.run.schedule import Schedule
 from lazarus_pl.pipeline.run.stage import Records, Stage
 from lazarus_pl.pipeline.run.stage_outcome import StageOutcome
@@ -37,8 +38,6 @@ class ViewsStage(Stage):
 
     def run(self, before: Records, allowed: float | None, schedule: Schedule) -> StageOutcome:
         """Encodes the views that are not in the cache yet."""
-        from lazarus_pl.pipeline.extract import extract
-
         asked = self.settings
         needed = self.estimate(read_costs(asked.out)) or 0.0
         if allowed is not None and needed > _SHARE * allowed:
@@ -47,19 +46,7 @@ class ViewsStage(Stage):
                 "the budget of time are left for them and for fine-tuning"
             )
             return StageOutcome(state="left out", note=note)
-        extract(
-            asked.data,
-            asked.cache,
-            encoder=asked.encoder,
-            split=asked.split,
-            label_from=asked.label_from,
-            corrections=asked.corrections,
-            views=asked.views,
-            device=asked.device,
-            precision=asked.precision,
-            batch_size=asked.batch_size,
-            engine=asked.engine,
-        )
+        extract_photos(asked, asked.views)
         tables = sorted(asked.cache.glob("views/*/jobs.csv"))
         files = [*tables, *sorted(asked.cache.glob("views/*/jobs/*.npz"))]
         return StageOutcome(files, digest_of([file_digest(path) for path in tables]))
