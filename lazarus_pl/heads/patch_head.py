@@ -60,7 +60,7 @@ class PatchHead(Head):
         num_classes: Number of logits.
         hidden: Width of each branch.
         dropout: Share of hidden units left out in training.
-        patch_dropout: Share of patches left out in training; they cost no time.
+        patch_dropout: Share of patches left out in training, others in every step.
         lesion_share: Share of a diseased photo's patches taken for lesions.
         sound_share: Share of its patches taken for sound tissue or background.
         lesions_from: Share of the epochs after which the task trains the lesion branch, when the
