@@ -44,7 +44,7 @@ def explain_photos(
         target: The class to explain; None for the predicted one.
         methods: Of ``attention``, ``evidence``, ``ig``, ``gradcam``.
         backbone_cam: Grad-CAM ``(B, h, w)``, for heads that read no grids.
-        pixels: RGB ``(B, S, S, 3)``; without them evidence is the head's alone, and there is no
+        pixels: RGB ``(B, H, W, 3)``; without them evidence is the head's alone, and there is no
             severity.
         temperature: Logits are divided by it, where the checkpoint was calibrated.
     """

@@ -13,7 +13,7 @@ def lost_green(pixels: Tensor, shape: tuple[int, int]) -> Tensor:
     dying of it turns yellow, brown or grey.
 
     Args:
-        pixels: RGB uint8 ``(B, S, S, 3)``.
+        pixels: RGB uint8 ``(B, H, W, 3)`` of any size.
         shape: Patches ``(H, W)``.
     """
     red, green = pixels[..., 0].float(), pixels[..., 1].float()
