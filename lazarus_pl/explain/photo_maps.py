@@ -22,6 +22,8 @@ class PhotoMaps:
         attention: Relative weights that sum to 1; no evidence of anything.
         evidence: Log-odds of the class against sound tissue, sharpened by colours; or what the
             head has nearest to it.
+        lesions: Evidence of a disease with the colours of smaller cells, float32 ``(128, 128)``;
+            nothing off the leaf is marked, where a leaf stands off its background.
         attribution: Integrated Gradients of the class's logit; they sum to its rise.
         grad_cam: Grad-CAM on the backbone's last map.
         probability: Of every class, ``(K,)``, from the tensor that the maps were made from.
@@ -29,15 +31,13 @@ class PhotoMaps:
         completeness: What Integrated Gradients miss of the logit's rise, as a share of it.
         deletion: Area under the probability as the likeliest patches are taken away, 0 to 1.
         insertion: The same as they are put back.
-        lesions: Evidence of a disease with the colours of smaller cells, float32 ``(128, 128)``;
-            None or NaN from a head without evidence.
-            Nothing off the leaf is marked, where a leaf stands off its background.
         severity: The share of the leaf that is marked, 0 to 1; NaN from a head without evidence.
         outside: The share of what speaks for the disease that lies off the leaf, 0 to 1.
     """
 
     attention: Floats
     evidence: Floats
+    lesions: Floats
     attribution: Floats
     grad_cam: Floats
     probability: Floats
@@ -47,13 +47,12 @@ class PhotoMaps:
     insertion: float = math.nan
     severity: float = math.nan
     outside: float = math.nan
-    lesions: Floats | None = None
 
     @property
     def shown(self) -> Floats:
         """The map laid over the photo: lesions, else evidence, attribution, Grad-CAM."""
         for values in (self.lesions, self.evidence, self.attribution, self.grad_cam):
-            if values is not None and np.isfinite(values).all():
+            if np.isfinite(values).all():
                 return values
         return np.zeros_like(self.evidence)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 from jsonargparse.typing import Path_fr
 
 from callbacks.checkpoint_versions import is_whole
-from lazarus_pl.data.atomic import replace_file
+from lazarus_pl.data.atomic import copy_file, replace_file
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.grid.grid_spec import GridSpec, Value
 
@@ -89,7 +88,7 @@ def run_grid(spec: GridSpec, cache: Path, out: Path, read_test: bool = True) -> 
         or summary["digest"] != best.digest
         or (read_test and summary["test_macro_f1"] is None)
     ):
-        _copy(out / best.checkpoint, out / "best.ckpt")
+        copy_file(out / best.checkpoint, out / "best.ckpt")
         doubt = _doubt(out / "best.ckpt", cache, read_test)
         summary = {
             "run": best.run,
@@ -123,11 +122,6 @@ def _read_summary(out: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return content if "digest" in content and is_whole(out / "best.ckpt") else None
-
-
-def _copy(source: Path, target: Path) -> None:
-    with source.open("rb") as reader, replace_file(target) as writer:
-        shutil.copyfileobj(reader, writer)
 
 
 def _doubt(checkpoint: Path, cache: Path, read_test: bool) -> dict[str, Any] | None:

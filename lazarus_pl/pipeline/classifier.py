@@ -88,14 +88,21 @@ class Classifier:
         self._views = views or ViewsSpec()
         self._maker = self._view_maker() if self._views.count else None
 
-    def read(self, photo: bytes) -> npt.NDArray[np.uint8]:
-        """Decodes a photo to what :meth:`probabilities` takes, ``(S, S, 3)``.
+    def read(self, photo: bytes, windows: int = 1) -> npt.NDArray[np.uint8]:
+        """Decodes a photo to what :meth:`features` takes.
+
+        Args:
+            photo: The file's content.
+            windows: 1 for ``(S, S, 3)``, the whole photo; more for ``(H, W, 3)`` of as many sliding
+                windows along the short side, if it has the pixels.
 
         Raises:
             PhotoError: If it cannot be decoded.
         """
-        identity = self._engine.identity
-        return read_pixels(photo, identity["image_size"], identity["interpolation"])
+        size, kind = (self._engine.identity[key] for key in ("image_size", "interpolation"))
+        if windows == 1:
+            return read_pixels(photo, size, kind)
+        return read_large(photo, size, windows, STRIDE, kind)
 
     def look(self, photo: bytes) -> npt.NDArray[np.uint8]:
         """The photo and behind it its views, ``(1 + views, S, S, 3)``.
@@ -131,20 +138,6 @@ class Classifier:
         if self.doubt is not None:
             verdicts = [*self.doubt.verdicts(mean, distances[:, 0, 0])]
         return list(zip(mean.numpy(), verdicts, strict=True))
-
-    def read_large(self, photo: bytes, windows: int) -> npt.NDArray[np.uint8]:
-        """Decodes a photo to what :meth:`features` reads in sliding windows, ``(H, W, 3)``.
-
-        Args:
-            photo: The file's content.
-            windows: Along its short side, if it has as many pixels.
-
-        Raises:
-            PhotoError: If it cannot be decoded.
-        """
-        identity = self._engine.identity
-        size, kind = identity["image_size"], identity["interpolation"]
-        return read_large(photo, size, windows, STRIDE, kind)
 
     def features(self, pixels: npt.NDArray[np.uint8]) -> dict[str, Tensor]:
         """What the head reads of photos ``(B, H, W, 3)``: float16 by layer.

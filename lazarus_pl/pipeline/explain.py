@@ -149,12 +149,7 @@ def _batches(
             return "its name is not that of a photo"
         try:
             content = read_bytes(root / item.path)
-            read = (
-                classifier.read(content)
-                if windows == 1
-                else classifier.read_large(content, windows)
-            )
-            image = open_photo(content, _SHOWN_SIDE)
+            read, image = classifier.read(content, windows), open_photo(content, _SHOWN_SIDE)
         except PhotoError as error:
             return str(error)
         if min(image.size) < _PATCH:

@@ -16,6 +16,7 @@ from lazarus_pl import __version__
 from lazarus_pl.data.atomic import replace_file
 from lazarus_pl.data.decode import PhotoError, open_photo, read_bytes
 from lazarus_pl.data.listing import list_photos
+from lazarus_pl.data.sha256_of_file import sha256_of_file
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.progress import Progress
 
@@ -187,7 +188,7 @@ def _labels(
         "distance_limit": None if doubt is None else 1.0,
         "false_alarm": None if doubt is None else doubt.false_alarm,
         "encoder": classifier.encoder.identity,
-        "checkpoint": {"file": ckpt.name, "sha256": hashlib.sha256(ckpt.read_bytes()).hexdigest()},
+        "checkpoint": {"file": ckpt.name, "sha256": sha256_of_file(ckpt)},
         "versions": {
             "lazarus-pl": __version__,
             # not those of the distributions, which have other names for GPUs

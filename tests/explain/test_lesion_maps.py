@@ -91,4 +91,4 @@ def test_colours_sharpen_a_disease_and_leave_health_alone() -> None:
 def _maps(outside: float) -> PhotoMaps:
     ones = np.ones((2, 2), dtype=np.float32)
     chance = np.array([0.9, 0.1], dtype=np.float32)
-    return PhotoMaps(ones, ones, ones, ones, chance, 0, outside=outside)
+    return PhotoMaps(ones, ones, ones, ones, ones, chance, 0, outside=outside)

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from lazarus_pl.data.listing import LabelFrom, list_photos
+from lazarus_pl.data.sha256_of_file import sha256_of_file
 from lazarus_pl.errors import LazarusError
-
-_CHUNK = 1 << 20
 
 
 def digest_of(*parts: Any) -> str:  # noqa: ANN401  # anything that can be written as text
@@ -21,13 +20,7 @@ def digest_of(*parts: Any) -> str:  # noqa: ANN401  # anything that can be writt
 
 def file_digest(path: Path) -> str:
     """SHA-256 of a file's bytes; nothing where there is none."""
-    if not path.is_file():
-        return ""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+    return sha256_of_file(path) if path.is_file() else ""
 
 
 def listing_digest(data: Path, label_from: LabelFrom) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from lazarus_pl.data.listing import LabelFrom
@@ -13,7 +14,7 @@ from lazarus_pl.encoder.make_engine import EngineName
 from lazarus_pl.encoder.precision import Precision
 from lazarus_pl.pipeline.run.audit_options import AuditOptions
 from lazarus_pl.pipeline.run.budget import Budget
-from lazarus_pl.pipeline.run.digests import file_digest
+from lazarus_pl.pipeline.run.digests import file_digest, listing_digest
 from lazarus_pl.pipeline.run.grid_options import GridOptions
 from lazarus_pl.pipeline.run.stage_options import StageOptions
 from lazarus_pl.views.views_spec import ViewsSpec
@@ -69,7 +70,16 @@ class RunSettings:
         weights = self.encoder.weights
         return weights if Path(weights).is_file() else None
 
-    @property
+    @cached_property
+    def listing(self) -> str:
+        """Digest of what the dataset lists; looked at once a call.
+
+        Raises:
+            LazarusError: If there is no such data.
+        """
+        return listing_digest(self.data, self.label_from)
+
+    @cached_property
     def weights_digest(self) -> str:
         """Of that file, which may be replaced under its name."""
         return file_digest(Path(self.weights_file)) if self.weights_file else ""

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lazarus_pl.data.table import write_table
+from lazarus_pl.errors import LazarusError
 
 
 @dataclass(frozen=True)
@@ -70,33 +71,20 @@ def predict_side(checkpoint: Path, cache: Path, side: str) -> SidePredictions:
     """
     import torch
 
-    from lazarus_pl.data.manifest import Manifest
-    from lazarus_pl.datamodules.cached_feature_data_module import CachedFeatureDataModule
     from lazarus_pl.doubt.doubt import Doubt
+    from lazarus_pl.doubt.readings import Readings
     from lazarus_pl.tasks.load_task import load_task
 
-    task = load_task(checkpoint)
-    data = CachedFeatureDataModule(str(cache), layers=tuple(task.feature_shapes), batch_size=64)
-    loader = data.val_dataloader() if side == "val" else data.test_dataloader()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    task.to(device)
-    probability, index, target = [], [], []
-    with torch.inference_mode():
-        for number, batch in enumerate(loader):
-            given = {name: values.to(device) for name, values in batch["features"].items()}
-            said = task.predict_step({**batch, "features": given}, number)
-            probability.append(said["probability"].cpu())
-            index += batch["index"].tolist()
-            target.append(batch["target"])
-    photos = Manifest.read(cache).photos
-    chance = torch.cat(probability)
+    task = load_task(checkpoint).to("cuda" if torch.cuda.is_available() else "cpu")
+    readings = Readings.of_side(task, cache, side)
+    if readings.groups is None:
+        raise LazarusError(f"the split of '{cache}' has no {side} photos")
     doubt = Doubt.of_checkpoint(checkpoint)
-    if doubt is not None:
-        chance = doubt.probabilities(chance.clamp_min(torch.finfo(chance.dtype).tiny).log())
+    chance = doubt.probabilities(readings.logits) if doubt else readings.logits.softmax(dim=-1)
     return SidePredictions(
         class_names=task.class_names,
-        files=[photos[place].path for place in index],
-        groups=[photos[place].group or photos[place].path for place in index],
-        target=torch.cat(target).numpy(),
+        files=readings.files,
+        groups=readings.groups,
+        target=readings.target.numpy(),
         probability=chance.numpy(),
     )

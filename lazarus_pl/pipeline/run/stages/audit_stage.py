@@ -8,7 +8,6 @@ from typing import Any
 
 from lazarus_pl.data.atomic import replace_file
 from lazarus_pl.data.listing import list_photos
-from lazarus_pl.pipeline.run.digests import listing_digest
 from lazarus_pl.pipeline.run.schedule import Schedule
 from lazarus_pl.pipeline.run.stage import Records, Stage
 from lazarus_pl.pipeline.run.stage_outcome import StageOutcome
@@ -26,9 +25,8 @@ class AuditStage(Stage):
     def inputs(self) -> Any:  # noqa: ANN401  # anything that can be written as text
         """The photos, and what their costs depend on."""
         asked = self.settings
-        listing = listing_digest(asked.data, asked.label_from)
         encoder = [asked.encoder, asked.weights_digest]
-        return [listing, asked.split, encoder, asked.device, asked.engine]
+        return [asked.listing, asked.split, encoder, asked.device, asked.engine]
 
     def estimate(self, costs: Mapping[str, float]) -> float | None:
         """By the number of photos."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lazarus_pl.data.manifest import Manifest
-from lazarus_pl.pipeline.run.digests import config_text, digest_of, listing_digest
+from lazarus_pl.pipeline.run.digests import config_text, digest_of
 from lazarus_pl.pipeline.run.extract_photos import extract_photos
 from lazarus_pl.pipeline.run.schedule import Schedule
 from lazarus_pl.pipeline.run.stage import Records, Stage
@@ -27,7 +27,7 @@ class ExtractStage(Stage):
         asked = self.settings
         corrections = config_text(asked.corrections) if asked.corrections else ""
         return [
-            listing_digest(asked.data, asked.label_from),
+            asked.listing,
             asked.label_from,
             asked.encoder,
             asked.weights_digest,

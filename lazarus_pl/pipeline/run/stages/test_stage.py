@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from lazarus_pl.data.atomic import replace_file
+from lazarus_pl.data.atomic import copy_file, replace_file
 from lazarus_pl.doubt.calibrate import calibrate_checkpoint
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.grid.run_result import RunResult
@@ -64,8 +63,7 @@ class TestStage(Stage):
             raise LazarusError("there is no model to choose: every training failed")
         # the earlier and simpler one of equals
         best = max(candidates, key=lambda item: item.val_macro_f1)
-        with (asked.out / best.checkpoint).open("rb") as source, replace_file(asked.best) as target:
-            shutil.copyfileobj(source, target)
+        copy_file(asked.out / best.checkpoint, asked.best)
         calibrate_checkpoint(asked.best, asked.cache)
         result: dict[str, Any] = {
             "candidates": [asdict(item) for item in candidates],
