@@ -30,5 +30,11 @@ class Standardise(nn.Module):
         self.scale.copy_(torch.where(deviation > 1e-4, 1 / deviation.clamp_min(1e-4), 1.0))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Features of any float dtype, channels last, to float32 of the same shape."""
-        return torch.addcmul(-self.mean * self.scale, features.float(), self.scale)
+        """Features of any float dtype, channels last, to the same shape.
+
+        In float32, and then in autocast's dtype where there is one: else each layer that reads
+        them would convert them again.
+        """
+        values = torch.addcmul(-self.mean * self.scale, features.float(), self.scale)
+        kind = features.device.type
+        return values.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else values

@@ -241,6 +241,35 @@ def test_standardise() -> None:
     assert torch.isfinite(module(values)).all()
 
 
+def test_standardised_features_come_in_the_dtype_that_layers_will_read() -> None:
+    layer = Standardise(2)
+    layer.fit(torch.tensor([1000.0, 0.0]), torch.tensor([0.5, 1.0]))
+    features = torch.tensor([[1000.5, 1.0]], dtype=torch.float16)
+    assert layer(features).dtype == torch.float32
+    with torch.autocast("cpu", torch.bfloat16):
+        told = layer(features)
+    # 1000.5 is 1000 in bfloat16: it is shifted before it is rounded
+    assert told.tolist() == [[1.0, 1.0]]
+    assert told.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize(
+    ("options", "fused"),
+    [
+        ({}, True),
+        ({"gradient_clip_val": 1.0}, True),
+        ({"precision": "bf16-mixed"}, True),
+        ({"precision": "bf16-mixed", "gradient_clip_val": 1.0}, False),
+    ],
+)
+def test_steps_are_fused_where_gradients_can_be_clipped(
+    options: dict[str, object], fused: bool, data: CachedFeatureDataModule, tmp_path: Path
+) -> None:
+    fitted = trainer(tmp_path, max_epochs=1, **options)
+    fitted.fit(build(data), datamodule=data)
+    assert fitted.optimizers[0].param_groups[0]["fused"] is fused
+
+
 def test_what_a_task_needs_is_named() -> None:
     with pytest.raises(LazarusError, match="class_names"):
         ClassificationTask()
