@@ -37,4 +37,6 @@ class Standardise(nn.Module):
         """
         values = torch.addcmul(-self.mean * self.scale, features.float(), self.scale)
         kind = features.device.type
-        return values.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else values
+        if not torch.is_autocast_enabled(kind):
+            return values
+        return values.to(torch.get_autocast_dtype(kind))
