@@ -1,0 +1,80 @@
+"""The whole chain beside fine-tuning the whole network from photos.
+
+    python benchmarks/chain.py --data PHOTOS --field FIELD --out WORK
+
+In one run, one after the other, on the same split from the same packaged weights:
+
+- ``full``: plain Lightning, the whole network from photos, as in ``finetuning.py``; its seconds end
+  at its best epoch on val.
+- ``run``: ``lazarus run`` as it is shipped, from photos to the report.
+- ``run, no fine-tuning``: the same with ``--finetune.skip --views.count 0``.
+
+``share`` is the time of each as a share of ``full``'s. What is done in WORK is not done again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from finetuning import _peer
+from report import Row, report
+
+from lazarus_pl.cache.extraction import Extraction
+from lazarus_pl.data.split.split_spec import SplitSpec
+from lazarus_pl.encoder.encoder_spec import EncoderSpec
+from lazarus_pl.encoder.make_engine import make_engine
+
+_CHAINS: dict[str, tuple[str, ...]] = {
+    "run, no fine-tuning": ("--finetune.skip", "--views.count", "0"),
+    "run": (),
+}
+
+
+def main() -> None:
+    """Runs the comparison."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--field", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--epochs", type=int, default=4, help="of full")
+    options = parser.parse_args()
+    # full needs the split only
+    cache = options.out / "cache"
+    Extraction(options.data, cache, EncoderSpec(), SplitSpec(), make_engine, say=print).run()
+    full = _peer("full", options.data, cache, options.field, options.out, options.epochs)
+    rows = [_told("full", full["val"], full["test"], full["seconds"], full)]
+    for name, words in _CHAINS.items():
+        folder = options.out / name.replace(" ", "-").replace(",", "")
+        seconds = _run(options.data, folder, words)
+        summary = json.loads((folder / "summary.json").read_bytes())
+        result = json.loads((folder / "test" / "result.json").read_bytes())
+        val = result["chosen"]["val_macro_f1"]
+        rows.append(_told(name, val, summary["test_macro_f1"], seconds, full))
+    report("chain", rows, {"epochs of full": options.epochs})
+
+
+def _told(
+    way: str, val: str | float, test: str | float, seconds: str | float, full: Row
+) -> dict[str, str | int | float]:
+    share = float(seconds) / float(full["seconds"])
+    return {"way": way, "val": val, "test": test, "seconds": seconds, "share": share}
+
+
+def _run(data: Path, out: Path, words: tuple[str, ...]) -> float:
+    """The seconds that the chain took when it was done."""
+    known = out.with_suffix(".json")
+    if not known.exists():
+        started = time.perf_counter()
+        verb = (sys.executable, "-m", "lazarus_pl", "run", "--data", data, "--out", out)
+        subprocess.run([*verb, *words], check=True)
+        known.write_text(json.dumps(time.perf_counter() - started))
+    return float(json.loads(known.read_text()))
+
+
+if __name__ == "__main__":
+    main()
