@@ -222,6 +222,7 @@ def test_late_stages_are_left_out_to_keep_within_the_budget(
     assert summary["budget_seconds"] == 1
     text = (out / "report.html").read_text(encoding="utf-8")
     assert "<b>finetune</b>: left out" in text
+    assert "left out: left out" not in text
     assert "nothing has changed" in lazarus(*words, "--budget.time", "1s").out
 
 
