@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import AdamW
@@ -34,6 +35,8 @@ from lazarus_pl.tasks.standardise import Standardise
 
 ClassWeights = Literal["none", "balanced", "effective"]
 CHECKPOINT_FORMAT = 1
+_TABLED = ("val/macro_f1", "val/accuracy", "val/calibration_error")
+_PLAIN = (bool, int, float, str)
 
 # of the effective number of samples; near the 0.999 and 0.9999 of the paper's experiments
 _BETA = 0.999
@@ -229,8 +232,11 @@ class ClassificationTask(LightningModule):
         self._draw_confusion("test", self._log_recall("test", self.test_tables))
 
     def on_fit_end(self) -> None:
-        """Draws the confusion matrix of the best checkpoint, or of the last validation."""
-        self._draw_confusion("val", self._best_confusion())
+        """Shows the best checkpoint, or else the last validation: confusion and hyperparameters."""
+        best = self._best_checkpoint()
+        counts = best.get("confusion")
+        self._draw_confusion("val", self._val_confusion if counts is None else torch.tensor(counts))
+        self._log_hparams(best.get("scores", self.trainer.callback_metrics))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds what is needed to classify photos with this file alone."""
@@ -321,13 +327,24 @@ class ClassificationTask(LightningModule):
         confusion: Tensor = values["confusion"]
         return confusion
 
-    def _best_confusion(self) -> Tensor:
+    def _best_checkpoint(self) -> dict[str, Any]:
+        """What :meth:`on_save_checkpoint` added to the best one; nothing where there is none."""
         path = Path(getattr(self.trainer.checkpoint_callback, "best_model_path", ""))
         if not path.is_file():
-            return self._val_confusion
+            return {}
         content = torch.load(path, map_location="cpu", weights_only=True)
-        counts = content.get("lazarus", {}).get("confusion")
-        return self._val_confusion if counts is None else torch.tensor(counts)
+        return dict(content.get("lazarus", {}))
+
+    def _log_hparams(self, scores: Mapping[str, Any]) -> None:
+        """A row of TensorBoard's table of hyperparameters."""
+        best = {f"best/{name.replace('/', '_')}": scores.get(name) for name in _TABLED}
+        known = {name: float(value) for name, value in best.items() if value is not None}
+        if not known or not isinstance(self.logger, TensorBoardLogger):
+            return
+        plain = {**self.hparams, **(self.hparams["head_options"] or {})}
+        kept = {name: value for name, value in plain.items() if isinstance(value, _PLAIN)}
+        chosen = {name: value for name, value in kept.items() if not name.startswith("_")}
+        self.logger.log_hyperparams({**chosen, "seed": torch.initial_seed()}, known)
 
     def _draw_confusion(self, side: str, counts: Tensor) -> None:
         experiment = getattr(self.logger, "experiment", None)
