@@ -35,8 +35,9 @@ from lazarus_pl.tasks.standardise import Standardise
 
 ClassWeights = Literal["none", "balanced", "effective"]
 CHECKPOINT_FORMAT = 1
-_TABLED = ("val/macro_f1", "val/accuracy", "val/calibration_error")
-_PLAIN = (bool, int, float, str)
+_SCORES = ("macro_f1", "accuracy", "calibration_error")
+# with the seed as many as TensorBoard shows without being asked to
+_HPARAMS = ("head", "lr", "mixup", "weight_decay")
 
 # of the effective number of samples; near the 0.999 and 0.9999 of the paper's experiments
 _BETA = 0.999
@@ -337,14 +338,14 @@ class ClassificationTask(LightningModule):
 
     def _log_hparams(self, scores: Mapping[str, Any]) -> None:
         """A row of TensorBoard's table of hyperparameters."""
-        best = {f"best/{name.replace('/', '_')}": scores.get(name) for name in _TABLED}
-        known = {name: float(value) for name, value in best.items() if value is not None}
+        known = {name: float(scores[f"val/{name}"]) for name in _SCORES if f"val/{name}" in scores}
         if not known or not isinstance(self.logger, TensorBoardLogger):
             return
-        plain = {**self.hparams, **(self.hparams["head_options"] or {})}
-        kept = {name: value for name, value in plain.items() if isinstance(value, _PLAIN)}
-        chosen = {name: value for name, value in kept.items() if not name.startswith("_")}
-        self.logger.log_hyperparams({**chosen, "seed": torch.initial_seed()}, known)
+        chosen = {name: self.hparams[name] for name in _HPARAMS}
+        best = {f"val_best/{name}": value for name, value in known.items()}
+        self.logger.log_hyperparams(
+            {**chosen, "seed": torch.initial_seed()}, best, step=self.global_step
+        )
 
     def _draw_confusion(self, side: str, counts: Tensor) -> None:
         experiment = getattr(self.logger, "experiment", None)

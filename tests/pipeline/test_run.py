@@ -144,6 +144,7 @@ def test_the_report_in_a_browser(whole: Path, width: int, dark: bool, tmp_path: 
     assert look.width <= width, "the page is wider than the screen"
     assert look.pictures >= 4
     assert look.broken == 0
+    assert look.smallest >= 11, "letters are too small to read"
 
 
 def test_a_second_run_does_nothing_without_torch_and_at_once(
