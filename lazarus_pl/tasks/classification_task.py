@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import AdamW
@@ -151,6 +152,8 @@ class ClassificationTask(LightningModule):
             }
         )
         self.test_tables = self.val_tables.clone()
+        self.calibrated_error = MulticlassCalibrationError(classes, n_bins=15)
+        self._temperature: float | None = None
         self._val_confusion = torch.zeros(classes, classes, dtype=torch.long)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
@@ -293,6 +296,8 @@ class ClassificationTask(LightningModule):
                 "use the config that it was trained with"
             )
         self._check_tensors(checkpoint["state_dict"])
+        doubt = checkpoint["lazarus"].get("doubt") or {}
+        self._temperature = doubt.get("temperature")
 
     def _check_tensors(self, theirs: Mapping[str, Tensor]) -> None:
         mine = self.state_dict()
@@ -317,6 +322,11 @@ class ClassificationTask(LightningModule):
         loss = self.loss(logits, target)
         self.log(f"{side}/loss", loss, batch_size=len(target), sync_dist=True)
         self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=len(target))
+        # weights that are trained on are no longer those that were calibrated
+        if self._temperature and self.trainer.state.fn != TrainerFn.FITTING:
+            self.calibrated_error.update((logits / self._temperature).softmax(dim=-1), target)
+            name = f"{side}/calibration_error_calibrated"
+            self.log(name, self.calibrated_error, batch_size=len(target))
 
     def _log_recall(self, side: str, tables: MetricCollection) -> Tensor:
         """Logs recalls, starts the tables anew and returns the confusion matrix."""
