@@ -88,6 +88,11 @@ def prepared(cache: Path, drawn: Path, tmp_path_factory: pytest.TempPathFactory)
     folder = tmp_path_factory.mktemp("pages")
     for name in ("PHOTOS", "NEW_PHOTOS"):
         shutil.copytree(drawn, folder / name)
+    rows = [
+        f"PHOTOS/{path.relative_to(drawn).as_posix()},{path.parent.name},{path.name[:9]}"
+        for path in sorted(drawn.rglob("*.jpg"))
+    ]
+    (folder / "photos.csv").write_text("\n".join(["path,label,group", *rows]), encoding="utf-8")
     shutil.copytree(cache, folder / "CACHE")
     shutil.copytree(ROOT / "configs", folder / "configs")
     (folder / "quick.yaml").write_text(QUICK, encoding="utf-8")
