@@ -9,6 +9,7 @@ from callbacks.mixed_precision_guard import MixedPrecisionGuard
 from callbacks.phase import Phase
 from callbacks.predictions_csv import PredictionsCSV
 from callbacks.progressive_unfreezing import ProgressiveUnfreezing
+from callbacks.training_timeline import TrainingTimeline
 
 __all__ = [
     "CarryBest",
@@ -19,5 +20,6 @@ __all__ = [
     "Phase",
     "PredictionsCSV",
     "ProgressiveUnfreezing",
+    "TrainingTimeline",
     "layerwise_groups",
 ]

@@ -16,6 +16,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter, Callback
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import TensorBoardLogger
 
 from callbacks import (
     CheckpointVersions,
@@ -23,6 +24,7 @@ from callbacks import (
     MetricRollback,
     MixedPrecisionGuard,
     ProgressiveUnfreezing,
+    TrainingTimeline,
 )
 from callbacks.carry_best import CarryBest
 from callbacks.predictions_csv import PredictionsCSV
@@ -49,6 +51,7 @@ __all__ = [
     "MixedPrecisionGuard",
     "PatchTask",
     "ProgressiveUnfreezing",
+    "TrainingTimeline",
     "run_lightning",
 ]
 
@@ -179,7 +182,12 @@ class LazarusCLI(LightningCLI):
                 f"trainer.accumulate_grad_batches {batches} cannot be: give a number of at least 1"
             )
         precision = asked.get("precision") or _best_precision(asked.get("accelerator", "auto"))
-        return super().instantiate_trainer(**{"precision": precision, **kwargs})
+        chosen: dict[str, object] = {"precision": precision}
+        if asked.get("logger") in (None, True):
+            # Lightning's own, without the hyperparameter metric of -1
+            root = asked.get("default_root_dir") or "."
+            chosen["logger"] = TensorBoardLogger(root, default_hp_metric=False)
+        return super().instantiate_trainer(**{**chosen, **kwargs})
 
     def before_fit(self) -> None:
         """Keeps the best checkpoint of the run that is continued."""

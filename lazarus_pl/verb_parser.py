@@ -7,10 +7,11 @@ import re
 from argparse import Action
 from collections.abc import Sequence
 from difflib import get_close_matches
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser, Namespace
 
+from lazarus_pl.allowed_classes import VARIABLE, allow_classes
 from lazarus_pl.errors import LazarusError
 
 _FEW = 12
@@ -40,7 +41,14 @@ _TELLING = (r"^there is no ", r"are required", r"^[\w.]+: ", r"dot import path")
 
 
 class VerbParser(ArgumentParser):
-    """A jsonargparse parser that raises :class:`LazarusError` instead of printing its usage."""
+    """A jsonargparse parser that raises :class:`LazarusError` instead of printing its usage.
+
+    Its configs name no classes but those that are allowed.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  # passed on as it is
+        allow_classes()
+        super().__init__(*args, **kwargs)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raises the mistake as one sentence.
@@ -92,6 +100,11 @@ def one_sentence(message: str, options: list[str]) -> str:
     if key := _unknown_key(message):
         keys = [option.removeprefix("--") for option in options if option.startswith("--")]
         return f"there is no config key '{key}'{suggestion(key, keys)}"
+    if denied := re.search(r"Importing '([\w.]+)' is not allowed", message):
+        return (
+            f"a config may not name '{denied[1]}': if it is yours, allow its package in the "
+            f"environment variable {VARIABLE}"
+        )
     if message.startswith("Problems parsing config"):
         return _no_yaml(message)
     if unexpected := re.match(r"Unexpected config: (.*)", message):

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from lazarus_pl.data.manifest import Manifest
+from lazarus_pl.doubt.doubt import Doubt
 from lazarus_pl.tasks.load_task import load_task
 from tests.conftest import Lazarus
 
@@ -180,6 +181,38 @@ def trained(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     words = ["fit", "-c", str(LINEAR), f"--data.init_args.cache={cache}", *SHORT]
     assert main([*words, f"--trainer.default_root_dir={folder}"]) == 0
     return folder / "lightning_logs" / "version_0" / "checkpoints" / "best.ckpt"
+
+
+def test_scores_of_a_calibrated_checkpoint_show_its_calibrated_error_too(
+    trained: Path, cache: Path, tmp_path: Path, lazarus: Lazarus
+) -> None:
+    ckpt = tmp_path / "calibrated.ckpt"
+    shutil.copy(trained, ckpt)
+    words = ("-c", LINEAR, f"--data.init_args.cache={cache}", f"--ckpt_path={ckpt}", SHORT[1])
+    quiet = "--trainer.logger=CSVLogger"
+    where = f"--trainer.logger.save_dir={tmp_path}"
+
+    def scores(verb: str, number: int) -> dict[str, float]:
+        done = lazarus(verb, *words, quiet, where)
+        assert done.code == 0, done.err
+        path = tmp_path / "lightning_logs" / f"version_{number}" / "metrics.csv"
+        with path.open(encoding="utf-8") as file:
+            (row,) = csv.DictReader(file)
+        return {name: float(value) for name, value in row.items() if "calibration" in name}
+
+    assert list(scores("validate", 0)) == ["val/calibration_error"]
+    assert lazarus("calibrate", "--ckpt", ckpt, "--cache", cache).code == 0
+    measured = Doubt.of_checkpoint(ckpt)
+    assert measured is not None
+    said = scores("validate", 1)
+    assert said["val/calibration_error"] == pytest.approx(
+        measured.val["calibration_error_before"], abs=0.01
+    )
+    assert said["val/calibration_error_calibrated"] == pytest.approx(
+        measured.val["calibration_error"], abs=0.01
+    )
+    assert said["val/calibration_error_calibrated"] != said["val/calibration_error"]
+    assert "test/calibration_error_calibrated" in scores("test", 2)
 
 
 def _spoilt(kind: str, trained: Path) -> Path:

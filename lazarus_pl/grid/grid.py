@@ -12,9 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.loggers import TensorBoardLogger
 
 from lazarus_pl import __version__
 from lazarus_pl.cache.cache_header import CacheHeader
@@ -100,7 +98,7 @@ class Grid:
             raise LazarusError("its config keeps no best checkpoint: add a ModelCheckpoint")
         best = Path(checkpoint.best_model_path)
         scores = _scores(best)
-        result = RunResult(
+        return RunResult(
             run=run.name,
             head=run.head,
             lr=float(cli.model.hparams.get("lr", math.nan)),
@@ -112,8 +110,6 @@ class Grid:
             checkpoint=best.resolve().relative_to(self._out.resolve()).as_posix(),
             digest=self._digest(run),
         )
-        _log_hparams(cli.trainer, result)
-        return result
 
     def _trainer_arguments(self, run: GridRun) -> list[str]:
         logger = {
@@ -178,13 +174,3 @@ def _scores(checkpoint: Path) -> dict[str, float]:
 
     content: dict[str, Any] = torch.load(checkpoint, map_location="cpu", weights_only=True)
     return dict(content["lazarus"]["scores"])
-
-
-def _log_hparams(trainer: Trainer, result: RunResult) -> None:
-    if not isinstance(trainer.logger, TensorBoardLogger):
-        return
-    trainer.logger.log_hyperparams(
-        {"head": result.head, "lr": result.lr, "seed": result.seed},
-        {"best/val_macro_f1": result.val_macro_f1, "best/val_accuracy": result.val_accuracy},
-    )
-    trainer.logger.finalize("success")

@@ -10,7 +10,9 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins import MixedPrecision
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import AdamW
@@ -35,6 +37,9 @@ from lazarus_pl.tasks.standardise import Standardise
 
 ClassWeights = Literal["none", "balanced", "effective"]
 CHECKPOINT_FORMAT = 1
+_SCORES = ("macro_f1", "accuracy", "calibration_error")
+# with the seed as many as TensorBoard shows without being asked to
+_HPARAMS = ("head", "lr", "mixup", "weight_decay")
 
 # of the effective number of samples; near the 0.999 and 0.9999 of the paper's experiments
 _BETA = 0.999
@@ -148,6 +153,8 @@ class ClassificationTask(LightningModule):
             }
         )
         self.test_tables = self.val_tables.clone()
+        self.calibrated_error = MulticlassCalibrationError(classes, n_bins=15)
+        self._temperature: float | None = None
         self._val_confusion = torch.zeros(classes, classes, dtype=torch.long)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
@@ -235,8 +242,11 @@ class ClassificationTask(LightningModule):
         self._draw_confusion("test", self._log_recall("test", self.test_tables))
 
     def on_fit_end(self) -> None:
-        """Draws the confusion matrix of the best checkpoint, or of the last validation."""
-        self._draw_confusion("val", self._best_confusion())
+        """Shows the best checkpoint, or else the last validation: confusion and hyperparameters."""
+        best = self._best_checkpoint()
+        counts = best.get("confusion")
+        self._draw_confusion("val", self._val_confusion if counts is None else torch.tensor(counts))
+        self._log_hparams(best.get("scores", self.trainer.callback_metrics))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds what is needed to classify photos with this file alone."""
@@ -292,6 +302,8 @@ class ClassificationTask(LightningModule):
                 "use the config that it was trained with"
             )
         self._check_tensors(checkpoint["state_dict"])
+        doubt = checkpoint["lazarus"].get("doubt") or {}
+        self._temperature = doubt.get("temperature")
 
     def _check_tensors(self, theirs: Mapping[str, Tensor]) -> None:
         mine = self.state_dict()
@@ -325,6 +337,11 @@ class ClassificationTask(LightningModule):
         loss = self.loss(logits, target)
         self.log(f"{side}/loss", loss, batch_size=len(target), sync_dist=True)
         self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=len(target))
+        # weights that are trained on are no longer those that were calibrated
+        if self._temperature and self.trainer.state.fn != TrainerFn.FITTING:
+            self.calibrated_error.update((logits / self._temperature).softmax(dim=-1), target)
+            name = f"{side}/calibration_error_calibrated"
+            self.log(name, self.calibrated_error, batch_size=len(target))
 
     def _log_recall(self, side: str, tables: MetricCollection) -> Tensor:
         """Logs recalls, starts the tables anew and returns the confusion matrix."""
@@ -336,13 +353,24 @@ class ClassificationTask(LightningModule):
         confusion: Tensor = values["confusion"]
         return confusion
 
-    def _best_confusion(self) -> Tensor:
+    def _best_checkpoint(self) -> dict[str, Any]:
+        """What :meth:`on_save_checkpoint` added to the best one; nothing where there is none."""
         path = Path(getattr(self.trainer.checkpoint_callback, "best_model_path", ""))
         if not path.is_file():
-            return self._val_confusion
+            return {}
         content = torch.load(path, map_location="cpu", weights_only=True)
-        counts = content.get("lazarus", {}).get("confusion")
-        return self._val_confusion if counts is None else torch.tensor(counts)
+        return dict(content.get("lazarus", {}))
+
+    def _log_hparams(self, scores: Mapping[str, Any]) -> None:
+        """A row of TensorBoard's table of hyperparameters."""
+        known = {name: float(scores[f"val/{name}"]) for name in _SCORES if f"val/{name}" in scores}
+        if not known or not isinstance(self.logger, TensorBoardLogger):
+            return
+        chosen = {name: self.hparams[name] for name in _HPARAMS}
+        best = {f"val_best/{name}": value for name, value in known.items()}
+        self.logger.log_hyperparams(
+            {**chosen, "seed": torch.initial_seed()}, best, step=self.global_step
+        )
 
     def _draw_confusion(self, side: str, counts: Tensor) -> None:
         experiment = getattr(self.logger, "experiment", None)

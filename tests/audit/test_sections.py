@@ -11,6 +11,7 @@ import pytest
 from lazarus_pl.audit.audit_data import AuditData
 from lazarus_pl.audit.class_balance import class_balance
 from lazarus_pl.audit.file_report import file_report
+from lazarus_pl.audit.findings import _of_inflation
 from lazarus_pl.audit.label_doubts import label_doubts, write_doubts
 from lazarus_pl.audit.leak import leak_report, random_sides
 from lazarus_pl.audit.measures import Measures
@@ -144,6 +145,23 @@ def test_a_random_split_leaks_and_a_leaf_split_does_not() -> None:
     assert flattering["in_use"]["share_with_sibling"] > 0.95
     assert flattering["inflation"] == pytest.approx(0, abs=0.1)
     assert flattering["in_use"]["macro_f1"] > honest["in_use"]["macro_f1"] + 0.1
+
+
+@pytest.mark.parametrize(
+    ("random", "severity", "said"),
+    [
+        (0.93, "warning", "0.93 where the split in use shows 0.83: +0.10 for nothing learnt."),
+        (0.79, "ok", "0.79 where the split in use shows 0.83: it would not flatter here."),
+        (0.832, "ok", "it would not flatter here."),
+    ],
+)
+def test_a_random_split_that_does_not_flatter_is_no_warning(
+    random: float, severity: str, said: str
+) -> None:
+    leak = {"random": {"macro_f1": random}, "in_use": {"macro_f1": 0.83}}
+    finding = _of_inflation({**leak, "inflation": random - 0.83})
+    assert finding.severity == severity
+    assert finding.text.endswith(said)
 
 
 def test_a_random_split_beside_it_is_that_of_the_strategy() -> None:

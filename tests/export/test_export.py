@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import pickle
 import re
 import subprocess
 import sys
@@ -115,42 +114,6 @@ def test_resizing_is_pillows(interpolation: str, shape: tuple[int, int]) -> None
     theirs = np.asarray(Image.fromarray(pixels).resize((64, 64), way), dtype=np.float32)
     assert np.abs(ours - theirs).max() <= 1
     assert (ours == theirs).mean() > 0.99
-
-
-class Bomb:
-    """Writes a file when it is unpickled."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
-        return Path.write_text, (self.path, "boom")
-
-
-@pytest.mark.parametrize("kind", ["torch", "pickle"])
-def test_a_strangers_checkpoint_runs_nothing(
-    kind: str, cache: Path, drawn: Path, tmp_path: Path, lazarus: Lazarus
-) -> None:
-    ckpt, proof = tmp_path / "x.ckpt", tmp_path / "boom"
-    content = {"lazarus": {"format": 1, "arguments": Bomb(proof)}, "state_dict": {}}
-    if kind == "torch":
-        torch.save(content, ckpt)
-    else:
-        ckpt.write_bytes(pickle.dumps(content))
-    torch.load(ckpt, weights_only=False) if kind == "torch" else pickle.loads(ckpt.read_bytes())
-    assert proof.exists()  # it is live
-    proof.unlink()
-    for words in (
-        ("classify", "--data", drawn, "--out", tmp_path / "p.csv"),
-        ("export", "--out", tmp_path / "e"),
-        ("calibrate", "--cache", cache),
-    ):
-        done = lazarus(words[0], "--ckpt", ckpt, *words[1:])
-        assert done.code == 2
-        assert "cannot be read" in done.err
-        assert len(done.err.splitlines()) == 1
-        assert not proof.exists()
-    assert list(tmp_path.iterdir()) == [ckpt]
 
 
 def test_mistakes(trained: dict[str, Path], cache: Path, tmp_path: Path, lazarus: Lazarus) -> None:

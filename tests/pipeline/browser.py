@@ -1,4 +1,4 @@
-"""A page in a real browser without a screen."""
+"""A page, of a file or of a server, in a real browser without a screen."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,22 @@ import aiohttp
 
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 _PATIENCE = 30
+_EVERY = """
+function* every(root) {
+  for (const node of root.querySelectorAll("*")) {
+    yield node;
+    if (node.shadowRoot) yield* every(node.shadowRoot);
+  }
+}
+"""
+
+# pixels of the smallest letters that stand in the page itself
+_SMALLEST = """
+Math.min(99, ...Array.from(document.body.querySelectorAll("*"))
+  .filter(node => !node.closest("svg") && Array.from(node.childNodes)
+    .some(child => child.nodeType == Node.TEXT_NODE && child.data.trim()))
+  .map(node => parseFloat(getComputedStyle(node).fontSize)))
+"""
 
 
 class Look(NamedTuple):
@@ -27,6 +44,7 @@ class Look(NamedTuple):
     pictures: int
     broken: int
     requests: list[str]
+    smallest: float
 
 
 def find_browser() -> str | None:
@@ -34,11 +52,21 @@ def find_browser() -> str | None:
 
 
 def look_at(
-    page: Path, width: int, dark: bool, folder: Path, shot: Path | None = None, mobile: bool = True
+    page: Path | str,
+    width: int,
+    dark: bool,
+    folder: Path,
+    shot: Path | None = None,
+    mobile: bool = True,
+    until: str = "true",
 ) -> Look:
-    """Opens a page, and takes a picture of all of it if asked to."""
+    """Opens a page, and takes a picture of all of it if asked to.
+
+    ``until`` is what must become true in a page that is built by its scripts.
+    """
+    url = page if isinstance(page, str) else page.resolve().as_uri()
     with _browser(folder) as address:
-        return asyncio.run(_look(address, page, width, dark, shot, mobile))
+        return asyncio.run(_look(address, url, width, dark, shot, mobile, until))
 
 
 @contextmanager
@@ -66,7 +94,7 @@ def _browser(folder: Path) -> Iterator[str]:
 
 
 async def _look(
-    address: str, page: Path, width: int, dark: bool, shot: Path | None, mobile: bool
+    address: str, url: str, width: int, dark: bool, shot: Path | None, mobile: bool, until: str
 ) -> Look:
     async with aiohttp.ClientSession() as session:
         async with session.put(f"http://{address}/json/new?about:blank") as answer:
@@ -79,8 +107,9 @@ async def _look(
             await tab.call("Emulation.setDeviceMetricsOverride", **size)
             scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
             await tab.call("Emulation.setEmulatedMedia", features=[scheme])
-            await tab.call("Page.navigate", url=page.resolve().as_uri())
+            await tab.call("Page.navigate", url=url)
             await tab.until("Page.loadEventFired")
+            await tab.wait(until)
             images = "Array.from(document.images)"
             await tab.value(
                 f"Promise.all({images}.map(i => (i.loading = 'eager', i.decode().catch(() => 0))))"
@@ -92,6 +121,7 @@ async def _look(
                 pictures=await tab.value(f"{images}.length"),
                 broken=await tab.value(f"{images}.filter(i => !i.naturalWidth).length"),
                 requests=tab.requests,
+                smallest=await tab.value(_SMALLEST),
             )
             if shot:
                 taken = await tab.call("Page.captureScreenshot", captureBeyondViewport=True)
@@ -127,6 +157,13 @@ class _Tab:
             "Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True
         )
         return done["result"].get("value")
+
+    async def wait(self, condition: str) -> None:
+        """Until a condition holds that may use ``every``, which walks through shadow roots."""
+        deadline = time.monotonic() + _PATIENCE
+        while not await self.value(f"(() => {{ {_EVERY} return Boolean({condition}); }})()"):
+            assert time.monotonic() < deadline, f"never true: {condition}"
+            await asyncio.sleep(0.2)
 
     async def _next(self) -> dict[str, Any]:
         message: dict[str, Any] = json.loads(await self._socket.receive_str(timeout=_PATIENCE))

@@ -15,9 +15,11 @@ import jsonschema
 import pytest
 import torch
 import yaml
+from PIL import Image, ImageOps
 
 from callbacks.checkpoint_versions import is_whole
 from lazarus_pl.cli import main
+from lazarus_pl.data.manifest import Manifest
 from lazarus_pl.data.procedural.procedural_leaves import ProceduralLeaves
 from lazarus_pl.data.table import read_table
 from lazarus_pl.doubt.doubt import Doubt
@@ -25,7 +27,7 @@ from lazarus_pl.pipeline.run.report.curves import read_curves
 from lazarus_pl.pipeline.run.run_lock import RunLock
 from lazarus_pl.shipped_config import shipped_config
 from lazarus_pl.tasks.read_checkpoint import read_checkpoint
-from tests.conftest import Lazarus
+from tests.conftest import Lazarus, save_noise
 from tests.pipeline.browser import find_browser, look_at
 
 ODD = '<b>x & "y'
@@ -144,6 +146,7 @@ def test_the_report_in_a_browser(whole: Path, width: int, dark: bool, tmp_path: 
     assert look.width <= width, "the page is wider than the screen"
     assert look.pictures >= 4
     assert look.broken == 0
+    assert look.smallest >= 11, "letters are too small to read"
 
 
 def test_a_second_run_does_nothing_without_torch_and_at_once(
@@ -204,6 +207,41 @@ def test_what_changed_is_done_again_and_nothing_else(
     assert (out / "grid" / "best.ckpt").stat().st_size > 100
 
 
+def test_photos_that_change_come_and_go_between_runs(
+    quick: tuple[Path, list[str]], lazarus: Lazarus
+) -> None:
+    out, words = quick
+    folder = out.parent / "photos"
+    before = {photo.path: photo for photo in Manifest.read(out / "cache").photos}
+    changed, gone, *_ = sorted((folder / "healthy").glob("*"))
+    with Image.open(changed) as image:
+        ImageOps.mirror(image).save(changed)
+    gone.unlink()
+    for name in ("leaf 9001.1.jpg", "leaf 9001.2.jpg"):
+        save_noise(folder / "late_blight" / name, 64)
+    (folder / "late_blight" / "leaf 9002.1.jpg").write_bytes(b"no photo")
+    # and a run that was stopped before it had seen the changes to the end
+    (out / "stages" / "grid.json").unlink()
+    assert lazarus(*words).code == 0
+    manifest = Manifest.read(out / "cache")
+    after = {photo.path: photo for photo in manifest.photos}
+    assert after.keys() - before.keys() == {
+        *("late_blight/leaf 9001.1.jpg", "late_blight/leaf 9001.2.jpg"),
+    }
+    assert before.keys() - after.keys() == {f"healthy/{gone.name}"}
+    assert [rejected.path for rejected in manifest.quarantine] == ["late_blight/leaf 9002.1.jpg"]
+    others = (before.keys() & after.keys()) - {f"healthy/{changed.name}"}
+    assert all(after[path].sha256 == before[path].sha256 for path in others)
+    assert after[f"healthy/{changed.name}"].sha256 != before[f"healthy/{changed.name}"].sha256
+    # what is of one leaf is on one side, before and now
+    assert len({after[path].split for path in after.keys() - before.keys()}) == 1
+    summary = summary_of(out)
+    assert (summary["images"], summary["quarantined"]) == (len(before) + 1, 1)
+    told = {row["file"] for row in read_table(out / "test" / "predictions.csv")}
+    assert told == {photo.path for photo in manifest.side("test")}
+    assert "nothing has changed" in lazarus(*words).out
+
+
 def test_late_stages_are_left_out_to_keep_within_the_budget(
     quick: tuple[Path, list[str]], lazarus: Lazarus
 ) -> None:
@@ -222,6 +260,7 @@ def test_late_stages_are_left_out_to_keep_within_the_budget(
     assert summary["budget_seconds"] == 1
     text = (out / "report.html").read_text(encoding="utf-8")
     assert "<b>finetune</b>: left out" in text
+    assert "left out: left out" not in text
     assert "nothing has changed" in lazarus(*words, "--budget.time", "1s").out
 
 

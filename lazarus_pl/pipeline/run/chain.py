@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import time
@@ -19,6 +20,7 @@ from lazarus_pl.progress import show_beside
 
 _LOG = logging.getLogger(__name__)
 COSTS = Path("audit", "costs.json")
+_NOTHING_CAN_BE_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 class Chain:
@@ -48,7 +50,8 @@ class Chain:
             Their records by name.
 
         Raises:
-            LazarusError: If a vital stage fails, or the disk is full.
+            LazarusError: If a vital stage fails.
+            OSError: If the disk is full or read-only; what was done stays done.
         """
         left = self._left()
         self._expect(left)
@@ -149,6 +152,8 @@ class Chain:
             return stage.run(self._records, allowed, self._schedule), ""
         # whatever a late stage dies of, what there is is worth a report
         except Exception as error:
+            if isinstance(error, OSError) and error.errno in _NOTHING_CAN_BE_WRITTEN:
+                raise
             reason = " ".join(str(error).split()) or type(error).__name__
             if not isinstance(error, LazarusError):
                 reason = f"{type(error).__name__}: {reason}"

@@ -147,7 +147,12 @@ class ResumableFit:
     def _arguments(self, epochs: int) -> list[str]:
         logger = {
             "class_path": "lightning.pytorch.loggers.TensorBoardLogger",
-            "init_args": {"save_dir": str(self.out), "name": "", "version": self.name},
+            "init_args": {
+                "save_dir": str(self.out),
+                "name": "",
+                "version": self.name,
+                "default_hp_metric": False,
+            },
         }
         values = (
             f"--{key}={json.dumps(value) if isinstance(value, (list, dict)) else value}"

@@ -133,6 +133,7 @@ def run_chain(settings: RunSettings) -> int:
 
     Raises:
         LazarusError: If the data, a config or the folder cannot be used, or another run has it.
+        OSError: If the disk is full or read-only.
     """
     started = time.monotonic()
     if settings.out.exists() and not settings.out.is_dir():
@@ -147,7 +148,11 @@ def run_chain(settings: RunSettings) -> int:
     stages[0].digest({})
     with RunLock(settings.out):
         print(f"lazarus run: '{settings.data}' to '{settings.out}'")
-        records = Chain(stages, settings.out, settings.budget.seconds).run()
+        try:
+            records = Chain(stages, settings.out, settings.budget.seconds).run()
+        except OSError as error:
+            error.filename = error.filename or str(settings.out)
+            raise
     failed = [record.stage for record in records.values() if record.state == "failed"]
     print(_answer(settings.out))
     if failed:

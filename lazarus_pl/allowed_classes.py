@@ -1,0 +1,39 @@
+"""Which classes a config file may name."""
+
+from __future__ import annotations
+
+import os
+
+from jsonargparse import set_parsing_settings
+
+VARIABLE = "LAZARUS_CLASSES"
+_ALLOWED = (
+    "callbacks",
+    "lazarus_pl.datamodules",
+    "lazarus_pl.tasks",
+    "lightning.pytorch.accelerators",
+    "lightning.pytorch.callbacks",
+    "lightning.pytorch.cli.ReduceLROnPlateau",
+    "lightning.pytorch.loggers",
+    "lightning.pytorch.plugins",
+    "lightning.pytorch.profilers",
+    "lightning.pytorch.strategies",
+    "torch.optim",
+)
+# it calls whatever function a config names
+_DENIED = ("lightning.pytorch.callbacks.lambda_function",)
+
+
+def allow_classes() -> None:
+    """Lets configs name classes of ours, and what Lightning and torch make a training of.
+
+    To name a class is to import its module, which executes it; a config may come from a stranger.
+    Further packages stand in the environment variable ``LAZARUS_CLASSES``, separated by commas: it
+    is the user's own. The setting is that of jsonargparse, and holds for the process.
+    """
+    own = [name.strip() for name in os.environ.get(VARIABLE, "").split(",") if name.strip()]
+    set_parsing_settings(
+        import_path_denylist=["*", *_DENIED],
+        import_path_allowlist=[*_ALLOWED, *own],
+        instantiate_subclass_spec_in_any=False,
+    )
