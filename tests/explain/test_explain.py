@@ -153,7 +153,7 @@ def test_a_large_photo_is_read_in_windows(
     assert maps["attention"].sum() == pytest.approx(1, abs=1e-3)
     done = lazarus("explain", "--ckpt", checkpoints["mlp"], *words, 2)
     assert done.code == 2
-    assert "reads photos as a whole" in done.err
+    assert "has no patches, so no maps of photos in windows" in done.err
     assert "cannot be" in lazarus("explain", "--ckpt", checkpoints["patches"], *words, 0).err
 
 
