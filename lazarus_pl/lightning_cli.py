@@ -30,6 +30,7 @@ from lazarus_pl import __version__
 
 # imported so that YAML may use the bare class names
 from lazarus_pl.datamodules.cached_feature_data_module import CachedFeatureDataModule
+from lazarus_pl.datamodules.patch_grid_data_module import PatchGridDataModule
 from lazarus_pl.encoder.precision import best_precision
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.tasks.classification_task import ClassificationTask
@@ -47,6 +48,7 @@ __all__ = [
     "LazarusCLI",
     "MetricRollback",
     "MixedPrecisionGuard",
+    "PatchGridDataModule",
     "PatchTask",
     "ProgressiveUnfreezing",
     "run_lightning",

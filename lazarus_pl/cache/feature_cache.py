@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import cached_property
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,15 @@ class FeatureCache:
         windows = self.header.windows
         read = {} if windows.count == 1 else {"windows": asdict(windows)}
         return {**self.header.encoder, **read}
+
+    @cached_property
+    def sizes(self) -> npt.NDArray[np.int64]:
+        """Pixels at which every photo in the manifest was read."""
+        size, windows = int(self.header.encoder["image_size"]), self.header.windows
+        return np.array(
+            [prod(windows.over(p.width, p.height, size).shape) for p in self.manifest.photos],
+            dtype=np.int64,
+        )
 
     def is_ragged(self, layer: str) -> bool:
         """Whether photos have grids of different sizes in a layer."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.heads.head import FeatureShapes, Head
+from lazarus_pl.heads.patch_mean import patch_mean
 from lazarus_pl.in_range import check_share
 
 
@@ -233,13 +234,7 @@ class PatchHead(Head):
         """The photo's mean patch, as :meth:`_joined` would have it, ``(B, D)``."""
         total: Tensor | None = None
         for name in self.grids:
-            values = features[name]
-            if mask is None:
-                mean = values.mean(dim=(1, 2))
-            else:
-                rows, columns = values.shape[1:3]
-                mean = _mean(values, F.adaptive_avg_pool2d(mask.float(), (rows, columns)))
-            part = self.inputs[name](mean)
+            part = self.inputs[name](patch_mean(features[name], mask))
             total = part if total is None else total + part
         assert total is not None
         return total
@@ -279,12 +274,6 @@ class PatchHead(Head):
         ill = self.sound == label
         ill[label] = False
         return -contrast[..., ill].amax(dim=-1) if ill.any() else contrast[..., label]
-
-
-def _mean(values: Tensor, kept: Tensor) -> Tensor:
-    """Mean ``(B, D)`` of ``(B, H, W, D)`` over the patches that are kept."""
-    weights = kept / kept.sum(dim=(1, 2), keepdim=True).clamp_min(1e-6)
-    return torch.einsum("bhwd,bhw->bd", values, weights.to(values.dtype))
 
 
 def _perceptron(channels: int, hidden: int, dropout: float, outputs: int) -> nn.Sequential:
