@@ -145,9 +145,13 @@ class PatchHead(Head):
         """
         finest = features[self.finest]
         kept = finest.new_ones(finest.shape[:3], dtype=torch.bool) if mask is None else mask
-        joined, mean = self._joined(features, mask), self._mean_patch(features, mask)
+        coarse, mean = self._coarse(features, mask), self._mean_patch(features, mask)
         if self.training and self.patch_dropout:
-            joined, finest, kept = self._sampled(joined, finest, kept)
+            # before the finest grid's linear map, which then reads these patches alone
+            drawn, kept = self._drawn(kept)
+            finest = _taken(finest, drawn)
+            coarse = None if coarse is None else _taken(coarse, drawn)
+        joined = self._joined(finest, coarse)
         hidden = self.drop(F.gelu(joined - mean[:, None, None] + self.bias))
         scores, lesions = self.score(hidden), self.lesion(finest)
         # only in training: an attribution of the logits needs every path
@@ -218,16 +222,20 @@ class PatchHead(Head):
         total = torch.stack([_standard(one.float().flatten(1), kept) for one in readings]).sum(0)
         return total.masked_fill(~kept, -torch.inf)
 
-    def _joined(self, features: Mapping[str, Tensor], mask: Tensor | None = None) -> Tensor:
-        """Hidden values ``(B, H, W, D)``: interpolation and a linear map may change places."""
+    def _joined(self, finest: Tensor, coarse: Tensor | None) -> Tensor:
+        """Hidden values ``(B, H, W, D)`` of the finest grid's patches and what lies over them."""
+        joined: Tensor = self.inputs[self.finest](finest)
+        return joined if coarse is None else joined + coarse
+
+    def _coarse(self, features: Mapping[str, Tensor], mask: Tensor | None = None) -> Tensor | None:
+        """What coarser grids add to every patch: interpolation and linear map change places."""
         rows, columns = features[self.finest].shape[1:3]
         total: Tensor | None = None
         for name in self.grids:
-            part = self.inputs[name](features[name])
-            if part.shape[1:3] != (rows, columns):
-                part = _enlarged(part, (rows, columns), mask)
+            if name == self.finest:
+                continue
+            part = _enlarged(self.inputs[name](features[name]), (rows, columns), mask)
             total = part if total is None else total + part
-        assert total is not None
         return total
 
     def _mean_patch(self, features: Mapping[str, Tensor], mask: Tensor | None) -> Tensor:
@@ -239,21 +247,15 @@ class PatchHead(Head):
         assert total is not None
         return total
 
-    def _sampled(self, joined: Tensor, finest: Tensor, kept: Tensor) -> tuple[Tensor, ...]:
-        """A few patches of each photo, ``(B, n, 1, ...)``, as large a share of each."""
+    def _drawn(self, kept: Tensor) -> tuple[Tensor, Tensor]:
+        """A few patches of each photo ``(B, n)``, as large a share of each, and which are some."""
         patches = kept.flatten(1)
         counts = (patches.sum(dim=1, keepdim=True) * (1 - self.patch_dropout)).round().clamp_min(1)
         count = int(counts.max())
         order = torch.rand(patches.shape, device=patches.device) + patches
         drawn = order.topk(count, dim=1).indices
         there = patches.gather(1, drawn) & (torch.arange(count, device=drawn.device) < counts)
-        joined, finest = (
-            values.flatten(1, 2).gather(1, drawn[..., None].expand(-1, -1, values.shape[-1]))[
-                :, :, None
-            ]
-            for values in (joined, finest)
-        )
-        return joined, finest, there[..., None]
+        return drawn, there[..., None]
 
     def _attention(self, lesions: Tensor, kept: Tensor) -> Tensor:
         """Chances of a lesion, to a sum of 1; a photo without any patch gets zeros, not NaN."""
@@ -284,6 +286,12 @@ def _perceptron(channels: int, hidden: int, dropout: float, outputs: int) -> nn.
 
 def _average(values: Tensor, weights: Tensor) -> Tensor:
     return (values * weights).sum() / weights.sum().clamp_min(1e-6)
+
+
+def _taken(values: Tensor, drawn: Tensor) -> Tensor:
+    """Patches ``(B, n, 1, D)`` of ``(B, H, W, D)``."""
+    places = drawn[..., None].expand(-1, -1, values.shape[-1])
+    return values.flatten(1, 2).gather(1, places)[:, :, None]
 
 
 def _shares(kept: Tensor) -> Tensor:
