@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lazarus_pl.errors import LazarusError
-from lazarus_pl.heads.head import FeatureShapes, Head
+from lazarus_pl.heads.head import FeatureShapes, Head, faded
 from lazarus_pl.heads.patch_mean import patch_mean
 from lazarus_pl.in_range import check_share
 
@@ -133,7 +133,7 @@ class PatchHead(Head):
 
     def forward(self, features: Mapping[str, Tensor], mask: Tensor | None = None) -> Tensor:
         """Logits ``(B, K)``; arguments as in :meth:`look`."""
-        return self.look(features, mask).logits
+        return self._read(features, mask)[1].logits
 
     def look(self, features: Mapping[str, Tensor], mask: Tensor | None = None) -> PatchReading:
         """Reads photos.
@@ -143,6 +143,40 @@ class PatchHead(Head):
             mask: bool ``(B, H, W)`` of the finest grid, True where there is a patch; what the
                 grids hold elsewhere changes nothing.
         """
+        finest, reading = self._read(features, mask)
+        return reading._replace(instances=self.instance(finest))
+
+    def fade(self, features: Mapping[str, Tensor]) -> Callable[[Tensor], Tensor]:
+        """As :meth:`Head.fade`, several times as fast.
+
+        What is linear in the patches, or says the same of one whatever the others are, is computed
+        once. The mean patch is taken off the coarse grids, which are small.
+        """
+        values = features[self.finest]
+        finest = self.inputs[self.finest](values)
+        coarse = [self.inputs[name](features[name]) for name in self.grids if name != self.finest]
+        chance, nothing = (
+            self._chance(self.lesion(each))
+            for each in (values, torch.zeros_like(values[:1, :1, :1]))
+        )
+
+        def logits(kept: Tensor) -> Tensor:
+            there = kept[..., None]
+            joined = self.bias - (finest * there).mean(dim=(1, 2), keepdim=True)
+            for part in (faded(each, kept) for each in coarse):
+                part = part - part.mean(dim=(1, 2), keepdim=True)
+                joined = joined + _enlarged(part, kept.shape[1:], None)
+            scores = self.score(F.gelu(torch.addcmul(joined, finest, there)))
+            attention = _to_one(torch.where(there > 0, chance, nothing))
+            said: Tensor = (attention * scores.float()).sum(dim=(1, 2))
+            return said
+
+        return logits
+
+    def _read(
+        self, features: Mapping[str, Tensor], mask: Tensor | None
+    ) -> tuple[Tensor, PatchReading]:
+        """The patches that are read, and all of their reading but what instances say."""
         finest = features[self.finest]
         kept = finest.new_ones(finest.shape[:3], dtype=torch.bool) if mask is None else mask
         coarse, mean = self._coarse(features, mask), self._mean_patch(features, mask)
@@ -151,13 +185,13 @@ class PatchHead(Head):
             drawn, kept = self._drawn(kept)
             finest = _taken(finest, drawn)
             coarse = None if coarse is None else _taken(coarse, drawn)
-        joined = self._joined(finest, coarse)
-        hidden = self.drop(F.gelu(joined - mean[:, None, None] + self.bias))
-        scores, lesions = self.score(hidden), self.lesion(finest)
+        joined = self._joined(finest, coarse) - mean[:, None, None]
+        scores, lesions = self.score(self.drop(F.gelu(joined + self.bias))), self.lesion(finest)
         # only in training: an attribution of the logits needs every path
-        attention = self._attention(lesions.detach() if self.training else lesions, kept)
+        chance = self._chance(lesions.detach() if self.training else lesions)
+        attention = _to_one(chance * kept[..., None])
         logits = (attention * scores.float()).sum(dim=(1, 2))
-        return PatchReading(logits, attention, scores, self.instance(finest), lesions, kept)
+        return finest, PatchReading(logits, attention, scores, scores[..., :0], lesions, kept)
 
     def evidence(self, reading: PatchReading, target: Tensor) -> Tensor:
         """Log-odds of a class against sound tissue in each patch, float32 ``(B, H, W)``.
@@ -257,10 +291,9 @@ class PatchHead(Head):
         there = patches.gather(1, drawn) & (torch.arange(count, device=drawn.device) < counts)
         return drawn, there[..., None]
 
-    def _attention(self, lesions: Tensor, kept: Tensor) -> Tensor:
-        """Chances of a lesion, to a sum of 1; a photo without any patch gets zeros, not NaN."""
-        chance = self._against_sound(lesions).float().sigmoid() * kept[..., None]
-        return chance / chance.sum(dim=(1, 2), keepdim=True).clamp_min(1e-6)
+    def _chance(self, lesions: Tensor) -> Tensor:
+        """How likely each patch has a lesion of each class, float32 ``(B, H, W, K)``."""
+        return self._against_sound(lesions).float().sigmoid()
 
     def _contrast(self, scores: Tensor) -> Tensor:
         """Against the healthy class, or the mean of all classes where the crop has none."""
@@ -276,6 +309,11 @@ class PatchHead(Head):
         ill = self.sound == label
         ill[label] = False
         return -contrast[..., ill].amax(dim=-1) if ill.any() else contrast[..., label]
+
+
+def _to_one(chance: Tensor) -> Tensor:
+    """Each photo's maps, to a sum of 1; a photo without any patch gets zeros, not NaN."""
+    return chance / chance.sum(dim=(1, 2), keepdim=True).clamp_min(1e-6)
 
 
 def _perceptron(channels: int, hidden: int, dropout: float, outputs: int) -> nn.Sequential:
@@ -300,8 +338,10 @@ def _shares(kept: Tensor) -> Tensor:
     return flat / flat.sum(dim=1, keepdim=True).clamp_min(1)
 
 
-def _enlarged(values: Tensor, shape: tuple[int, int], mask: Tensor | None) -> Tensor:
+def _enlarged(values: Tensor, shape: Sequence[int], mask: Tensor | None) -> Tensor:
     """Coarse cells ``(B, h, w, D)`` bilinearly over ``(B, H, W, D)``; padding is not mixed in."""
+    if values.shape[1:3] == tuple(shape):
+        return values
     coarse = values.permute(0, 3, 1, 2)
     if mask is None:
         return F.interpolate(coarse, shape, mode="bilinear").permute(0, 2, 3, 1)

@@ -79,7 +79,7 @@ def explain(
     meaning = _MEANINGS.get(head, "Grad-CAM on the backbone's last map")
     try:
         writer = ExplanationWriter(out, classifier.class_names, meaning)
-        counts = _explain_all(classifier, writer, root, listed, number, chosen)
+        counts = explain_all(classifier, writer, root, listed, number, chosen)
         writer.finish()
     except OSError as error:
         raise LazarusError(
@@ -111,7 +111,7 @@ def explain_batch(
     return explain_photos(classifier.task, features, target, methods, cam, pixels, temperature)
 
 
-def _explain_all(
+def explain_all(
     classifier: Classifier,
     writer: ExplanationWriter,
     root: Path,
@@ -119,6 +119,19 @@ def _explain_all(
     target: int | None,
     methods: Sequence[str],
 ) -> tuple[int, int, int]:
+    """Explains files one batch after the other, while threads decode the next and write the last.
+
+    Args:
+        classifier: What is explained.
+        writer: Is given every photo.
+        root: What the files' paths are relative to.
+        listed: The files.
+        target: The class to explain; None for the predicted one.
+        methods: As in :func:`explain`.
+
+    Returns:
+        How many photos were explained, how many files cannot be used, how many maps are weak.
+    """
     done = refused = weak = 0
     with Progress("explaining", len(listed), "photos") as progress:
         for batch in _batches(classifier, root, listed):

@@ -6,6 +6,7 @@ import torch
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.heads import patch_head
 from lazarus_pl.heads.build_head import build_head
+from lazarus_pl.heads.head import Head
 from lazarus_pl.heads.patch_head import PatchHead
 
 SHAPES = {"grid16": (4, 4, 6), "grid32": (2, 2, 10)}
@@ -149,6 +150,17 @@ def test_a_small_photo_beside_a_large_one_loses_as_large_a_share_of_its_patches(
     reading = head.look({"grid16": torch.randn(2, 8, 8, 6)}, mask)
     assert reading.kept.sum(dim=(1, 2)).tolist() == [16, 4]
     torch.testing.assert_close(reading.attention.sum(dim=(1, 2)), torch.ones(2, 3))
+
+
+def test_patches_that_fade_are_read_as_the_mean_patch() -> None:
+    head, features = _head(), _features(3)
+    fast, plain = head.fade(features), Head.fade(head, features)
+    generator = torch.Generator().manual_seed(4)
+    for share in (0.0, 0.3, 0.7, 1.0):
+        kept = (torch.rand(3, 4, 4, generator=generator) < share).float()
+        torch.testing.assert_close(fast(kept), plain(kept))
+    torch.testing.assert_close(fast(torch.ones(3, 4, 4)), head(features))
+    assert not torch.allclose(fast(torch.zeros(3, 4, 4)), head(features))
 
 
 def test_evidence_is_averaged_as_with_repeated_edges() -> None:
