@@ -194,8 +194,10 @@ def read_large(
 def fitted(width: int, height: int, size: int, windows: int, multiple: int) -> tuple[int, int]:
     """Width and height at which a photo is read in windows.
 
-    Both sides are multiples, and the proportions are the photo's own but for the rounding. A photo
-    of one window, or of no more pixels than a window has, is stretched to the window.
+    Both sides are multiples, and the proportions are the photo's own but for the rounding: nothing
+    is enlarged but a short side that is less than a window. A photo of one window, or of no more
+    pixels than a window has, is stretched to the window, and so is a strip that is so narrow that
+    it would get more pixels than any photo has.
 
     Args:
         width: Of the photo in pixels.
@@ -206,12 +208,11 @@ def fitted(width: int, height: int, size: int, windows: int, multiple: int) -> t
     """
     if windows == 1 or max(width, height) <= size:
         return size, size
-    short = max(size, min(size * windows, width, height))
-    scale = short / min(width, height)
+    scale = min(1, size * windows / min(width, height))
     across, down = (
         max(size, round(side * scale / multiple) * multiple) for side in (width, height)
     )
-    return across, down
+    return (across, down) if across * down <= MAX_PIXELS else (size, size)
 
 
 def _check_size(image: Image.Image) -> None:

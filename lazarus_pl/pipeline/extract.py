@@ -52,7 +52,8 @@ def extract(
             its actions filled in.
         views: Augmented views of the training photos, cached beside the plain photos.
         windows: Photos larger than the encoder's input in sliding windows, whose grids are put
-            together; pooled is then the mean over a photo's windows.
+            together; pooled is then the mean over a photo's windows. --windows 2 is short for
+            --windows.count 2.
         device: auto, cpu, cuda, cuda:1, mps.
         precision: Of the encoder; auto takes 32 on a CPU, 16 on a GPU from Volta on.
         batch_size: Photos that the encoder takes at once.
