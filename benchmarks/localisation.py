@@ -29,6 +29,7 @@ from lazarus_pl.cache.feature_cache import FeatureCache
 from lazarus_pl.cli import main as lazarus
 from lazarus_pl.data.decode import open_photo, read_bytes
 from lazarus_pl.data.procedural.procedural_leaves import LEAVES, ProceduralLeaves
+from lazarus_pl.encoder.windows_spec import WindowsSpec
 from lazarus_pl.explain.localisation_score import LocalisationScore, localisation_score
 from lazarus_pl.explain.photo_maps import PhotoMaps
 from lazarus_pl.heads.patch_head import PatchHead
@@ -185,6 +186,8 @@ def _score_coffee(
     """A plant that was not trained on, in large photos: the map of late blight in potatoes."""
     target = classifier.class_names.index(_POTATO)
     for windows in (1, 2):
+        reader = copy.copy(classifier)
+        reader.windows = WindowsSpec(windows)
         scores: dict[str, list[LocalisationScore]] = {}
         numbers: list[tuple[float, ...]] = []
         for path in sorted((folder / "images").glob("*.jpg")):
@@ -195,12 +198,12 @@ def _score_coffee(
             leaf = lesions if found is None else found.mask | lesions
             if not _are_told_apart(lesions, leaf):
                 continue
-            pixels = classifier.read(content, windows)[None]
-            maps = explain_batch(classifier, pixels, target, ("attention", "evidence"))[0]
+            pixels = reader.read(content)[None]
+            maps = explain_batch(reader, pixels, target, ("attention", "evidence"))[0]
             own = {
                 "lesions": maps.lesions,
                 "evidence": maps.evidence,
-                "the head's evidence, without colours": _head_alone(classifier, pixels, target),
+                "the head's evidence, without colours": _head_alone(reader, pixels, target),
             }
             for name, values in (own | _baselines(photo.astype(np.float32))).items():
                 scores.setdefault(name, []).append(localisation_score(values, lesions, leaf))

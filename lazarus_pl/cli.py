@@ -68,7 +68,7 @@ VERBS = {
     "extract": Verb(
         "photos to a feature cache, in resumable micro-jobs",
         "pipeline.extract:extract",
-        aliases={"--cache": "--out"},
+        aliases={"--cache": "--out", "--windows": "--windows.count"},
     ),
     "grid": Verb("many runs on one cache, a leaderboard, the best one", "grid.run_grid:grid"),
     "calibrate": Verb(

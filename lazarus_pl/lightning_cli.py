@@ -32,6 +32,7 @@ from lazarus_pl import __version__
 
 # imported so that YAML may use the bare class names
 from lazarus_pl.datamodules.cached_feature_data_module import CachedFeatureDataModule
+from lazarus_pl.datamodules.patch_grid_data_module import PatchGridDataModule
 from lazarus_pl.encoder.precision import best_precision
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.tasks.classification_task import ClassificationTask
@@ -49,6 +50,7 @@ __all__ = [
     "LazarusCLI",
     "MetricRollback",
     "MixedPrecisionGuard",
+    "PatchGridDataModule",
     "PatchTask",
     "ProgressiveUnfreezing",
     "TrainingTimeline",

@@ -71,6 +71,29 @@ def viewed(cache: Path, drawn: Path, tmp_path_factory: pytest.TempPathFactory) -
     return folder
 
 
+@pytest.fixture(scope="session")
+def drawn_large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same classes in photos of three sizes, most larger than 64 px."""
+    folder = tmp_path_factory.mktemp("drawn_large")
+    leaves = ProceduralLeaves(
+        {"healthy": 6, "late_blight": 4, "rust": 5}, photos_per_leaf=(3, 3), size=128, seed=3
+    )
+    root = leaves.write(folder)
+    for number, path in enumerate(sorted(root.rglob("*.jpg"))):
+        with Image.open(path) as image:
+            image.resize(((64, 64), (128, 128), (192, 96))[number % 3]).save(path, quality=95)
+    return root
+
+
+@pytest.fixture(scope="session")
+def windowed(drawn_large: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache of photos in two windows of 64 px along their short sides."""
+    folder = tmp_path_factory.mktemp("windowed") / "cache"
+    words = ["extract", "--data", drawn_large, "--out", folder, "--encoder.image_size", 64]
+    assert main([*map(str, words), "--windows", "2"]) == 0
+    return folder
+
+
 @pytest.fixture
 def noise(tmp_path: Path) -> Callable[..., Path]:
     """Makes class folders of tiny photos of noise with numbered names."""

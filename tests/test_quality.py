@@ -55,7 +55,7 @@ ARROWS = {
     # fine-tuning trains the encoder's last blocks
     "tasks": {"encoder", "heads"},
     "explain": {"data", "heads", "leaf", "tasks"},
-    "doubt": {"data", "cache", "datamodules", "tasks"},
+    "doubt": {"data", "encoder", "cache", "datamodules", "heads", "tasks"},
     "export": {"doubt", "encoder", "tasks"},
     "grid": {"data", "encoder", "cache", "datamodules", "doubt", "heads", "tasks"},
     "audit": {"data", "encoder", "cache", "datamodules", "heads", "tasks"},

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from lazarus_pl.data.atomic import replace_file
+from lazarus_pl.encoder.windows_spec import WindowsSpec
 from lazarus_pl.errors import LazarusError
 
 FORMAT = 1
@@ -23,12 +24,14 @@ class CacheHeader:
 
     Attributes:
         encoder: The encoder's identity: name, weights, data config and a digest of them.
-        layers: Shape of one photo's features by layer.
+        layers: Shape of one photo's features by layer; of grids of photos in windows, that of a
+            photo of one window.
         request: What the user asked for (encoder settings), to recognise the same call again.
         precision: In which the features were computed: ``32``, ``bf16`` or ``16``.
         data: The folder or table that the photos came from.
         label_from: How labels were read off folders.
         split: The settings of the split.
+        windows: How large photos were read.
     """
 
     encoder: dict[str, Any]
@@ -38,16 +41,19 @@ class CacheHeader:
     data: str
     label_from: str
     split: dict[str, Any]
+    windows: WindowsSpec = field(default_factory=WindowsSpec)
 
     @property
     def key(self) -> str:
         """Digest of all that determines the numbers: features of two keys never mix."""
-        parts = {
+        parts: dict[str, Any] = {
             "format": FORMAT,
             "encoder": self.encoder["digest"],
             "layers": {name: list(shape) for name, shape in self.layers.items()},
             "dtype": "float16",
         }
+        if self.windows.count > 1:
+            parts["windows"] = asdict(self.windows)
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def write(self, folder: Path) -> None:
@@ -89,6 +95,7 @@ class CacheHeader:
                 data=str(content["data"]),
                 label_from=str(content["label_from"]),
                 split=dict(content["split"]),
+                windows=WindowsSpec(**content.get("windows", {})),
             )
             if header.key != content["key"]:
                 raise ValueError("its key does not match its contents")

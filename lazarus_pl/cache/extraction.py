@@ -6,7 +6,7 @@ import errno
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from lazarus_pl.cache.job_folder import JobFolder
 from lazarus_pl.cache.job_plan import Row
 from lazarus_pl.cache.job_runner import JobRunner
 from lazarus_pl.cache.view_extraction import ViewExtraction
+from lazarus_pl.cache.windows_cost import windows_cost
 from lazarus_pl.data.atomic import is_temporary
 from lazarus_pl.data.build_manifest import build_manifest
 from lazarus_pl.data.corrections import Corrections
@@ -25,6 +26,7 @@ from lazarus_pl.data.rejected import Rejected
 from lazarus_pl.data.split.split_spec import SplitSpec
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
 from lazarus_pl.encoder.weights import find_weights
+from lazarus_pl.encoder.windows_spec import WindowsSpec
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.views.views_spec import ViewsSpec
 
@@ -72,7 +74,11 @@ class Extraction:
         label_from: How labels are read off folders.
         corrections: Other labels and exclusions than the data's.
         views: Augmented views of the training photos.
-        say: Told what the views will cost, before they are made.
+        say: Told what windows and views will cost, before they are made.
+        windows: How large photos are read.
+
+    Raises:
+        LazarusError: If views are asked for of photos that are read in windows.
     """
 
     def __init__(
@@ -86,6 +92,7 @@ class Extraction:
         corrections: Corrections | None = None,
         views: ViewsSpec | None = None,
         say: Callable[[str], None] = lambda _: None,
+        windows: WindowsSpec | None = None,
     ) -> None:
         self._data = data
         self._out = out
@@ -96,6 +103,12 @@ class Extraction:
         self._corrections = corrections
         self._views = views or ViewsSpec()
         self._say = say
+        self._windows = windows or WindowsSpec()
+        if self._windows.count > 1 and self._views.count:
+            raise LazarusError(
+                "views show photos as a whole, and do not go with photos in windows: leave out "
+                "--views.count or --windows.count"
+            )
         self._engine: Engine | None = None
 
     def run(self, verify: bool = False) -> ExtractionSummary:
@@ -123,7 +136,7 @@ class Extraction:
                 jobs = JobFolder(self._out, header.key)
                 if verify:
                     jobs.index.forget()
-                jobs.extend(Row(photo.sha256) for photo in manifest.photos)
+                self._plan(jobs, manifest, header)
             # before the photos are encoded: a mistake in the policy should not cost an hour
             maker = views.maker(header, root, manifest) if views else None
             extracted = self._extract(root, manifest, jobs)
@@ -186,6 +199,7 @@ class Extraction:
             data=str(self._data.resolve()),
             label_from=self._label_from,
             split=_as_json(self._split),
+            windows=self._windows,
         )
         if old is not None and old.key != header.key:
             raise LazarusError(
@@ -217,12 +231,27 @@ class Extraction:
             self._engine = self._make_engine(self._spec)
         return self._engine
 
+    def _plan(self, jobs: JobFolder, manifest: Manifest, header: CacheHeader) -> None:
+        """Plans jobs of 64 windows each, so that none takes much longer or more memory."""
+        size = int(header.encoder["image_size"])
+        windows = {
+            photo.sha256: len(self._windows.over(photo.width, photo.height, size).places)
+            for photo in manifest.photos
+        }
+        jobs.extend(map(Row, windows), lambda row: windows[row.sha256])
+
     def _extract(self, root: Path, manifest: Manifest, jobs: JobFolder) -> int:
         photos = {photo.sha256: photo for photo in reversed(manifest.photos)}
-        return jobs.work(
-            jobs.pending,
-            lambda left: JobRunner(root, photos, jobs, self._matching_engine()).run(left),
-        )
+        if self._windows.count > 1 and (pending := jobs.pending()):
+            rows = [row.sha256 for number in pending for row in jobs.plan.jobs[number]]
+            left = [photos[sha256] for sha256 in rows if sha256 in photos]
+            self._say(windows_cost(root, left, self._windows, self._matching_engine()))
+
+        def run(left: Sequence[int]) -> int:
+            engine = self._matching_engine()
+            return JobRunner(root, photos, jobs, engine, windows=self._windows).run(left)
+
+        return jobs.work(jobs.pending, run)
 
     def _matching_engine(self) -> Engine:
         engine = self._running_engine()
@@ -280,5 +309,5 @@ def _describe(header: CacheHeader) -> str:
     encoder = header.encoder
     return (
         f"encoder '{encoder['name']}' at {encoder['image_size']} px (digest "
-        f"{encoder['digest'][:12]}, layers {', '.join(header.layers)})"
+        f"{encoder['digest'][:12]}, layers {', '.join(header.layers)}) {header.windows}"
     )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from functools import cached_property
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -44,17 +46,39 @@ class FeatureCache:
     @property
     def way_out(self) -> str:
         """The command that finishes or mends this cache."""
-        return f"lazarus extract --data {self.header.data} --out {self.folder}"
+        words = f"lazarus extract --data {self.header.data} --out {self.folder}"
+        windows = self.header.windows
+        if windows.count == 1:
+            return words
+        return f"{words} --windows.count {windows.count} --windows.overlap {windows.overlap:g}"
 
     @property
     def feature_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shape of one photo's features by layer: ``(C,)`` or ``(H, W, C)``."""
+        """Shape of one photo's features by layer: ``(C,)`` or ``(H, W, C)``.
+
+        Of ragged layers, that of a photo of one window.
+        """
         return dict(self.header.layers)
 
     @property
     def encoder(self) -> dict[str, Any]:
-        """The identity of the encoder that made the features."""
-        return dict(self.header.encoder)
+        """The identity of the encoder that made the features, with ``windows`` if there are any."""
+        windows = self.header.windows
+        read = {} if windows.count == 1 else {"windows": asdict(windows)}
+        return {**self.header.encoder, **read}
+
+    @cached_property
+    def sizes(self) -> npt.NDArray[np.int64]:
+        """Pixels at which every photo in the manifest was read."""
+        size, windows = int(self.header.encoder["image_size"]), self.header.windows
+        return np.array(
+            [prod(windows.over(p.width, p.height, size).shape) for p in self.manifest.photos],
+            dtype=np.int64,
+        )
+
+    def is_ragged(self, layer: str) -> bool:
+        """Whether photos have grids of different sizes in a layer."""
+        return self.header.windows.count > 1 and len(self.header.layers[layer]) == 3
 
     def indices(self, split: str) -> npt.NDArray[np.intp]:
         """Places in the manifest of the photos of one side."""
@@ -80,11 +104,48 @@ class FeatureCache:
             float16 of shape ``(len(indices), *feature_shapes[layer])``.
 
         Raises:
+            LazarusError: If the cache does not keep the layer, it is ragged, or a file was damaged
+                meanwhile.
+        """
+        self.check_layers([layer])
+        if self.is_ragged(layer):
+            raise LazarusError(
+                f"the cache '{self.folder}' holds grids {self.header.windows}, which differ in "
+                "size: use one of whole photos here, extracted without --windows.count"
+            )
+        places = self._places[np.asarray(indices, dtype=np.intp)]
+        return self._jobs.gather(layer, self.header.layers[layer], places)
+
+    def grids(
+        self, layer: str, indices: Sequence[int] | npt.NDArray[np.intp]
+    ) -> list[npt.NDArray[np.float16]]:
+        """The grids of some photos in the mapped files, not copied.
+
+        Args:
+            layer: ``grid32`` or ``grid16``, if the cache keeps it.
+            indices: Places in the manifest.
+
+        Returns:
+            float16 ``(H, W, C)`` each.
+
+        Raises:
             LazarusError: If the cache does not keep the layer, or a file was damaged meanwhile.
         """
         self.check_layers([layer])
-        places = self._places[np.asarray(indices, dtype=np.intp)]
-        return self._jobs.gather(layer, self.header.layers[layer], places)
+        return self._jobs.grids(layer, self._places[np.asarray(indices, dtype=np.intp)])
+
+    def cells(
+        self, layer: str, indices: Sequence[int] | npt.NDArray[np.intp]
+    ) -> npt.NDArray[np.float16]:
+        """Copies all vectors ``(n, C)`` of some photos: one of each photo, or of each cell.
+
+        Raises:
+            LazarusError: If the cache does not keep the layer, or a file was damaged meanwhile.
+        """
+        channels = self.header.layers[layer][-1]
+        if not self.is_ragged(layer):
+            return self.gather(layer, indices).reshape(-1, channels)
+        return np.concatenate([grid.reshape(-1, channels) for grid in self.grids(layer, indices)])
 
     def check_layers(self, layers: Sequence[str]) -> None:
         """Makes sure that the cache keeps some layers.

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from lazarus_pl.cache.aligned_npz import NpzError, map_npz, write_npz
 from lazarus_pl.cache.job_plan import Row
+from lazarus_pl.cache.ragged_grids import Layer, as_layers, as_members
 from lazarus_pl.data.atomic import replace_file
 
 _META = "meta"
@@ -26,15 +27,17 @@ class JobFile:
     Attributes:
         key: Digest of all that determines the numbers; the cache's key.
         rows: Digest of the plan's rows that it holds (:func:`rows_digest`).
-        features: float16 arrays by layer, one row a photo: ``pooled`` ``(n, C)``, grids
-            ``(n, H, W, C)``. Rows of failed photos are zero.
+        features: By layer, one row a photo: float16 arrays, ``pooled`` ``(n, C)`` and grids
+            ``(n, H, W, C)``, whose rows of failed photos are zero; grids of photos in windows are
+            ragged, and failed photos have none. In the file those are the members ``grid16``, all
+            cells one behind the other, and ``grid16.shapes``.
         failed: Reasons of the rows that could not be decoded.
         gone: Rows whose file vanished or changed in the meantime: to be done again.
     """
 
     key: str
     rows: str
-    features: Mapping[str, npt.NDArray[np.float16]]
+    features: Mapping[str, Layer]
     failed: Mapping[int, str] = field(default_factory=dict)
     gone: tuple[int, ...] = ()
 
@@ -44,16 +47,17 @@ class JobFile:
         Raises:
             OSError: If the disk is full or the folder cannot be written to.
         """
+        members = as_members(self.features)
         meta = {
             "key": self.key,
             "rows": self.rows,
-            "sha256": _digest(self.features),
+            "sha256": _digest(members),
             "failed": {str(row): reason for row, reason in self.failed.items()},
             "gone": list(self.gone),
         }
         text = np.frombuffer(json.dumps(meta, sort_keys=True).encode(), dtype=np.uint8)
         with replace_file(path) as file:
-            write_npz(file, {**self.features, _META: text})
+            write_npz(file, {**members, _META: text})
 
     @classmethod
     def map(cls, path: Path, key: str, rows: Sequence[Row], verify: bool = False) -> JobFile:
@@ -75,7 +79,7 @@ class JobFile:
             job = cls(
                 meta["key"],
                 meta["rows"],
-                arrays,
+                as_layers(arrays),
                 {int(row): reason for row, reason in meta["failed"].items()},
                 tuple(meta["gone"]),
             )
@@ -84,7 +88,9 @@ class JobFile:
             raise NpzError("its description is damaged") from error
         if job.key != key:
             raise NpzError("it was made with another encoder or other layers")
-        if job.rows != rows_digest(rows) or any(len(a) != len(rows) for a in arrays.values()):
+        if job.rows != rows_digest(rows) or any(
+            len(layer) != len(rows) for layer in job.features.values()
+        ):
             raise NpzError("it holds other photos than the plan says")
         if verify and _digest(arrays) != digest:
             raise NpzError("its features do not match their digest")

@@ -48,10 +48,14 @@ class JobFolder:
         (folder / "locks").mkdir(parents=True, exist_ok=True)
         return FileLock(folder / "locks" / "plan.lock")
 
-    def extend(self, wanted: Iterable[Row]) -> int:
+    def extend(self, wanted: Iterable[Row], size_of: Callable[[Row], int] = lambda _: 1) -> int:
         """Reads the plan and plans those rows that are not in it, or whose file had vanished.
 
         To be called with the folder's lock held.
+
+        Args:
+            wanted: Rows that there shall be.
+            size_of: How much a row is, where a job is 64.
 
         Returns:
             How many rows are new.
@@ -64,7 +68,7 @@ class JobFolder:
             planned.update(row for place, row in enumerate(job) if place not in gone)
         missing = [row for row in dict.fromkeys(wanted) if row not in planned]
         if missing:
-            plan = plan.extended(missing, JOB_SIZE)
+            plan = plan.extended(missing, JOB_SIZE, size_of)
             plan.write(self._path)
         self.plan = plan
         return len(missing)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -40,11 +40,17 @@ class JobPlan:
 
     jobs: tuple[tuple[Row, ...], ...] = ()
 
-    def extended(self, rows: Iterable[Row], job_size: int) -> JobPlan:
-        """This plan and, behind it, new jobs for the rows."""
-        new = list(rows)
-        chunks = (tuple(new[i : i + job_size]) for i in range(0, len(new), job_size))
-        return JobPlan((*self.jobs, *chunks))
+    def extended(
+        self, rows: Iterable[Row], job_size: int, size_of: Callable[[Row], int] = lambda _: 1
+    ) -> JobPlan:
+        """This plan and, behind it, new jobs for the rows.
+
+        Args:
+            rows: What is to be done.
+            job_size: How much of it makes a job.
+            size_of: How much a row is; one that is more than a job has a job of its own.
+        """
+        return JobPlan((*self.jobs, *_chunks(rows, job_size, size_of)))
 
     def write(self, path: Path) -> None:
         """Writes the plan as CSV in one atomic step."""
@@ -76,6 +82,22 @@ class JobPlan:
                 f"'{path}' is damaged ({error}): restore it from a copy, or extract into another "
                 "folder"
             ) from error
+
+
+def _chunks(
+    rows: Iterable[Row], job_size: int, size_of: Callable[[Row], int]
+) -> Iterator[tuple[Row, ...]]:
+    chunk: list[Row] = []
+    room = job_size
+    for row in rows:
+        size = size_of(row)
+        if chunk and size > room:
+            yield tuple(chunk)
+            chunk, room = [], job_size
+        chunk.append(row)
+        room -= size
+    if chunk:
+        yield tuple(chunk)
 
 
 def _jobs(lines: Sequence[Sequence[str]]) -> Iterable[tuple[Row, ...]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from itertools import chain, groupby
@@ -18,10 +18,14 @@ from filelock import FileLock, Timeout
 
 from lazarus_pl.cache.job_file import JobFile, rows_digest
 from lazarus_pl.cache.job_folder import JobFolder
-from lazarus_pl.data.decode import PhotoError, read_bytes, read_pixels
+from lazarus_pl.cache.ragged_grids import Layer, RaggedGrids, values_of
+from lazarus_pl.data.decode import PhotoError, read_bytes, read_large, read_pixels
 from lazarus_pl.data.ordered_map import ordered_map
 from lazarus_pl.data.photo import Photo
+from lazarus_pl.encoder.encode_photos import Features, encode_photos
 from lazarus_pl.encoder.engine import Engine
+from lazarus_pl.encoder.sliding_windows import STRIDE, SlidingWindows
+from lazarus_pl.encoder.windows_spec import WindowsSpec
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.progress import Progress
 
@@ -61,6 +65,7 @@ class JobRunner:
         jobs: The plan, its files and its locks; the system releases locks when a process ends.
         engine: Runs the encoder.
         maker: Makes the views, if the plan is one of views.
+        windows: How large photos are read; views are always whole.
     """
 
     def __init__(
@@ -70,6 +75,7 @@ class JobRunner:
         jobs: JobFolder,
         engine: Engine,
         maker: ViewMaker | None = None,
+        windows: WindowsSpec | None = None,
     ) -> None:
         self._root = root
         self._photos = photos
@@ -78,6 +84,8 @@ class JobRunner:
         self._locks = jobs.locks
         self._engine = engine
         self._maker = maker
+        self._windows = windows or WindowsSpec()
+        self._size = int(engine.identity["image_size"])
         self._unit = "views" if maker else "photos"
         self._held: dict[int, FileLock] = {}
 
@@ -92,14 +100,15 @@ class JobRunner:
                 that are not finite.
             OSError: If a job cannot be written.
         """
-        total = sum(len(self._plan.jobs[number]) for number in pending)
-        self._check_space(total)
+        read = [
+            self._windows_of(row.sha256) for number in pending for row in self._plan.jobs[number]
+        ]
+        self._check_space(read)
         photos = finished = 0
-        ahead = _AHEAD if self._maker is None else _AHEAD // 8
-        decoded = ordered_map(self._decode, self._claim(pending), ahead=ahead)
+        decoded = ordered_map(self._decode, self._claim(pending), ahead=self._ahead(read))
         try:
             with (
-                Progress("extracting", total, self._unit) as progress,
+                Progress("extracting", len(read), self._unit) as progress,
                 ThreadPoolExecutor(1) as writer,
                 closing(decoded),
             ):
@@ -122,9 +131,23 @@ class JobRunner:
             self._held.clear()
         return photos
 
-    def _check_space(self, photos: int) -> None:
-        values = sum(prod(shape) for shape in self._engine.layer_shapes.values())
-        needed = photos * values * _FLOAT16_BYTES
+    def _windows_of(self, sha256: str) -> SlidingWindows:
+        """The windows of a photo; one, where nothing is known of it."""
+        photo = self._photos.get(sha256)
+        if photo is None:
+            return SlidingWindows((self._size, self._size), self._size)
+        return self._windows.over(photo.width, photo.height, self._size)
+
+    def _ahead(self, read: Iterable[SlidingWindows]) -> int:
+        """How many photos may wait decoded: as many as leave memory what it is."""
+        if self._maker is not None:
+            return _AHEAD // 8
+        most = max((prod(windows.shape) / windows.size**2 for windows in read), default=1)
+        return max(1, int(_AHEAD / most))
+
+    def _check_space(self, read: Sequence[SlidingWindows]) -> None:
+        photos, shapes = len(read), self._engine.layer_shapes.values()
+        needed = _FLOAT16_BYTES * sum(windows.values(shapes) for windows in read)
         free = shutil.disk_usage(self._index.path(0).parent).free
         if needed > free:
             raise LazarusError(
@@ -181,45 +204,54 @@ class JobRunner:
     ) -> list[npt.NDArray[np.uint8]]:
         if self._maker is not None:
             return self._maker.views(data, photo.sha256, views)
-        identity = self._engine.identity
-        pixels = read_pixels(data, identity["image_size"], identity["interpolation"])
-        return [pixels] * len(views)
+        kind, count = self._engine.identity["interpolation"], self._windows.count
+        if count == 1:
+            return [read_pixels(data, self._size, kind)] * len(views)
+        return [read_large(data, self._size, count, STRIDE, kind)] * len(views)
 
     def _encode(self, number: int, rows: Iterator[_Decoded], progress: Progress) -> JobFile:
         """Encodes one job in batches of fixed composition, drawing its rows as they come."""
-        failed: dict[int, str] = {}
-        gone: list[int] = []
+        unusable: list[_Decoded] = []
         kept: list[int] = []
-        batch: list[npt.NDArray[np.uint8]] = []
-        parts: list[dict[str, npt.NDArray[np.float16]]] = []
-        count = 0
-        for item in rows:
-            count += 1
-            if item.pixels is not None:
-                kept.append(item.row)
-                batch.append(item.pixels)
-            elif item.gone:
-                gone.append(item.row)
-            else:
-                failed[item.row] = item.reason
-            if len(batch) == self._engine.batch_size:
-                parts.append(self._engine.encode(np.stack(batch)))
-                progress.advance(len(batch))
-                batch = []
-        if batch:
-            parts.append(self._engine.encode(np.stack(batch)))
-        progress.advance(len(batch) + len(failed) + len(gone))
-        features = {
-            layer: _scatter(count, shape, kept, [part[layer] for part in parts])
+        encoded: list[Features] = []
+        usable = _usable(rows, kept, unusable)
+        for features in encode_photos(self._engine, usable, self._windows.overlap):
+            encoded.append(features)
+            progress.advance()
+        progress.advance(len(unusable))
+        layers = {
+            layer: self._layer(shape, len(self._plan.jobs[number]), kept, encoded, layer)
             for layer, shape in self._engine.layer_shapes.items()
         }
-        self._check_finite(features)
-        held = rows_digest(self._plan.jobs[number])
-        return JobFile(self._index.key, held, features, failed, tuple(gone))
+        self._check_finite(layers)
+        return JobFile(
+            self._index.key,
+            rows_digest(self._plan.jobs[number]),
+            layers,
+            {item.row: item.reason for item in unusable if not item.gone},
+            tuple(item.row for item in unusable if item.gone),
+        )
 
-    def _check_finite(self, features: Mapping[str, npt.NDArray[np.float16]]) -> None:
-        for layer, values in features.items():
-            if not np.isfinite(values).all():
+    def _layer(
+        self,
+        shape: tuple[int, ...],
+        count: int,
+        kept: Sequence[int],
+        encoded: Sequence[Features],
+        layer: str,
+    ) -> Layer:
+        """Puts encoded photos into their rows; those of failed photos stay zero, or empty."""
+        values = [features[layer] for features in encoded]
+        if self._windows.count > 1 and len(shape) == 3:
+            return RaggedGrids.of(count, shape[2], dict(zip(kept, values, strict=True)))
+        out = np.zeros((count, *shape), dtype=np.float16)
+        if values:
+            out[list(kept)] = values
+        return out
+
+    def _check_finite(self, layers: Mapping[str, Layer]) -> None:
+        for layer, values in layers.items():
+            if not np.isfinite(values_of(values)).all():
                 raise LazarusError(
                     f"the encoder '{self._engine.identity['name']}' gives values in layer "
                     f"'{layer}' that float16 cannot hold (precision {self._engine.precision}): "
@@ -234,14 +266,13 @@ class JobRunner:
             self._held.pop(number).release()
 
 
-def _scatter(
-    count: int,
-    shape: Sequence[int],
-    kept: Sequence[int],
-    parts: Sequence[npt.NDArray[np.float16]],
-) -> npt.NDArray[np.float16]:
-    """Puts encoded photos into their rows; the rows of failed photos stay zero."""
-    out = np.zeros((count, *shape), dtype=np.float16)
-    if parts:
-        out[list(kept)] = np.concatenate(parts)
-    return out
+def _usable(
+    rows: Iterator[_Decoded], kept: list[int], unusable: list[_Decoded]
+) -> Iterator[npt.NDArray[np.uint8]]:
+    """Pixels of what was decoded; the rows are told apart as they come."""
+    for item in rows:
+        if item.pixels is None:
+            unusable.append(item)
+            continue
+        kept.append(item.row)
+        yield item.pixels

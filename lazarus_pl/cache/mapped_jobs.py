@@ -14,12 +14,13 @@ from lazarus_pl.cache.aligned_npz import NpzError, locate_npz, map_members
 from lazarus_pl.cache.job_index import JobIndex, JobState
 from lazarus_pl.cache.job_plan import JobPlan
 from lazarus_pl.cache.npz_member import NpzMember
+from lazarus_pl.cache.ragged_grids import Layer, RaggedGrids, as_layers
 from lazarus_pl.errors import LazarusError
 
 # each map keeps a file open; systems allow 1024 by default, and views have maps of their own
 _MAPS = 384
 
-_Arrays = dict[str, npt.NDArray[Any]]
+_Layers = dict[str, Layer]
 
 
 class MappedJobs:
@@ -43,7 +44,7 @@ class MappedJobs:
         self._index = JobIndex(folder, key)
         self._way_out = way_out
         self.plan = JobPlan.read(folder / "jobs.csv")
-        self._maps: OrderedDict[int, _Arrays] = OrderedDict()
+        self._maps: OrderedDict[int, _Layers] = OrderedDict()
         # what was closed is opened again without a search
         self._members: dict[int, dict[str, NpzMember]] = {}
 
@@ -64,7 +65,7 @@ class MappedJobs:
         """Copies rows out of the files.
 
         Args:
-            layer: Which features.
+            layer: Which features, not those of ragged grids.
             shape: Of one row.
             places: Job and row of each, ``(N, 2)``.
 
@@ -80,10 +81,27 @@ class MappedJobs:
         starts = np.flatnonzero(np.diff(jobs[order], prepend=-1))
         for chosen in np.split(order, starts[1:]):
             if len(chosen):
-                out[chosen] = self._arrays(int(jobs[chosen[0]]))[layer][rows[chosen]]
+                values = self._layers(int(jobs[chosen[0]]))[layer]
+                assert not isinstance(values, RaggedGrids)
+                out[chosen] = values[rows[chosen]]
         return out
 
-    def _arrays(self, number: int) -> _Arrays:
+    def grids(self, layer: str, places: npt.NDArray[np.intp]) -> list[npt.NDArray[np.float16]]:
+        """Grids in the mapped files, not copied.
+
+        Args:
+            layer: Which features.
+            places: Job and row of each, ``(N, 2)``.
+
+        Returns:
+            float16 ``(H, W, C)`` each.
+
+        Raises:
+            LazarusError: If a file was damaged meanwhile.
+        """
+        return [self._layers(int(job))[layer][int(row)] for job, row in places]
+
+    def _layers(self, number: int) -> _Layers:
         if number in self._maps:
             self._maps.move_to_end(number)
             return self._maps[number]
@@ -92,13 +110,13 @@ class MappedJobs:
             if number not in self._members:
                 self._index.map(number, self.plan.jobs[number])
                 self._members[number] = locate_npz(path)
-            arrays = map_members(path, self._members[number])
-        except (NpzError, OSError) as error:
+            layers = as_layers(map_members(path, self._members[number]))
+        except (NpzError, OSError, ValueError) as error:
             raise self._damaged(number, error) from error
-        self._maps[number] = arrays
+        self._maps[number] = layers
         if len(self._maps) > _MAPS:
             self._maps.popitem(last=False)
-        return arrays
+        return layers
 
     def _damaged(self, number: int, error: Exception) -> LazarusError:
         return LazarusError(

@@ -15,6 +15,7 @@ from lazarus_pl.cache.cache_header import CacheHeader
 from lazarus_pl.cache.job_folder import JobFolder
 from lazarus_pl.cache.job_plan import Row
 from lazarus_pl.cache.job_runner import JobRunner
+from lazarus_pl.cache.say_cost import say_cost
 from lazarus_pl.cache.views_header import ViewsHeader
 from lazarus_pl.data.decode import PhotoError, read_bytes
 from lazarus_pl.data.manifest import Manifest
@@ -137,9 +138,8 @@ class ViewExtraction:
         megabytes = rows * _FLOAT16_BYTES * sum(map(prod, engine.layer_shapes.values())) / 1e6
         seconds = rows * _seconds_a_view(root, manifest.side("train"), maker, engine)
         self._say(
-            f"{rows} views of training photos by the policy '{self._policy.name}': about "
-            f"{megabytes:,.0f} MB and {_duration(seconds)}; what they show stands in "
-            f"'{self._folder / _SHEET}'"
+            f"{rows} views of training photos by the policy '{self._policy.name}': "
+            f"{say_cost(megabytes, seconds)}; what they show stands in '{self._folder / _SHEET}'"
         )
 
 
@@ -162,7 +162,3 @@ def _seconds_a_view(
     engine.encode(np.stack(views))
     encoding = time.perf_counter() - started
     return (encoding + making / (os.cpu_count() or 1)) / len(views)
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"

@@ -179,16 +179,40 @@ def read_large(
         interpolation: As of :func:`stretch`.
 
     Returns:
-        uint8 ``(H, W, 3)``, the whole photo in its own proportions but for the rounding.
+        uint8 ``(H, W, 3)`` as :func:`fitted` says.
 
     Raises:
         PhotoError: If it cannot be decoded.
     """
     image = open_photo(data, at_least=2 * size * windows)
-    short = max(size, min(size * windows, *image.size))
-    scale = short / min(image.size)
-    width, height = (max(size, round(side * scale / multiple) * multiple) for side in image.size)
-    return np.asarray(image.resize((width, height), _INTERPOLATION[interpolation]))
+    shape = fitted(*image.size, size, windows, multiple)
+    if image.size != shape:
+        image = image.resize(shape, _INTERPOLATION[interpolation])
+    return np.asarray(image, dtype=np.uint8)
+
+
+def fitted(width: int, height: int, size: int, windows: int, multiple: int) -> tuple[int, int]:
+    """Width and height at which a photo is read in windows.
+
+    Both sides are multiples, and the proportions are the photo's own but for the rounding: nothing
+    is enlarged but a short side that is less than a window. A photo of one window, or of no more
+    pixels than a window has, is stretched to the window, and so is a strip that is so narrow that
+    it would get more pixels than any photo has.
+
+    Args:
+        width: Of the photo in pixels.
+        height: Of the photo in pixels.
+        size: Side of a window.
+        windows: Along the short side; fewer where the photo has not so many pixels.
+        multiple: What both sides are rounded to.
+    """
+    if windows == 1 or max(width, height) <= size:
+        return size, size
+    scale = min(1, size * windows / min(width, height))
+    across, down = (
+        max(size, round(side * scale / multiple) * multiple) for side in (width, height)
+    )
+    return (across, down) if across * down <= MAX_PIXELS else (size, size)
 
 
 def _check_size(image: Image.Image) -> None:

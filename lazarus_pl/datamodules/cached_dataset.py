@@ -13,23 +13,30 @@ from torch.utils.data import Dataset
 
 from lazarus_pl.cache.cached_views import CachedViews
 from lazarus_pl.cache.feature_cache import FeatureCache
+from lazarus_pl.datamodules.pad_grids import pad_grids
 
 # pooled features of so many bytes are held in memory
 _RESIDENT = 1 << 30
 
 
-class Batch(TypedDict):
+class _Batch(TypedDict):
+    features: dict[str, Tensor]
+    target: Tensor
+    index: Tensor
+
+
+class Batch(_Batch, total=False):
     """What tasks are given.
 
     Attributes:
         features: float16 by layer: ``pooled`` ``(B, C)``, grids ``(B, H, W, C)``.
         target: Class indices, ``(B,)``.
         index: Places in the cache's manifest, ``(B,)``.
+        mask: bool ``(B, H, W)`` of the finest grid, True where there is a patch; only in a batch
+            of photos whose grids differ in size.
     """
 
-    features: dict[str, Tensor]
-    target: Tensor
-    index: Tensor
+    mask: Tensor
 
 
 class CachedDataset(Dataset[Batch]):
@@ -38,7 +45,7 @@ class CachedDataset(Dataset[Batch]):
     An item is ``photo + photos * view``, with view 0 for the plain photo.
 
     Pooled features are small and held in memory unless many views make them large; grids are
-    copied out of the mapped files when they are asked for.
+    copied out of the mapped files when they are asked for, and padded where they differ in size.
 
     Args:
         cache: Where the features come from.
@@ -58,6 +65,7 @@ class CachedDataset(Dataset[Batch]):
         self._cache = cache
         self._views = views
         self._layers = tuple(layers)
+        self._ragged = [layer for layer in self._layers if cache.is_ragged(layer)]
         self.indices: npt.NDArray[np.intp] = cache.indices(split)
         self._targets = torch.from_numpy(cache.targets[self.indices])
         self._resident = {
@@ -78,11 +86,20 @@ class CachedDataset(Dataset[Batch]):
         """A batch of photos or views."""
         chosen = torch.as_tensor(items)
         photos = chosen % max(1, len(self.indices))
-        return Batch(
-            features={layer: self._features(layer, chosen) for layer in self._layers},
+        alike = [layer for layer in self._layers if layer not in self._ragged]
+        batch = Batch(
+            features={layer: self._features(layer, chosen) for layer in alike},
             target=self._targets[photos],
             index=torch.from_numpy(self.indices)[photos],
         )
+        return self._with_grids(batch, photos.numpy()) if self._ragged else batch
+
+    def _with_grids(self, batch: Batch, photos: npt.NDArray[np.integer]) -> Batch:
+        """Adds the layers whose grids differ in size, and a mask if they do here."""
+        places = self.indices[photos]
+        grids, mask = pad_grids({layer: self._cache.grids(layer, places) for layer in self._ragged})
+        batch["features"] |= grids
+        return batch if mask is None else {**batch, "mask": mask}
 
     def _features(self, layer: str, chosen: Tensor) -> Tensor:
         if layer in self._resident:

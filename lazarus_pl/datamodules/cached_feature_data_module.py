@@ -144,8 +144,7 @@ class CachedFeatureDataModule(LightningDataModule):
         for layer in self.layers:
             total, squares, count = 0.0, 0.0, 0
             for chunk in np.array_split(indices[::step], max(1, len(indices) // (64 * step))):
-                values = self._features.gather(layer, chunk).astype(np.float32)
-                values = values.reshape(-1, values.shape[-1])
+                values = self._features.cells(layer, chunk).astype(np.float32)
                 total = total + values.sum(0, dtype=np.float64)
                 squares = squares + np.square(values).sum(0, dtype=np.float64)
                 count += len(values)

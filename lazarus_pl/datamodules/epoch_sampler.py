@@ -49,12 +49,17 @@ class EpochSampler(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         """The order of the epoch: ``photo + size * view``, each photo once."""
-        generator = torch.Generator()
-        generator.manual_seed(self._seed * 1_000_003 + self._epoch)
+        generator = self._generator()
         order = torch.randperm(self._size, generator=generator)
         if self._views:
             order = order + self._size * self._drawn(generator)
         return iter(order.tolist())
+
+    def _generator(self) -> torch.Generator:
+        """Of the seed and the epoch."""
+        generator = torch.Generator()
+        generator.manual_seed(self._seed * 1_000_003 + self._epoch)
+        return generator
 
     def _drawn(self, generator: torch.Generator) -> Tensor:
         """A view for each photo, 0 for the plain one."""

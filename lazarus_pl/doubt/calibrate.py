@@ -119,6 +119,7 @@ def describe(doubt: Doubt) -> list[str]:
 
 def _check_same(task: ClassificationTask, ckpt: Path, cache: Path) -> None:
     from lazarus_pl.cache.feature_cache import FeatureCache
+    from lazarus_pl.encoder.windows_spec import WindowsSpec
 
     features = FeatureCache(cache)
     theirs, mine = list(features.manifest.class_names), task.class_names
@@ -133,4 +134,10 @@ def _check_same(task: ClassificationTask, ckpt: Path, cache: Path) -> None:
             f"'{ckpt}' was trained on features of encoder digest {digest[:12]}, the cache "
             f"'{cache}' holds those of {features.encoder['digest'][:12]}: use the cache that it "
             "was trained on"
+        )
+    read, held = WindowsSpec.of(task.encoder), features.header.windows
+    if WindowsSpec.of(features.encoder) != read:
+        raise LazarusError(
+            f"'{ckpt}' was trained on features {read}, the cache '{cache}' holds those {held}: use "
+            "the cache that it was trained on"
         )

@@ -12,6 +12,7 @@ from torch import Tensor
 from lazarus_pl.cache.feature_cache import FeatureCache
 from lazarus_pl.data.photo import Photo
 from lazarus_pl.datamodules.cached_dataset import CachedDataset
+from lazarus_pl.heads.patch_mean import patch_mean
 from lazarus_pl.tasks.classification_task import ClassificationTask
 
 _BATCH = 64
@@ -37,14 +38,15 @@ class Readings:
     groups: Sequence[str] | None = None
 
     @classmethod
-    def of(cls, task: ClassificationTask, features: Mapping[str, Tensor]) -> Readings:
-        """Of features by layer, as the encoder gives them."""
-        read = task.standardised(features)
+    def of(
+        cls, task: ClassificationTask, features: Mapping[str, Tensor], mask: Tensor | None = None
+    ) -> Readings:
+        """Of features by layer, as the encoder gives them, and a mask where they are padded."""
         vectors = [
-            values.float() if values.ndim == 2 else values.float().mean(dim=(1, 2))
-            for _, values in sorted(read.items())
+            values.float() if values.ndim == 2 else patch_mean(values.float(), mask)
+            for _, values in sorted(task.standardised(features).items())
         ]
-        logits = task.head(read).float()
+        logits = task(features, mask).float()
         return cls(logits, torch.cat(vectors, dim=1), torch.zeros(0, dtype=torch.long))
 
     @classmethod
@@ -71,7 +73,8 @@ class Readings:
         for start in range(0, len(chosen), _BATCH):
             batch = photos.__getitems__(chosen[start : start + _BATCH])
             given = {name: values.to(device) for name, values in batch["features"].items()}
-            reading = cls.of(task, given)
+            mask = batch.get("mask")
+            reading = cls.of(task, given, mask if mask is None else mask.to(device))
             parts.append((reading.logits.cpu(), reading.features.cpu(), batch["target"]))
             seen += [known[place] for place in batch["index"].tolist()]
         if not parts:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from lazarus_pl.heads.head import Head
@@ -19,8 +18,8 @@ def deletion_insertion(
 ) -> tuple[Tensor, Tensor]:
     """Areas under the class's probability (Petsiuk et al. 2018, arXiv:1806.07421).
 
-    A patch that is taken away becomes the mean patch of the training photos; a coarse cell fades
-    by the share of its patches that are gone.
+    A patch that is taken away becomes the mean patch of the training photos, as
+    :meth:`~lazarus_pl.heads.head.Head.fade` says.
 
     Args:
         head: In evaluation mode.
@@ -33,15 +32,12 @@ def deletion_insertion(
     """
     order = maps.flatten(1).argsort(dim=1, descending=True).argsort(dim=1).view_as(maps)
     share = order.float() / order[0].numel()
+    logits = head.fade(features)
     curves: tuple[list[Tensor], list[Tensor]] = ([], [])
     for step in range(_STEPS + 1):
         gone = (share < step / _STEPS).float()
         for curve, kept in zip(curves, (1 - gone, gone), strict=True):
-            seen = {
-                name: values
-                * F.adaptive_avg_pool2d(kept, (values.shape[1], values.shape[2]))[..., None]
-                for name, values in features.items()
-            }
-            curve.append(head(seen).float().softmax(dim=-1).gather(1, target[:, None])[:, 0])
+            probability = logits(kept).float().softmax(dim=-1)
+            curve.append(probability.gather(1, target[:, None])[:, 0])
     deletion, insertion = (torch.trapezoid(torch.stack(c), dx=1 / _STEPS, dim=0) for c in curves)
     return deletion, insertion

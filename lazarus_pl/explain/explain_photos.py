@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -115,7 +117,8 @@ def _on_leaves(
 
     A healthy class marks no lesions: 0 for both.
     """
-    found = [on_leaf(map_, photo) for map_, photo in zip(lesions.numpy(), pixels, strict=True)]
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        found = list(threads.map(on_leaf, lesions.numpy(), pixels))
     cover = torch.from_numpy(np.stack([one.cover for one in found]))
     kept = torch.where(
         ill[:, None, None], cover * lesions.clamp_min(0) + lesions.clamp_max(0), lesions

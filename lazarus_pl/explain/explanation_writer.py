@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+import os
+from collections import defaultdict, deque
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from lazarus_pl.data.atomic import replace_file
 from lazarus_pl.data.contact_sheet import contact_sheet
 from lazarus_pl.data.table import Cell, write_table
 from lazarus_pl.explain.photo_maps import PhotoMaps
-from lazarus_pl.explain.picture import overlay, picture
+from lazarus_pl.explain.picture import as_png, overlay, picture
 
 _COLUMNS = (
     "file",
@@ -36,6 +38,8 @@ _COLUMNS = (
 _SHEET = 24
 _SHEET_ROW = 8
 _SIDE = 192
+# photos whose files may wait for a thread
+_UNDER_WAY = 32
 
 
 class ExplanationWriter:
@@ -54,35 +58,29 @@ class ExplanationWriter:
         self._rows: list[dict[str, Any]] = []
         self._stems: set[str] = set()
         self._pictures: dict[str, list[npt.NDArray[np.uint8]]] = defaultdict(list)
+        self._threads = ThreadPoolExecutor(os.cpu_count())
+        self._under_way: deque[Future[None]] = deque()
         for folder in ("maps", "pictures", "sheets"):
             (out / folder).mkdir(parents=True, exist_ok=True)
 
     def add(self, file: str, pixels: npt.NDArray[np.uint8], maps: PhotoMaps) -> None:
-        """Writes ``maps/<stem>.npz`` and ``pictures/<stem>.png``.
+        """Has ``maps/<stem>.npz`` and ``pictures/<stem>.png`` written by another thread.
 
         Args:
             file: The photo's path as it was listed.
             pixels: The photo upright, RGB ``(H, W, 3)``.
             maps: Of the photo.
+
+        Raises:
+            OSError: If a file of an earlier photo could not be written.
         """
         stem, order = self._stem(file), maps.probability.argsort()[::-1]
         name, chance = self._names[order[0]], float(maps.probability[order[0]])
-        with replace_file(self._out / "maps" / f"{stem}.npz") as arrays:
-            np.savez(
-                arrays,
-                attention=maps.attention,
-                evidence=maps.evidence,
-                attribution=maps.attribution,
-                grad_cam=maps.grad_cam,
-                lesions=maps.lesions,
-                predicted=np.array(name),
-                probability=np.float32(chance),
-                severity=np.float32(maps.severity),
-            )
         target = self._names[maps.target]
-        with replace_file(self._out / "pictures" / f"{stem}.png") as image:
-            words = (f"{_plain(name)}  {chance:.0%}", self._second_line(maps, order, target))
-            picture(pixels, maps.shown, words, self._meaning).save(image, "PNG", compress_level=1)
+        words = (f"{_plain(name)}  {chance:.0%}", self._second_line(maps, order, target))
+        self._under_way.append(self._threads.submit(self._write, stem, pixels, maps, name, words))
+        if len(self._under_way) > _UNDER_WAY:
+            self._under_way.popleft().result()
         self._remember(target, pixels, maps)
         self._rows.append(
             {
@@ -102,12 +100,42 @@ class ExplanationWriter:
             }
         )
 
+    def _write(
+        self,
+        stem: str,
+        pixels: npt.NDArray[np.uint8],
+        maps: PhotoMaps,
+        name: str,
+        words: tuple[str, str],
+    ) -> None:
+        with replace_file(self._out / "maps" / f"{stem}.npz") as arrays:
+            np.savez(
+                arrays,
+                attention=maps.attention,
+                evidence=maps.evidence,
+                attribution=maps.attribution,
+                grad_cam=maps.grad_cam,
+                lesions=maps.lesions,
+                predicted=np.array(name),
+                probability=np.float32(maps.probability.max()),
+                severity=np.float32(maps.severity),
+            )
+        with replace_file(self._out / "pictures" / f"{stem}.png") as image:
+            image.write(as_png(picture(pixels, maps.shown, words, self._meaning)))
+
     def refuse(self, file: str, reason: str) -> None:
         """Notes a file that cannot be explained."""
         self._rows.append(dict.fromkeys(_COLUMNS, "") | {"file": file, "reason": reason})
 
     def finish(self) -> None:
-        """Writes ``explanations.csv``, a contact sheet a class and ``index.html``."""
+        """Waits for the photos' files, and writes the table, a sheet a class and ``index.html``.
+
+        Raises:
+            OSError: If a file could not be written.
+        """
+        while self._under_way:
+            self._under_way.popleft().result()
+        self._threads.shutdown()
         cells = ([_cell(row[name]) for name in _COLUMNS] for row in self._rows)
         write_table(self._out / "explanations.csv", _COLUMNS, cells)
         for name, pictures in self._pictures.items():
@@ -116,7 +144,7 @@ class ExplanationWriter:
                 for start in range(0, len(pictures), _SHEET_ROW)
             }
             with replace_file(self._out / "sheets" / f"{_file_name(name)}.png") as sheet:
-                contact_sheet(rows, _SIDE).save(sheet, "PNG")
+                sheet.write(as_png(contact_sheet(rows, _SIDE)))
         self._write_page()
 
     def _write_page(self) -> None:

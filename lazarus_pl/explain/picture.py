@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -28,9 +30,21 @@ def overlay(pixels: Pixels, values: npt.NDArray[np.float32]) -> Pixels:
         values: ``(h, w)`` over the whole photo.
     """
     strength = np.clip(laid_over(values, pixels.shape[:2]) / max(float(values.max()), 1e-9), 0, 1)
-    alpha = (0.8 * np.sqrt(strength) * (strength > 0.15))[..., None]
-    mixed = pixels.astype(np.float32) * (1 - alpha) + _colours(strength) * alpha
-    return np.asarray(mixed, dtype=np.uint8)
+    speaks = np.flatnonzero(strength > 0.15)
+    there, mixed = strength.ravel()[speaks], pixels.reshape(-1, 3).copy()
+    alpha = 0.8 * np.sqrt(there)[:, None]
+    mixed[speaks] = mixed[speaks] * (1 - alpha) + _colours(there) * alpha
+    return mixed.reshape(pixels.shape)
+
+
+def as_png(image: Image.Image) -> bytes:
+    """An RGB image as a PNG file: as small as Pillow's, in about half the time."""
+    options = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, 0]
+    # to try all filters on every line takes longer than to deflate; old releases cannot choose
+    if hasattr(cv2, "IMWRITE_PNG_FILTER"):
+        options += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]
+    _, encoded = cv2.imencode(".png", cv2.cvtColor(np.asarray(image), cv2.COLOR_RGB2BGR), options)
+    return encoded.tobytes()
 
 
 def picture(
@@ -53,8 +67,8 @@ def picture(
     sheet.paste(Image.fromarray(small), (_MARGIN, _HEAD))
     sheet.paste(Image.fromarray(overlay(small, values)), (second, _HEAD))
     draw = ImageDraw.Draw(sheet)
-    draw.text((_MARGIN, 8), lines[0], fill="black", font=ImageFont.load_default(18))
-    draw.text((_MARGIN, 34), lines[1], fill="#555555", font=ImageFont.load_default(13))
+    draw.text((_MARGIN, 8), lines[0], fill="black", font=_font(18))
+    draw.text((_MARGIN, 34), lines[1], fill="#555555", font=_font(13))
     _scale(sheet, draw, second, _HEAD + height + 8, float(values.max()), meaning)
     return sheet
 
@@ -62,11 +76,16 @@ def picture(
 def _scale(
     sheet: Image.Image, draw: ImageDraw.ImageDraw, left: int, top: int, most: float, meaning: str
 ) -> None:
-    font = ImageFont.load_default(12)
     steps = np.linspace(0, 1, 160, dtype=np.float32)[None].repeat(12, axis=0)
     sheet.paste(Image.fromarray(_colours(steps).astype(np.uint8)), (left, top))
-    draw.text((left + 168, top - 2), f"0 to {most:.2g}", fill="black", font=font)
-    draw.text((left, top + 18), meaning, fill="#555555", font=font)
+    draw.text((left + 168, top - 2), f"0 to {most:.2g}", fill="black", font=_font(12))
+    draw.text((left, top + 18), meaning, fill="#555555", font=_font(12))
+
+
+@cache
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Pillow's own font, which it would unpack again each time."""
+    return ImageFont.load_default(size)
 
 
 def _colours(strength: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -23,7 +23,7 @@ class AttentionHead(Head):
 
     Args:
         feature_shapes: Grids ``(H, W, C)`` by layer; coarser sides must divide the finest ones.
-            Layers of other shapes are ignored.
+            Larger grids may be read, in the same proportions. Layers of other shapes are ignored.
         num_classes: Number of logits.
         hidden: Width of the attention's gates and of the classifier's hidden layer.
         dropout: Share of pooled channels left out in training.
@@ -52,12 +52,12 @@ class AttentionHead(Head):
                 "set data.init_args.layers to [grid16, grid32]"
             )
         self.grids = dict(sorted(grids.items(), key=lambda item: -item[1][0]))
-        self.rows, self.columns = next(iter(self.grids.values()))[:2]
+        most_rows, most_columns = next(iter(self.grids.values()))[:2]
         for name, (rows, columns, _) in self.grids.items():
-            if self.rows % rows or self.columns % columns:
+            if most_rows % rows or most_columns % columns:
                 raise LazarusError(
                     f"the grid '{name}' of {rows}x{columns} cells does not divide "
-                    f"{self.rows}x{self.columns} cells: leave it out of data.init_args.layers"
+                    f"{most_rows}x{most_columns} cells: leave it out of data.init_args.layers"
                 )
         channels = sum(shape[2] for shape in self.grids.values())
         self.gates = nn.ModuleDict(
@@ -88,26 +88,23 @@ class AttentionHead(Head):
 
         Args:
             features: Grids ``(B, H, W, C)`` by layer.
-            mask: ``(B, H, W)`` of the finest grid, True where there is a patch.
+            mask: bool ``(B, H, W)`` of the finest grid, True where there is a patch.
 
         Returns:
             Logits ``(B, num_classes)``, and float32 weights ``(B, H, W)`` that sum to 1.
         """
         attention = self._attention(features, mask)
         pooled = [
-            torch.einsum(
-                "bhw,bhwc->bc",
-                self._coarsened(attention, shape).to(features[name].dtype),
-                features[name],
-            )
-            for name, shape in self.grids.items()
+            torch.einsum("bhw,bhwc->bc", _coarsened(attention, values).to(values.dtype), values)
+            for values in (features[name] for name in self.grids)
         ]
         return self.classifier(torch.cat(pooled, dim=-1)), attention
 
     def _attention(self, features: Mapping[str, Tensor], mask: Tensor | None) -> Tensor:
         gates: Tensor | None = None
-        for name, shape in self.grids.items():
-            part = self._refined(self.gates[name](features[name]), shape)
+        for name in self.grids:
+            part = self.gates[name](features[name])
+            part = part if gates is None else _refined(part, gates)
             gates = part if gates is None else gates + part
         assert gates is not None
         content, gate = gates.chunk(2, dim=-1)
@@ -131,18 +128,19 @@ class AttentionHead(Head):
         weights = flat.masked_fill(~kept, lowest).softmax(dim=-1) * kept
         return weights.view_as(scores)
 
-    def _refined(self, values: Tensor, shape: tuple[int, ...]) -> Tensor:
-        """Repeats coarse cells ``(B, h, w, D)`` over the finest grid's ``(B, H, W, D)``."""
-        size = (self.rows, self.columns)
-        if size == shape[:2]:
-            return values
-        # not expand: on a CPU its gradient took a third of a training step
-        spread = interpolate(values.permute(0, 3, 1, 2), size, mode="nearest-exact")
-        return spread.permute(0, 2, 3, 1)
 
-    def _coarsened(self, attention: Tensor, shape: tuple[int, ...]) -> Tensor:
-        """Sums weights ``(B, H, W)`` over the patches under each coarse cell."""
-        rows, columns = shape[:2]
-        batch = attention.shape[0]
-        cells = attention.view(batch, rows, self.rows // rows, columns, self.columns // columns)
-        return cells.sum(dim=(2, 4))
+def _refined(values: Tensor, finest: Tensor) -> Tensor:
+    """Repeats coarse cells ``(B, h, w, D)`` over the finest grid's ``(B, H, W, D)``."""
+    size = finest.shape[1:3]
+    if values.shape[1:3] == size:
+        return values
+    # not expand: on a CPU its gradient took a third of a training step
+    spread = interpolate(values.permute(0, 3, 1, 2), tuple(size), mode="nearest-exact")
+    return spread.permute(0, 2, 3, 1)
+
+
+def _coarsened(attention: Tensor, values: Tensor) -> Tensor:
+    """Sums weights ``(B, H, W)`` over the patches under each cell of ``(B, h, w, C)``."""
+    batch, rows, columns = values.shape[:3]
+    down, across = attention.shape[1] // rows, attention.shape[2] // columns
+    return attention.view(batch, rows, down, columns, across).sum(dim=(2, 4))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lazarus_pl.errors import LazarusError
@@ -29,6 +30,24 @@ class Head(nn.Module, ABC):
     def forward(self, features: Mapping[str, Tensor]) -> Tensor:
         """Logits ``(B, num_classes)`` of features ``(B, C)`` or ``(B, H, W, C)`` by layer."""
 
+    def fade(self, features: Mapping[str, Tensor]) -> Callable[[Tensor], Tensor]:
+        """What the head says as patches are taken away, each of which becomes the mean patch.
+
+        Args:
+            features: Standardised grids ``(B, H, W, C)`` by layer, so that the mean patch is 0.
+
+        Returns:
+            Gives logits ``(B, num_classes)`` for the patches that stay, ``(B, H, W)`` of 0 and 1; a
+            coarse cell fades by the share of its patches that are gone.
+        """
+
+        def logits(kept: Tensor) -> Tensor:
+            seen = {name: faded(values, kept) for name, values in features.items()}
+            given: Tensor = self(seen)
+            return given
+
+        return logits
+
     def pooled_channels(self) -> int:
         """Size of the ``pooled`` layer.
 
@@ -41,3 +60,8 @@ class Head(nn.Module, ABC):
                 f"{', '.join(self.feature_shapes)}: set data.init_args.layers to [pooled]"
             )
         return int(self.feature_shapes["pooled"][0])
+
+
+def faded(values: Tensor, kept: Tensor) -> Tensor:
+    """Cells ``(B, h, w, C)``, times the share of the patches ``(B, H, W)`` over each that stay."""
+    return values * F.adaptive_avg_pool2d(kept, (values.shape[1], values.shape[2]))[..., None]

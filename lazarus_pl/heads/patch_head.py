@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lazarus_pl.errors import LazarusError
-from lazarus_pl.heads.head import FeatureShapes, Head
+from lazarus_pl.heads.head import FeatureShapes, Head, faded
+from lazarus_pl.heads.patch_mean import patch_mean
 from lazarus_pl.in_range import check_share
 
 
@@ -27,6 +28,7 @@ class PatchReading(NamedTuple):
             and last whether the photo is ill.
         lesions: Lesion branch, ``(B, H, W, K + 1)``; the last column is sound tissue of a crop
             without a healthy class.
+        kept: bool ``(B, H, W)``, where there is a patch; what the others say elsewhere is padding.
     """
 
     logits: Tensor
@@ -34,6 +36,7 @@ class PatchReading(NamedTuple):
     scores: Tensor
     instances: Tensor
     lesions: Tensor
+    kept: Tensor
 
 
 class PatchHead(Head):
@@ -130,41 +133,80 @@ class PatchHead(Head):
 
     def forward(self, features: Mapping[str, Tensor], mask: Tensor | None = None) -> Tensor:
         """Logits ``(B, K)``; arguments as in :meth:`look`."""
-        return self.look(features, mask).logits
+        return self._read(features, mask)[1].logits
 
     def look(self, features: Mapping[str, Tensor], mask: Tensor | None = None) -> PatchReading:
         """Reads photos.
 
         Args:
             features: Grids ``(B, H, W, C)`` by layer.
-            mask: bool ``(B, H, W)`` of the finest grid, True where there is a patch.
+            mask: bool ``(B, H, W)`` of the finest grid, True where there is a patch; what the
+                grids hold elsewhere changes nothing.
         """
+        finest, reading = self._read(features, mask)
+        return reading._replace(instances=self.instance(finest))
+
+    def fade(self, features: Mapping[str, Tensor]) -> Callable[[Tensor], Tensor]:
+        """As :meth:`Head.fade`, several times as fast.
+
+        What is linear in the patches, or says the same of one whatever the others are, is computed
+        once. The mean patch is taken off the coarse grids, which are small.
+        """
+        values = features[self.finest]
+        finest = self.inputs[self.finest](values)
+        coarse = [self.inputs[name](features[name]) for name in self.grids if name != self.finest]
+        chance, nothing = (
+            self._chance(self.lesion(each))
+            for each in (values, torch.zeros_like(values[:1, :1, :1]))
+        )
+
+        def logits(kept: Tensor) -> Tensor:
+            there = kept[..., None]
+            joined = self.bias - (finest * there).mean(dim=(1, 2), keepdim=True)
+            for part in (faded(each, kept) for each in coarse):
+                part = part - part.mean(dim=(1, 2), keepdim=True)
+                joined = joined + _enlarged(part, kept.shape[1:], None)
+            scores = self.score(F.gelu(torch.addcmul(joined, finest, there)))
+            attention = _to_one(torch.where(there > 0, chance, nothing))
+            said: Tensor = (attention * scores.float()).sum(dim=(1, 2))
+            return said
+
+        return logits
+
+    def _read(
+        self, features: Mapping[str, Tensor], mask: Tensor | None
+    ) -> tuple[Tensor, PatchReading]:
+        """The patches that are read, and all of their reading but what instances say."""
         finest = features[self.finest]
-        kept = finest.new_ones(finest.shape[:3]) if mask is None else mask.to(finest.dtype)
-        joined, mean = self._joined(features), self._mean_patch(features, mask)
+        kept = finest.new_ones(finest.shape[:3], dtype=torch.bool) if mask is None else mask
+        coarse, mean = self._coarse(features, mask), self._mean_patch(features, mask)
         if self.training and self.patch_dropout:
-            joined, finest, kept = self._sampled(joined, finest, kept)
-        hidden = self.drop(F.gelu(joined - mean[:, None, None] + self.bias))
-        scores, lesions = self.score(hidden), self.lesion(finest)
+            # before the finest grid's linear map, which then reads these patches alone
+            drawn, kept = self._drawn(kept)
+            finest = _taken(finest, drawn)
+            coarse = None if coarse is None else _taken(coarse, drawn)
+        joined = self._joined(finest, coarse) - mean[:, None, None]
+        scores, lesions = self.score(self.drop(F.gelu(joined + self.bias))), self.lesion(finest)
         # only in training: an attribution of the logits needs every path
-        attention = self._attention(lesions.detach() if self.training else lesions, kept)
+        chance = self._chance(lesions.detach() if self.training else lesions)
+        attention = _to_one(chance * kept[..., None])
         logits = (attention * scores.float()).sum(dim=(1, 2))
-        return PatchReading(logits, attention, scores, self.instance(finest), lesions)
+        return finest, PatchReading(logits, attention, scores, scores[..., :0], lesions, kept)
 
     def evidence(self, reading: PatchReading, target: Tensor) -> Tensor:
         """Log-odds of a class against sound tissue in each patch, float32 ``(B, H, W)``.
 
         Those of the lesion branch, averaged with the neighbours': lesions are larger than one
         patch's noise. A healthy class is read where no disease is: its evidence is what the most
-        suspected disease of its crop lacks.
+        suspected disease of its crop lacks. Padding has none, 0.
 
         Args:
             reading: Of ``B`` photos.
             target: Class indices ``(B,)``.
         """
-        contrast = _smoothed(self._against_sound(reading.lesions).float())
+        contrast = _smoothed(self._against_sound(reading.lesions).float(), reading.kept)
         rows = [self._of_class(contrast[row], int(label)) for row, label in enumerate(target)]
-        return torch.stack(rows).float()
+        return torch.stack(rows).float() * reading.kept
 
     def instance_loss(self, reading: PatchReading, target: Tensor) -> Tensor:
         """The loss of patches that guess by themselves what their photo has.
@@ -173,11 +215,11 @@ class PatchHead(Head):
             reading: Of ``B`` photos.
             target: Class indices ``(B,)``.
         """
-        said = reading.instances.float().flatten(1, 2)
-        of_class = said[..., :-1].log_softmax(dim=-1).mean(dim=1)
+        said, each = reading.instances.float().flatten(1, 2), _shares(reading.kept)
+        of_class = (said[..., :-1].log_softmax(dim=-1) * each[..., None]).sum(dim=1)
         ill = (self.sound[target] != target).float()[:, None].expand_as(said[..., -1])
-        of_illness = F.binary_cross_entropy_with_logits(said[..., -1], ill)
-        return of_illness - of_class.gather(1, target[:, None]).mean()
+        of_illness = F.binary_cross_entropy_with_logits(said[..., -1], ill, each, reduction="sum")
+        return of_illness / len(target) - of_class.gather(1, target[:, None]).mean()
 
     def lesion_loss(self, reading: PatchReading, target: Tensor) -> Tensor:
         """The lesion branch's loss on the patches that the other readings are sure of.
@@ -190,69 +232,68 @@ class PatchHead(Head):
         rows, sound = torch.arange(len(target), device=target.device), self.sound[target]
         rank = self._suspicion(reading, target).argsort(dim=1, descending=True).argsort(dim=1)
         ill = (sound != target)[:, None]
-        count = rank.shape[1]
-        lesions = (rank < max(1, self.lesion_share * count)) & ill
+        count = reading.kept.flatten(1).sum(dim=1, keepdim=True)
+        lesions = (rank < (self.lesion_share * count).clamp_min(1)) & ill
         others = (rank >= (1 - self.sound_share) * count) | ~ill
-        return -_average(chance[rows, :, target], lesions) - _average(
-            chance[rows, :, sound], others
+        each = _shares(reading.kept)
+        return -_average(chance[rows, :, target], lesions * each) - _average(
+            chance[rows, :, sound], others * each
         )
 
     @torch.no_grad()
     def _suspicion(self, reading: PatchReading, target: Tensor) -> Tensor:
-        """How much each patch is suspected by three readings of one scale, ``(B, P)``."""
+        """How much each patch is suspected by three readings of one scale, ``(B, P)``.
+
+        Padding is suspected least.
+        """
         rows = torch.arange(len(target), device=target.device)
         readings = (
             self._contrast(reading.scores)[rows, ..., target],
             self._contrast(reading.instances[..., :-1])[rows, ..., target],
             reading.instances[..., -1],
         )
-        return torch.stack([_standard(one.float().flatten(1)) for one in readings]).sum(dim=0)
+        kept = reading.kept.flatten(1)
+        total = torch.stack([_standard(one.float().flatten(1), kept) for one in readings]).sum(0)
+        return total.masked_fill(~kept, -torch.inf)
 
-    def _joined(self, features: Mapping[str, Tensor]) -> Tensor:
-        """Hidden values ``(B, H, W, D)``: interpolation and a linear map may change places."""
+    def _joined(self, finest: Tensor, coarse: Tensor | None) -> Tensor:
+        """Hidden values ``(B, H, W, D)`` of the finest grid's patches and what lies over them."""
+        joined: Tensor = self.inputs[self.finest](finest)
+        return joined if coarse is None else joined + coarse
+
+    def _coarse(self, features: Mapping[str, Tensor], mask: Tensor | None = None) -> Tensor | None:
+        """What coarser grids add to every patch: interpolation and linear map change places."""
         rows, columns = features[self.finest].shape[1:3]
         total: Tensor | None = None
         for name in self.grids:
-            part = self.inputs[name](features[name])
-            if part.shape[1:3] != (rows, columns):
-                part = F.interpolate(
-                    part.permute(0, 3, 1, 2), (rows, columns), mode="bilinear"
-                ).permute(0, 2, 3, 1)
+            if name == self.finest:
+                continue
+            part = _enlarged(self.inputs[name](features[name]), (rows, columns), mask)
             total = part if total is None else total + part
-        assert total is not None
         return total
 
     def _mean_patch(self, features: Mapping[str, Tensor], mask: Tensor | None) -> Tensor:
         """The photo's mean patch, as :meth:`_joined` would have it, ``(B, D)``."""
         total: Tensor | None = None
         for name in self.grids:
-            values = features[name]
-            if mask is None:
-                mean = values.mean(dim=(1, 2))
-            else:
-                rows, columns = values.shape[1:3]
-                mean = _mean(values, F.adaptive_avg_pool2d(mask.float(), (rows, columns)))
-            part = self.inputs[name](mean)
+            part = self.inputs[name](patch_mean(features[name], mask))
             total = part if total is None else total + part
         assert total is not None
         return total
 
-    def _sampled(self, joined: Tensor, finest: Tensor, kept: Tensor) -> tuple[Tensor, ...]:
-        """A few patches of each photo, ``(B, n, 1, ...)``; first those that there are."""
+    def _drawn(self, kept: Tensor) -> tuple[Tensor, Tensor]:
+        """A few patches of each photo ``(B, n)``, as large a share of each, and which are some."""
         patches = kept.flatten(1)
-        count = max(1, round(patches.shape[1] * (1 - self.patch_dropout)))
-        drawn = (torch.rand_like(patches) + patches).topk(count, dim=1).indices
-        parts = [values.flatten(1, 2) for values in (joined, finest, kept[..., None])]
-        joined, finest, kept = (
-            part.gather(1, drawn[..., None].expand(-1, -1, part.shape[-1]))[:, :, None]
-            for part in parts
-        )
-        return joined, finest, kept[..., 0]
+        counts = (patches.sum(dim=1, keepdim=True) * (1 - self.patch_dropout)).round().clamp_min(1)
+        count = int(counts.max())
+        order = torch.rand(patches.shape, device=patches.device) + patches
+        drawn = order.topk(count, dim=1).indices
+        there = patches.gather(1, drawn) & (torch.arange(count, device=drawn.device) < counts)
+        return drawn, there[..., None]
 
-    def _attention(self, lesions: Tensor, kept: Tensor) -> Tensor:
-        """Chances of a lesion, to a sum of 1; a photo without any patch gets zeros, not NaN."""
-        chance = self._against_sound(lesions).float().sigmoid() * kept[..., None]
-        return chance / chance.sum(dim=(1, 2), keepdim=True).clamp_min(1e-6)
+    def _chance(self, lesions: Tensor) -> Tensor:
+        """How likely each patch has a lesion of each class, float32 ``(B, H, W, K)``."""
+        return self._against_sound(lesions).float().sigmoid()
 
     def _contrast(self, scores: Tensor) -> Tensor:
         """Against the healthy class, or the mean of all classes where the crop has none."""
@@ -270,10 +311,9 @@ class PatchHead(Head):
         return -contrast[..., ill].amax(dim=-1) if ill.any() else contrast[..., label]
 
 
-def _mean(values: Tensor, kept: Tensor) -> Tensor:
-    """Mean ``(B, D)`` of ``(B, H, W, D)`` over the patches that are kept."""
-    weights = kept / kept.sum(dim=(1, 2), keepdim=True).clamp_min(1e-6)
-    return torch.einsum("bhwd,bhw->bd", values, weights.to(values.dtype))
+def _to_one(chance: Tensor) -> Tensor:
+    """Each photo's maps, to a sum of 1; a photo without any patch gets zeros, not NaN."""
+    return chance / chance.sum(dim=(1, 2), keepdim=True).clamp_min(1e-6)
 
 
 def _perceptron(channels: int, hidden: int, dropout: float, outputs: int) -> nn.Sequential:
@@ -282,19 +322,57 @@ def _perceptron(channels: int, hidden: int, dropout: float, outputs: int) -> nn.
     )
 
 
-def _average(values: Tensor, chosen: Tensor) -> Tensor:
-    return (values * chosen).sum() / chosen.sum().clamp_min(1)
+def _average(values: Tensor, weights: Tensor) -> Tensor:
+    return (values * weights).sum() / weights.sum().clamp_min(1e-6)
 
 
-def _smoothed(maps: Tensor) -> Tensor:
-    """Maps ``(B, H, W, K)`` under a kernel of 1, 2, 1 each way; edges repeat."""
-    weights = torch.tensor([0.25, 0.5, 0.25], device=maps.device)
-    kernel = torch.outer(weights, weights).expand(maps.shape[-1], 1, 3, 3)
-    padded = F.pad(maps.permute(0, 3, 1, 2), (1, 1, 1, 1), mode="replicate")
-    return F.conv2d(padded, kernel, groups=maps.shape[-1]).permute(0, 2, 3, 1)
+def _taken(values: Tensor, drawn: Tensor) -> Tensor:
+    """Patches ``(B, n, 1, D)`` of ``(B, H, W, D)``."""
+    places = drawn[..., None].expand(-1, -1, values.shape[-1])
+    return values.flatten(1, 2).gather(1, places)[:, :, None]
 
 
-def _standard(values: Tensor) -> Tensor:
-    """Each photo's ``(B, P)`` at mean 0 and deviation 1."""
-    deviation = values.std(dim=1, keepdim=True, correction=0).clamp_min(1e-6)
-    return (values - values.mean(dim=1, keepdim=True)) / deviation
+def _shares(kept: Tensor) -> Tensor:
+    """What each patch weighs in its photo, ``(B, P)``, to a sum of 1; photos weigh alike."""
+    flat = kept.flatten(1).float()
+    return flat / flat.sum(dim=1, keepdim=True).clamp_min(1)
+
+
+def _enlarged(values: Tensor, shape: Sequence[int], mask: Tensor | None) -> Tensor:
+    """Coarse cells ``(B, h, w, D)`` bilinearly over ``(B, H, W, D)``; padding is not mixed in."""
+    if values.shape[1:3] == tuple(shape):
+        return values
+    coarse = values.permute(0, 3, 1, 2)
+    if mask is None:
+        return F.interpolate(coarse, shape, mode="bilinear").permute(0, 2, 3, 1)
+    there = F.adaptive_max_pool2d(mask.to(values.dtype), (values.shape[1], values.shape[2]))[
+        :, None
+    ]
+    total, weight = (
+        F.interpolate(part, shape, mode="bilinear")
+        for part in (coarse.masked_fill(there == 0, 0), there)
+    )
+    return (total / weight.clamp_min(1e-3)).permute(0, 2, 3, 1)
+
+
+def _smoothed(maps: Tensor, kept: Tensor) -> Tensor:
+    """Maps ``(B, H, W, K)`` under a kernel of 1, 2, 1 each way; where one ends it repeats."""
+    there = kept[..., None]
+    for side in (1, 2):
+        total = maps / 2
+        for step in (1, -1):
+            beside = maps.roll(step, side)
+            known = there.roll(step, side)
+            edge = 0 if step == 1 else known.shape[side] - 1
+            known.select(side, edge).fill_(False)
+            total = total + torch.where(known, beside, maps) / 4
+        maps = total
+    return maps
+
+
+def _standard(values: Tensor, kept: Tensor) -> Tensor:
+    """Each photo's ``(B, P)`` at mean 0 and deviation 1 over the patches that there are."""
+    each = _shares(kept)
+    centred = values - (values * each).sum(dim=1, keepdim=True)
+    deviation = (centred.square() * each).sum(dim=1, keepdim=True).sqrt().clamp_min(1e-6)
+    return centred / deviation

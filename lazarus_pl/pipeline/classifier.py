@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
+from itertools import chain, groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,12 +18,14 @@ from torch import Tensor
 from lazarus_pl.data.decode import read_large, read_pixels
 from lazarus_pl.doubt.doubt import Doubt
 from lazarus_pl.doubt.readings import Readings
+from lazarus_pl.encoder.encode_photos import encode_photos
 from lazarus_pl.encoder.encoder import Encoder
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
 from lazarus_pl.encoder.encoder_tail import START
 from lazarus_pl.encoder.make_engine import make_engine
 from lazarus_pl.encoder.precision import Precision
-from lazarus_pl.encoder.sliding_windows import STRIDE, SlidingWindows
+from lazarus_pl.encoder.sliding_windows import STRIDE
+from lazarus_pl.encoder.windows_spec import WindowsSpec
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.tasks.finetune_task import FinetuneTask
 from lazarus_pl.tasks.load_task import load_task
@@ -30,6 +35,8 @@ from lazarus_pl.views.views_spec import ViewsSpec
 if TYPE_CHECKING:
     from lazarus_pl.doubt.verdict import Verdict
     from lazarus_pl.views.view_maker import ViewMaker
+
+_AHEAD = 64
 
 
 class Classifier:
@@ -42,6 +49,8 @@ class Classifier:
         precision: Of the encoder.
         batch_size: Photos that the encoder takes at once.
         views: Views that are looked at beside each photo.
+        windows: How many windows along the short side large photos are read in; by default as those
+            that the checkpoint was trained on.
 
     Raises:
         LazarusError: If the checkpoint cannot be used, the encoder's weights are not those that it
@@ -52,6 +61,7 @@ class Classifier:
         doubt: What lazarus calibrate taught the checkpoint, or None.
         class_names: Names of the classes in the order of the probabilities.
         batch_size: Photos that are best given at once.
+        windows: How large photos are read.
     """
 
     def __init__(
@@ -62,6 +72,7 @@ class Classifier:
         precision: Precision = "auto",
         batch_size: int = 8,
         views: ViewsSpec | None = None,
+        windows: int | None = None,
     ) -> None:
         self.task = load_task(checkpoint)
         self.doubt = Doubt.of_checkpoint(checkpoint)
@@ -85,27 +96,40 @@ class Classifier:
             )
         self.class_names = self.task.class_names
         self.batch_size = batch_size
+        trained_on = WindowsSpec.of(self.task.encoder)
+        self.windows = trained_on if windows is None else replace(trained_on, count=windows)
         self._views = views or ViewsSpec()
+        if self._views.count and self.windows.count > 1:
+            raise LazarusError(
+                f"'{checkpoint}' reads features {self.windows}, views show photos as a whole: "
+                "leave out --tta"
+            )
         self._maker = self._view_maker() if self._views.count else None
 
-    def read(self, photo: bytes, windows: int = 1) -> npt.NDArray[np.uint8]:
+    def read(self, photo: bytes) -> npt.NDArray[np.uint8]:
         """Decodes a photo to what :meth:`features` takes.
 
         Args:
             photo: The file's content.
-            windows: 1 for ``(S, S, 3)``, the whole photo; more for ``(H, W, 3)`` of as many sliding
-                windows along the short side, if it has the pixels.
+
+        Returns:
+            ``(S, S, 3)``, the whole photo; ``(H, W, 3)`` if it has the pixels for several windows.
 
         Raises:
             PhotoError: If it cannot be decoded.
         """
         size, kind = (self._engine.identity[key] for key in ("image_size", "interpolation"))
-        if windows == 1:
+        if self.windows.count == 1:
             return read_pixels(photo, size, kind)
-        return read_large(photo, size, windows, STRIDE, kind)
+        return read_large(photo, size, self.windows.count, STRIDE, kind)
+
+    @property
+    def ahead(self) -> int:
+        """How many photos may wait decoded: as many as leave memory what it is."""
+        return max(1, _AHEAD // self.windows.count**2)
 
     def look(self, photo: bytes) -> npt.NDArray[np.uint8]:
-        """The photo and behind it its views, ``(1 + views, S, S, 3)``.
+        """The photo and behind it its views, ``(1 + views, H, W, 3)``.
 
         Raises:
             PhotoError: If it cannot be decoded.
@@ -118,20 +142,19 @@ class Classifier:
         return np.stack([plain, *self._maker.views(photo, sha256, numbers)])
 
     def judged(
-        self, looks: npt.NDArray[np.uint8]
+        self, looks: Sequence[npt.NDArray[np.uint8]]
     ) -> list[tuple[npt.NDArray[np.float32], Verdict | None]]:
         """Class probabilities ``(classes,)`` of photos and, if there is doubt, a verdict on each.
 
         Probabilities are the mean over the looks; the distance is that of the photo itself.
 
         Args:
-            looks: What :meth:`look` gives of each photo, ``(B, 1 + views, S, S, 3)``.
+            looks: What :meth:`look` gives of each photo, ``(1 + views, H, W, 3)``.
         """
-        flat = looks.reshape(-1, *looks.shape[2:])
-        batches = range(0, len(flat), self.batch_size)
-        parts = [self._read(flat[i : i + self.batch_size]) for i in batches]
+        parts = [self._read(batch) for batch in self.batches(chain.from_iterable(looks))]
         probabilities, distances = (
-            torch.cat(part).reshape(*looks.shape[:2], -1) for part in zip(*parts, strict=True)
+            torch.cat(part).reshape(len(looks), len(looks[0]), -1)
+            for part in zip(*parts, strict=True)
         )
         mean = probabilities.mean(dim=1)
         verdicts: list[Verdict | None] = [None] * len(looks)
@@ -140,31 +163,22 @@ class Classifier:
         return list(zip(mean.numpy(), verdicts, strict=True))
 
     def features(self, pixels: npt.NDArray[np.uint8]) -> dict[str, Tensor]:
-        """What the head reads of photos ``(B, H, W, 3)``: float16 by layer.
-
-        Photos of :meth:`read` are encoded as they are, larger ones in sliding windows, whose grids
-        are put together: such photos have grids alone.
-        """
-        size = self._engine.identity["image_size"]
-        if pixels.shape[1:3] == (size, size):
-            encoded = self._engine.encode(pixels)
-        else:
-            parts = [self._stitched(photo, size) for photo in pixels]
-            encoded = {name: np.stack([part[name] for part in parts]) for name in parts[0]}
-        return {name: torch.from_numpy(array) for name, array in encoded.items()}
-
-    def _stitched(
-        self, photo: npt.NDArray[np.uint8], size: int
-    ) -> dict[str, npt.NDArray[np.float16]]:
-        windows = SlidingWindows((photo.shape[0], photo.shape[1]), size)
-        cut = windows.cut(photo)
-        batches = range(0, len(cut), self.batch_size)
-        encoded = [self._engine.encode(cut[i : i + self.batch_size]) for i in batches]
+        """What the head reads of photos ``(B, H, W, 3)`` of :meth:`read`: float16 by layer."""
+        encoded = list(encode_photos(self._engine, pixels, self.windows.overlap))
         return {
-            name: windows.stitch(np.concatenate([part[name] for part in encoded]))
-            for name, values in encoded[0].items()
-            if values.ndim == 4
+            name: torch.from_numpy(np.stack([features[name] for features in encoded]))
+            for name in encoded[0]
         }
+
+    def batches(self, photos: Iterable[npt.NDArray[np.uint8]]) -> Iterator[npt.NDArray[np.uint8]]:
+        """Photos ``(H, W, 3)``, in order, as ``(B, H, W, 3)``: those alike that follow each other.
+
+        At most :attr:`batch_size` at once.
+        """
+        for _, alike in groupby(photos, key=lambda pixels: pixels.shape):
+            same = list(alike)
+            for start in range(0, len(same), self.batch_size):
+                yield np.stack(same[start : start + self.batch_size])
 
     def last_map(self, pixels: npt.NDArray[np.uint8]) -> Tensor:
         """The backbone's last map ``(B, C, h, w)`` of photos ``(B, S, S, 3)``."""

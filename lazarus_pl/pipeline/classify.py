@@ -126,7 +126,9 @@ def predict(classifier: Classifier, root: Path, listed: Sequence[Listed]) -> Ite
 
     with Progress("classifying", len(listed), "photos") as progress:
         waiting: list[tuple[Listed, npt.NDArray[np.uint8] | str]] = []
-        for item, pixels in zip(listed, ordered_map(decode, listed), strict=True):
+        for item, pixels in zip(
+            listed, ordered_map(decode, listed, ahead=classifier.ahead), strict=True
+        ):
             waiting.append((item, pixels))
             if len(waiting) == classifier.batch_size:
                 yield from _predict_batch(classifier, waiting)
@@ -215,7 +217,7 @@ def _predict_batch(
     classifier: Classifier, batch: Sequence[tuple[Listed, npt.NDArray[np.uint8] | str]]
 ) -> Iterator[Prediction]:
     usable = [pixels for _, pixels in batch if not isinstance(pixels, str)]
-    judged = iter(classifier.judged(np.stack(usable)) if usable else ())
+    judged = iter(classifier.judged(usable) if usable else ())
     for item, pixels in batch:
         if isinstance(pixels, str):
             yield Prediction(item.path, item.label, None, pixels)

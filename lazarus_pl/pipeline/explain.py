@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -43,7 +44,7 @@ def explain(
     device: str = "auto",
     precision: Precision = "auto",
     batch_size: int = 8,
-    windows: int = 1,
+    windows: int | None = None,
 ) -> None:
     """Shows where a checkpoint reads its diagnosis in photos, and how far to trust each map.
 
@@ -62,7 +63,7 @@ def explain(
         precision: Of the encoder; auto takes 32 on a CPU, 16 on a GPU from Volta on.
         batch_size: Photos that the encoder takes at once.
         windows: Read photos in sliding windows, as many as this along the short side; maps are as
-            much finer. 1 reads the photo as a whole, as classify does.
+            much finer. 1 reads photos as a whole; by default they are read as in the training.
     """
     root, listed = list_photos(data, "path")
     if out.exists() and not out.is_dir():
@@ -70,15 +71,15 @@ def explain(
     from lazarus_pl.explain.explanation_writer import ExplanationWriter
     from lazarus_pl.pipeline.classifier import Classifier
 
-    classifier = Classifier(ckpt, weights, device, precision, batch_size)
+    classifier = Classifier(ckpt, weights, device, precision, batch_size, windows=windows)
     number = None if target is None else _class_number(target, classifier.class_names)
     chosen = _methods(classifier, ckpt, methods)
-    _check_windows(windows, classifier, ckpt)
+    _check_windows(classifier, ckpt)
     head = type(classifier.task.head).__name__
     meaning = _MEANINGS.get(head, "Grad-CAM on the backbone's last map")
     try:
         writer = ExplanationWriter(out, classifier.class_names, meaning)
-        counts = _explain_all(classifier, writer, root, listed, number, chosen, windows)
+        counts = explain_all(classifier, writer, root, listed, number, chosen)
         writer.finish()
     except OSError as error:
         raise LazarusError(
@@ -110,28 +111,39 @@ def explain_batch(
     return explain_photos(classifier.task, features, target, methods, cam, pixels, temperature)
 
 
-def _explain_all(
+def explain_all(
     classifier: Classifier,
     writer: ExplanationWriter,
     root: Path,
     listed: Sequence[Listed],
     target: int | None,
     methods: Sequence[str],
-    windows: int,
 ) -> tuple[int, int, int]:
+    """Explains files one batch after the other, while threads decode the next and write the last.
+
+    Args:
+        classifier: What is explained.
+        writer: Is given every photo.
+        root: What the files' paths are relative to.
+        listed: The files.
+        target: The class to explain; None for the predicted one.
+        methods: As in :func:`explain`.
+
+    Returns:
+        How many photos were explained, how many files cannot be used, how many maps are weak.
+    """
     done = refused = weak = 0
     with Progress("explaining", len(listed), "photos") as progress:
-        for batch in _batches(classifier, root, listed, windows):
+        for batch in _batches(classifier, root, listed):
             usable = [(item, seen) for item, seen in batch if not isinstance(seen, str)]
             for item, seen in batch:
                 if isinstance(seen, str):
                     writer.refuse(item.path, seen)
                     refused += 1
             if usable:
-                read = np.stack([seen[0] for _, seen in usable])
-                for (item, seen), maps in zip(
-                    usable, explain_batch(classifier, read, target, methods), strict=True
-                ):
+                alike = classifier.batches(seen[0] for _, seen in usable)
+                explained = (explain_batch(classifier, each, target, methods) for each in alike)
+                for (item, seen), maps in zip(usable, chain.from_iterable(explained), strict=True):
                     writer.add(item.path, seen[1], maps)
                     done += 1
                     weak += bool(maps.weak)
@@ -140,7 +152,7 @@ def _explain_all(
 
 
 def _batches(
-    classifier: Classifier, root: Path, listed: Sequence[Listed], windows: int
+    classifier: Classifier, root: Path, listed: Sequence[Listed]
 ) -> Iterator[list[tuple[Listed, tuple[Pixels, Pixels] | str]]]:
     """What the encoder reads of each photo and what a person sees, or why there is neither."""
 
@@ -149,7 +161,7 @@ def _batches(
             return "its name is not that of a photo"
         try:
             content = read_bytes(root / item.path)
-            read, image = classifier.read(content, windows), open_photo(content, _SHOWN_SIDE)
+            read, image = classifier.read(content), open_photo(content, _SHOWN_SIDE)
         except PhotoError as error:
             return str(error)
         if min(image.size) < _PATCH:
@@ -158,10 +170,9 @@ def _batches(
         return read, np.asarray(image)
 
     batch: list[tuple[Listed, tuple[Pixels, Pixels] | str]] = []
-    for item, seen in zip(listed, ordered_map(decode, listed), strict=True):
+    for item, seen in zip(listed, ordered_map(decode, listed, ahead=classifier.ahead), strict=True):
         batch.append((item, seen))
-        # photos in windows have sizes of their own
-        if windows > 1 or len(batch) == classifier.batch_size:
+        if len(batch) == classifier.batch_size:
             yield batch
             batch = []
     if batch:
@@ -182,15 +193,13 @@ def _methods(
     return ("gradcam",)
 
 
-def _check_windows(windows: int, classifier: Classifier, ckpt: Path) -> None:
-    if windows < 1:
-        raise LazarusError(f"--windows {windows} cannot be: give 1 or more")
-    if windows == 1:
+def _check_windows(classifier: Classifier, ckpt: Path) -> None:
+    if classifier.windows.count == 1:
         return
-    if not _has_patches(classifier) or "pooled" in classifier.task.feature_shapes:
+    if not _has_patches(classifier):
         raise LazarusError(
-            f"the checkpoint '{ckpt}' reads photos as a whole, not in windows: train one with "
-            "configs/patches/patches.yaml, or leave --windows out"
+            f"the checkpoint '{ckpt}' has no patches, so no maps of photos in windows: train one "
+            "with configs/patches/windows.yaml, or give --windows 1"
         )
 
 

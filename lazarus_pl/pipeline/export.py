@@ -67,6 +67,11 @@ def export(
     from lazarus_pl.pipeline.classifier import Classifier
 
     classifier = Classifier(ckpt, weights, device="cpu", precision="32")
+    if classifier.windows.count > 1:
+        raise LazarusError(
+            f"'{ckpt}' reads features {classifier.windows}, a graph takes them as a whole: give a "
+            "checkpoint that was trained on a cache without --windows.count"
+        )
     graph = OnnxGraph(PhotoModel(classifier.encoder, classifier.task, classifier.doubt))
     agreement = compare(classifier, graph, data, photos)
     labels = _labels(classifier, ckpt, graph.outputs, agreement)
@@ -136,7 +141,9 @@ def _compared(
     }
 
 
-def _read(classifier: Classifier, data: Path, photos: int) -> Iterator[tuple[list[Pixels], Pixels]]:
+def _read(
+    classifier: Classifier, data: Path, photos: int
+) -> Iterator[tuple[list[Pixels], list[Pixels]]]:
     """Photos in batches: whole, as the graph takes them, and as the checkpoint does."""
     root, listed = list_photos(data)
     found = [item.path for item in listed if item.looks_like_a_photo]
@@ -155,7 +162,7 @@ def _read(classifier: Classifier, data: Path, photos: int) -> Iterator[tuple[lis
                     continue
                 whole.append(np.asarray(image, dtype=np.uint8))
             if whole:
-                yield whole, np.stack(looks)
+                yield whole, looks
 
 
 def _drawn(folder: Path, photos: int) -> Path:

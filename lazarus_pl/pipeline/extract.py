@@ -12,11 +12,13 @@ from lazarus_pl.data.split.split_spec import SplitSpec
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
 from lazarus_pl.encoder.make_engine import EngineName, make_engine
 from lazarus_pl.encoder.precision import Precision
+from lazarus_pl.encoder.windows_spec import WindowsSpec
 from lazarus_pl.views.views_spec import ViewsSpec
 
 _ENCODER = EncoderSpec()
 _SPLIT = SplitSpec()
 _VIEWS = ViewsSpec()
+_WINDOWS = WindowsSpec()
 
 
 def extract(
@@ -27,6 +29,7 @@ def extract(
     label_from: LabelFrom = "path",
     corrections: Path | None = None,
     views: ViewsSpec = _VIEWS,
+    windows: WindowsSpec = _WINDOWS,
     device: str = "auto",
     precision: Precision = "auto",
     batch_size: int = 8,
@@ -48,6 +51,9 @@ def extract(
         corrections: CSV of relabelled and excluded photos: label_doubts.csv of lazarus audit with
             its actions filled in.
         views: Augmented views of the training photos, cached beside the plain photos.
+        windows: Photos larger than the encoder's input in sliding windows, whose grids are put
+            together; pooled is then the mean over a photo's windows. --windows 2 is short for
+            --windows.count 2.
         device: auto, cpu, cuda, cuda:1, mps.
         precision: Of the encoder; auto takes 32 on a CPU, 16 on a GPU from Volta on.
         batch_size: Photos that the encoder takes at once.
@@ -65,6 +71,7 @@ def extract(
         Corrections.read(corrections) if corrections else None,
         views,
         say=_say,
+        windows=windows,
     )
     summary = extraction.run(verify)
     made = f"{summary.views} views made, " if views.count else ""

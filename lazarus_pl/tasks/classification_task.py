@@ -27,6 +27,7 @@ from torchmetrics.classification import (
 )
 
 from lazarus_pl import __version__
+from lazarus_pl.encoder.windows_spec import WindowsSpec
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.heads.build_head import build_head
 from lazarus_pl.in_range import check_rate, check_share
@@ -186,9 +187,16 @@ class ClassificationTask(LightningModule):
             assert isinstance(standardise, Standardise)
             standardise.fit(mean, deviation)
 
-    def forward(self, features: Mapping[str, Tensor]) -> Tensor:
-        """Logits ``(B, classes)`` of cached features by layer."""
-        logits: Tensor = self.head(self.standardised(features))
+    def forward(self, features: Mapping[str, Tensor], mask: Tensor | None = None) -> Tensor:
+        """Logits ``(B, classes)`` of cached features by layer.
+
+        Args:
+            features: ``(B, C)`` or ``(B, H, W, C)`` by layer.
+            mask: bool ``(B, H, W)`` of the finest grid, True where there is a patch.
+        """
+        # heads on pooled features know no masks
+        masks = {} if mask is None else {"mask": mask}
+        logits: Tensor = self.head(self.standardised(features), **masks)
         return logits
 
     def standardised(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -197,11 +205,16 @@ class ClassificationTask(LightningModule):
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """The loss of one batch."""
-        features, target = batch["features"], batch["target"]
+        features, target, mask = batch["features"], batch["target"], batch.get("mask")
+        if self.mixup and mask is not None:
+            raise LazarusError(
+                f"mixup {self.mixup} needs grids of one size, those of photos in windows differ: "
+                "set model.init_args.mixup to 0"
+            )
         if self.mixup:
             classes = len(self.class_names)
             features, target = mix_up(features, target, classes, self.mixup, self._mixing_rng())
-        logits = self(features)
+        logits = self(features, mask)
         loss = self.objective(features, logits, target)
         size = len(batch["target"])
         self.train_metrics.update(logits, batch["target"])
@@ -230,7 +243,7 @@ class ClassificationTask(LightningModule):
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Tensor]:
         """Class probabilities ``(B, classes)`` and the photos' places in the manifest."""
-        probability = self(batch["features"]).float().softmax(dim=-1)
+        probability = self(batch["features"], batch.get("mask")).float().softmax(dim=-1)
         return {"index": batch["index"], "probability": probability}
 
     def on_validation_epoch_end(self) -> None:
@@ -294,6 +307,12 @@ class ClassificationTask(LightningModule):
                 f"cache holds those of '{self.encoder.get('name')}' (digest "
                 f"{str(self.encoder.get('digest'))[:12]}): use the cache that it was trained on"
             )
+        read, reads = (WindowsSpec.of(each or {}) for each in (theirs["encoder"], self.encoder))
+        if read != reads:
+            raise LazarusError(
+                f"the checkpoint was trained on features {read}, the cache holds those {reads}: "
+                "use the cache that it was trained on"
+            )
         mine = (self.hparams["head"], self.hparams["head_options"] or {})
         if mine != (theirs["head"], theirs["head_options"] or {}):
             raise LazarusError(
@@ -331,7 +350,8 @@ class ClassificationTask(LightningModule):
     def _evaluate(
         self, batch: dict[str, Any], side: str, metrics: MetricCollection, tables: MetricCollection
     ) -> None:
-        logits, target = self(batch["features"]).float(), batch["target"]
+        logits = self(batch["features"], batch.get("mask")).float()
+        target = batch["target"]
         metrics.update(logits, target)
         tables.update(logits, target)
         loss = self.loss(logits, target)

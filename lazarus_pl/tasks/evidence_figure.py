@@ -13,13 +13,13 @@ def evidence_figure(maps: npt.NDArray[np.float32], names: Sequence[str]) -> Figu
     """Draws maps side by side on one scale, so that a pale one is pale.
 
     Args:
-        maps: Log-odds of each patch, ``(N, H, W)``.
+        maps: Log-odds of each patch, ``(N, H, W)``; NaN where there is none.
         names: The class that each is evidence of.
     """
     columns = min(4, len(maps))
     rows = -(-len(maps) // columns)
     figure = Figure(figsize=(2.4 * columns, 2.6 * rows), layout="constrained")
-    limit = float(np.abs(maps).max()) or 1.0
+    limit = float(np.nanmax(np.abs(maps))) or 1.0
     for place, (values, name) in enumerate(zip(maps, names, strict=True), start=1):
         axes = figure.add_subplot(rows, columns, place)
         image = axes.imshow(values, cmap="RdBu_r", vmin=-limit, vmax=limit)

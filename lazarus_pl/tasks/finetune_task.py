@@ -16,6 +16,7 @@ from callbacks.layerwise_groups import layerwise_groups
 from lazarus_pl.encoder.encoder import Encoder
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
 from lazarus_pl.encoder.encoder_tail import START, EncoderTail
+from lazarus_pl.encoder.windows_spec import WindowsSpec
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.in_range import check_rate, check_share
 from lazarus_pl.tasks.classification_task import ClassificationTask, ClassWeights
@@ -106,6 +107,12 @@ class FinetuneTask(ClassificationTask):
             raise LazarusError(
                 f"fine-tuning reads the layer {START}, the data gives {', '.join(feature_shapes)}: "
                 f"set data.init_args.layers to [{START}]"
+            )
+        windows = WindowsSpec.of(encoder or {})
+        if windows.count > 1:
+            raise LazarusError(
+                f"fine-tuning reads photos as a whole, the cache holds features {windows}: use one "
+                "that was extracted without --windows.count"
             )
         self._head_shapes = head_shapes
         super().__init__(
@@ -278,6 +285,12 @@ def _check_same(
             f"'{path}' was trained on features of encoder digest {str(digest)[:12]}, the cache "
             f"holds those of {str(encoder.get('digest'))[:12]}: use the cache that it was trained "
             "on"
+        )
+    read = WindowsSpec.of(theirs["encoder"] or {})
+    if encoder and read != WindowsSpec.of(encoder):
+        raise LazarusError(
+            f"'{path}' was trained on features {read}, the cache holds those "
+            f"{WindowsSpec.of(encoder)}: give a checkpoint that was trained on whole photos"
         )
 
 

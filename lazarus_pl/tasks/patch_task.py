@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from lazarus_pl.errors import LazarusError
@@ -40,7 +41,7 @@ class PatchTask(ClassificationTask):
         """The loss of one batch."""
         assert isinstance(self.head, PatchHead)
         target = batch["target"]
-        reading = self.head.look(self.standardised(batch["features"]))
+        reading = self.head.look(self.standardised(batch["features"]), batch.get("mask"))
         diagnosis = self.loss(reading.logits, target)
         instances = self.head.instance_loss(reading, target)
         lesions = self._lesion_loss(reading, target)
@@ -91,5 +92,8 @@ class PatchTask(ClassificationTask):
         features = {
             layer: values[::step][:_EXAMPLES] for layer, values in batch["features"].items()
         }
-        reading = self.head.look(self.standardised(features))
-        return self.head.evidence(reading, target), target
+        mask = batch.get("mask")
+        kept = None if mask is None else mask[::step][:_EXAMPLES]
+        reading = self.head.look(self.standardised(features), kept)
+        evidence = self.head.evidence(reading, target)
+        return evidence.masked_fill(~reading.kept, torch.nan), target

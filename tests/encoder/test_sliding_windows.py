@@ -18,7 +18,7 @@ def test_cells_of_cut_windows_are_stitched_where_they_were(
     windows = SlidingWindows((height, width), 64, overlap)
     rng = np.random.default_rng(height * width)
     pixels = rng.integers(0, 255, (height, width, 3), dtype=np.uint8)
-    cut = windows.cut(pixels)
+    cut = np.stack(list(windows.cut(pixels)))
     assert cut.shape == (len(windows.places), 64, 64, 3)
     grids = _cells(cut, cell)
     whole = windows.stitch(grids)

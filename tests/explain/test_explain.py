@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import csv
+import errno
+import io
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
+from lazarus_pl.explain import explanation_writer
 from lazarus_pl.explain.attribution import integrated_gradients
 from lazarus_pl.explain.localisation_score import laid_over, localisation_score
-from lazarus_pl.explain.picture import overlay
+from lazarus_pl.explain.picture import _colours, as_png, overlay
 from lazarus_pl.heads.patch_head import PatchHead
 from lazarus_pl.pipeline.classifier import Classifier
 from tests.conftest import Lazarus
@@ -89,8 +92,6 @@ def test_a_photo_smaller_than_a_patch_has_a_reason(
 
 def test_a_drawn_square_is_found_where_it_was_drawn(checkpoints: dict[str, Path]) -> None:
     """Geometry alone: which patches change when a square is drawn into a wide photo."""
-    import io
-
     classifier = Classifier(checkpoints["patches"])
     plain = np.full((120, 240, 3), (70, 130, 60), dtype=np.uint8)
     marked = plain.copy()
@@ -116,6 +117,37 @@ def test_an_overlay_colours_only_where_the_map_speaks() -> None:
     assert rows.mean() == pytest.approx(1.5 * 16 - 0.5)
     assert columns.mean() == pytest.approx(6.5 * 16 - 0.5)
     assert not changed[:, :80].any()
+
+
+def test_a_picture_is_the_same_in_fewer_milliseconds() -> None:
+    """Every pixel as the map mixed over the whole photo, and as the file holds it."""
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (64, 96, 3), dtype=np.uint8)
+    values = rng.normal(size=(4, 6)).astype(np.float32)
+    strength = np.clip(laid_over(values, (64, 96)) / values.max(), 0, 1)
+    alpha = (0.8 * np.sqrt(strength) * (strength > 0.15))[..., None]
+    mixed = (pixels * (1 - alpha) + _colours(strength) * alpha).astype(np.uint8)
+    shown = overlay(pixels, values)
+    np.testing.assert_array_equal(shown, mixed)
+    with Image.open(io.BytesIO(as_png(Image.fromarray(shown)))) as image:
+        np.testing.assert_array_equal(np.asarray(image), shown)
+
+
+def test_a_full_disk_is_a_sentence_although_other_threads_write(
+    checkpoints: dict[str, Path],
+    drawn: Path,
+    tmp_path: Path,
+    lazarus: Lazarus,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(_: Image.Image) -> bytes:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(explanation_writer, "as_png", fail)
+    words = ("--data", drawn / "rust", "--out", tmp_path / "out", "--methods", "[evidence]")
+    done = lazarus("explain", "--ckpt", checkpoints["patches"], *words)
+    assert done.code == 2
+    assert "cannot be written (No space left on device)" in done.err
 
 
 def test_integrated_gradients_add_up() -> None:
@@ -153,7 +185,7 @@ def test_a_large_photo_is_read_in_windows(
     assert maps["attention"].sum() == pytest.approx(1, abs=1e-3)
     done = lazarus("explain", "--ckpt", checkpoints["mlp"], *words, 2)
     assert done.code == 2
-    assert "reads photos as a whole" in done.err
+    assert "has no patches, so no maps of photos in windows" in done.err
     assert "cannot be" in lazarus("explain", "--ckpt", checkpoints["patches"], *words, 0).err
 
 

@@ -75,6 +75,23 @@ def test_a_masked_patch_is_neither_read_nor_weighted() -> None:
     torch.testing.assert_close(head(changed, mask), logits)
 
 
+@pytest.mark.parametrize("value", [0.0, 1e4])
+def test_padding_leaves_diagnosis_and_attention_as_they_are(value: float) -> None:
+    head, features = AttentionHead(SHAPES, 6, hidden=8).eval(), batch()
+    padded = {"grid16": torch.full((3, 6, 8, 5), value), "grid32": torch.full((3, 3, 4, 7), value)}
+    padded["grid16"][:, :4, :4], padded["grid32"][:, :2, :2] = (
+        features["grid16"],
+        features["grid32"],
+    )
+    mask = torch.zeros(3, 6, 8, dtype=torch.bool)
+    mask[:, :4, :4] = True
+    logits, attention = head.attend(padded, mask)
+    expected_logits, expected = head.attend(features)
+    torch.testing.assert_close(logits, expected_logits)
+    torch.testing.assert_close(attention[:, :4, :4], expected)
+    assert attention.masked_fill(mask, 0).abs().max() == 0
+
+
 def test_a_photo_without_patches_gives_no_nan() -> None:
     head = AttentionHead(SHAPES, 6).eval()
     logits, attention = head.attend(batch(), torch.zeros(3, 4, 4, dtype=torch.bool))

@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from lazarus_pl.errors import LazarusError
+from lazarus_pl.heads import patch_head
 from lazarus_pl.heads.build_head import build_head
+from lazarus_pl.heads.head import Head
 from lazarus_pl.heads.patch_head import PatchHead
 
 SHAPES = {"grid16": (4, 4, 6), "grid32": (2, 2, 10)}
@@ -38,7 +40,8 @@ def test_interpolating_hidden_values_is_joining_the_grids_first() -> None:
         features["grid32"].permute(0, 3, 1, 2), (4, 4), mode="bilinear"
     ).permute(0, 2, 3, 1)
     joined = head.inputs["grid16"](features["grid16"]) + head.inputs["grid32"](coarse)
-    torch.testing.assert_close(head._joined(features), joined)
+    found = head._joined(features["grid16"], head._coarse(features))
+    torch.testing.assert_close(found, joined)
 
 
 def test_masked_patches_change_nothing_on_a_single_grid() -> None:
@@ -89,8 +92,87 @@ def test_sampled_patches_are_those_that_are_there() -> None:
     mask[:, :2] = True
     features = torch.full((2, 4, 4, 6), torch.nan).masked_fill(mask[..., None], 1.0)
     reading = head.look({"grid16": features.nan_to_num(1e6)}, mask)
-    assert reading.scores.shape == (2, 4, 1, 3)
+    assert reading.scores.shape == (2, 2, 1, 3), "a quarter of the patches that there are"
     assert reading.lesions.abs().max() < 1e3
+
+
+def _padded(
+    features: dict[str, torch.Tensor], rows: int, columns: int, value: float
+) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    """Grids below and beside which there is something else, and where there is not."""
+    padded = {}
+    for name, values in features.items():
+        cell = 1 if name == "grid16" else 2
+        shape = (len(values), rows // cell, columns // cell, values.shape[-1])
+        padded[name] = torch.full(shape, value)
+        padded[name][:, : values.shape[1], : values.shape[2]] = values
+    mask = torch.zeros(len(features["grid16"]), rows, columns, dtype=torch.bool)
+    mask[:, :4, :4] = True
+    return padded, mask
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(4, 4), (6, 4), (4, 8), (8, 6)])
+@pytest.mark.parametrize("value", [0.0, 1e4])
+def test_padding_leaves_logits_maps_and_losses_as_they_are(
+    rows: int, columns: int, value: float
+) -> None:
+    head, features, target = _head(), _features(3), torch.tensor([0, 1, 2])
+    plain = head.look(features)
+    padded, mask = _padded(features, rows, columns, value)
+    reading = head.look(padded, mask)
+    torch.testing.assert_close(reading.logits, plain.logits)
+    torch.testing.assert_close(reading.attention[:, :4, :4], plain.attention)
+    assert reading.attention.masked_fill(mask[..., None], 0).abs().max() == 0
+    evidence = head.evidence(reading, target)
+    torch.testing.assert_close(evidence[:, :4, :4], head.evidence(plain, target))
+    assert evidence.masked_fill(mask, 0).abs().max() == 0
+    for loss in (head.instance_loss, head.lesion_loss):
+        torch.testing.assert_close(loss(reading, target), loss(plain, target))
+
+
+def test_photos_of_different_sizes_are_read_in_one_batch_as_alone() -> None:
+    head = _head()
+    generator = torch.Generator().manual_seed(2)
+    large = {
+        "grid16": torch.randn(1, 8, 6, 6, generator=generator),
+        "grid32": torch.randn(1, 4, 3, 10, generator=generator),
+    }
+    small, mask = _padded(_features(1), 8, 6, 3.0)
+    both = {name: torch.cat([large[name], small[name]]) for name in large}
+    logits = head(both, torch.cat([torch.ones_like(mask), mask]))
+    torch.testing.assert_close(logits, torch.cat([head(large), head(_features(1))]))
+
+
+def test_a_small_photo_beside_a_large_one_loses_as_large_a_share_of_its_patches() -> None:
+    head = PatchHead({"grid16": (4, 4, 6)}, 3, hidden=8, patch_dropout=0.75).train()
+    mask = torch.zeros(2, 8, 8, dtype=torch.bool)
+    mask[0], mask[1, :4, :4] = True, True
+    reading = head.look({"grid16": torch.randn(2, 8, 8, 6)}, mask)
+    assert reading.kept.sum(dim=(1, 2)).tolist() == [16, 4]
+    torch.testing.assert_close(reading.attention.sum(dim=(1, 2)), torch.ones(2, 3))
+
+
+def test_patches_that_fade_are_read_as_the_mean_patch() -> None:
+    head, features = _head(), _features(3)
+    fast, plain = head.fade(features), Head.fade(head, features)
+    generator = torch.Generator().manual_seed(4)
+    for share in (0.0, 0.3, 0.7, 1.0):
+        kept = (torch.rand(3, 4, 4, generator=generator) < share).float()
+        torch.testing.assert_close(fast(kept), plain(kept))
+    torch.testing.assert_close(fast(torch.ones(3, 4, 4)), head(features))
+    assert not torch.allclose(fast(torch.zeros(3, 4, 4)), head(features))
+
+
+def test_evidence_is_averaged_as_with_repeated_edges() -> None:
+    from torch.nn.functional import conv2d, pad
+
+    maps = torch.randn(2, 5, 7, 3)
+    weights = torch.tensor([0.25, 0.5, 0.25])
+    kernel = torch.outer(weights, weights).expand(3, 1, 3, 3)
+    repeated = pad(maps.permute(0, 3, 1, 2), (1, 1, 1, 1), mode="replicate")
+    expected = conv2d(repeated, kernel, groups=3).permute(0, 2, 3, 1)
+    everywhere = torch.ones(2, 5, 7, dtype=torch.bool)
+    torch.testing.assert_close(patch_head._smoothed(maps, everywhere), expected)
 
 
 def test_evidence_of_health_is_what_the_worst_disease_lacks() -> None:
