@@ -29,6 +29,8 @@ class CacheHeader:
         data: The folder or table that the photos came from.
         label_from: How labels were read off folders.
         split: The settings of the split.
+        engines: What ran the encoder: of each ``name``, ``device`` and what was ``measured``.
+            Several are there only in float32, where they agree but for rounding.
     """
 
     encoder: dict[str, Any]
@@ -38,6 +40,7 @@ class CacheHeader:
     data: str
     label_from: str
     split: dict[str, Any]
+    engines: tuple[dict[str, Any], ...] = ()
 
     @property
     def key(self) -> str:
@@ -89,6 +92,7 @@ class CacheHeader:
                 data=str(content["data"]),
                 label_from=str(content["label_from"]),
                 split=dict(content["split"]),
+                engines=tuple(content.get("engines", ())),
             )
             if header.key != content["key"]:
                 raise ValueError("its key does not match its contents")

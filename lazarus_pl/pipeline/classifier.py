@@ -18,7 +18,7 @@ from lazarus_pl.doubt.readings import Readings
 from lazarus_pl.encoder.encoder import Encoder
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
 from lazarus_pl.encoder.encoder_tail import START
-from lazarus_pl.encoder.make_engine import make_engine
+from lazarus_pl.encoder.make_engine import EngineName, make_engine
 from lazarus_pl.encoder.precision import Precision
 from lazarus_pl.encoder.sliding_windows import STRIDE, SlidingWindows
 from lazarus_pl.errors import LazarusError
@@ -42,6 +42,9 @@ class Classifier:
         precision: Of the encoder.
         batch_size: Photos that the encoder takes at once.
         views: Views that are looked at beside each photo.
+        engine: What runs the encoder.
+        photos: How many will be classified, if that is known: for a few, the engine that starts
+            at once is the faster one.
 
     Raises:
         LazarusError: If the checkpoint cannot be used, the encoder's weights are not those that it
@@ -62,6 +65,8 @@ class Classifier:
         precision: Precision = "auto",
         batch_size: int = 8,
         views: ViewsSpec | None = None,
+        engine: EngineName = "auto",
+        photos: int | None = None,
     ) -> None:
         self.task = load_task(checkpoint)
         self.doubt = Doubt.of_checkpoint(checkpoint)
@@ -71,11 +76,12 @@ class Classifier:
                 "one of lazarus fit or lazarus grid, or pass the DataModule's encoder to the task"
             )
         self._spec = _spec(self.task.encoder, tuple(self.task.feature_shapes), weights)
+        self._views = views or ViewsSpec()
+        looks = None if photos is None else max(1, photos * (1 + self._views.count))
+        # one photo is not filled up to a batch
+        self.batch_size = batch_size if looks is None else min(batch_size, looks)
         self._engine = make_engine(
-            self._spec,
-            device,
-            precision,
-            batch_size,
+            self._spec, device, precision, self.batch_size, engine, photos=looks
         )
         trained, here = self.task.encoder["digest"], self._engine.identity["digest"]
         if trained != here:
@@ -84,8 +90,6 @@ class Classifier:
                 f"weights here give {here[:12]}: give the weights of the extraction with --weights"
             )
         self.class_names = self.task.class_names
-        self.batch_size = batch_size
-        self._views = views or ViewsSpec()
         self._maker = self._view_maker() if self._views.count else None
 
     def read(self, photo: bytes, windows: int = 1) -> npt.NDArray[np.uint8]:

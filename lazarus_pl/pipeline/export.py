@@ -66,7 +66,7 @@ def export(
     from lazarus_pl.export.photo_model import PhotoModel
     from lazarus_pl.pipeline.classifier import Classifier
 
-    classifier = Classifier(ckpt, weights, device="cpu", precision="32")
+    classifier = Classifier(ckpt, weights, device="cpu", precision="32", photos=photos)
     graph = OnnxGraph(PhotoModel(classifier.encoder, classifier.task, classifier.doubt))
     agreement = compare(classifier, graph, data, photos)
     labels = _labels(classifier, ckpt, graph.outputs, agreement)

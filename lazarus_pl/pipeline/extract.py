@@ -51,8 +51,8 @@ def extract(
         device: auto, cpu, cuda, cuda:1, mps.
         precision: Of the encoder; auto takes 32 on a CPU, 16 on a GPU from Volta on.
         batch_size: Photos that the encoder takes at once.
-        engine: What runs the encoder: torch, or openvino (CPU, precision 32), which auto takes
-            where it is installed and gives the features of torch.
+        engine: What runs the encoder: torch, openvino (on a CPU), or auto, which measures and takes
+            the faster one that gives the features of torch.
         verify: Read every finished job again and compare its digest.
     """
     extraction = Extraction(
@@ -60,7 +60,9 @@ def extract(
         out,
         encoder,
         split,
-        lambda spec: make_engine(spec, device, precision, batch_size, engine),
+        lambda spec: make_engine(
+            spec, device, precision, batch_size, engine, folder=out / "engine"
+        ),
         label_from,
         Corrections.read(corrections) if corrections else None,
         views,

@@ -14,6 +14,7 @@ class MeanColourEngine:
     """Mean colours of the photo and of its quarters."""
 
     precision = "32"
+    device = "cpu"
     batch_size = 8
 
     def __init__(self, name: str = "mean colour", seconds: float = 0.0) -> None:
