@@ -15,17 +15,15 @@ from lazarus_pl.views.layout import as_photo, as_tensor
 
 # in the order of torchvision's numbers
 _CHANGES = (brightness, contrast, saturation, hue)
-_WARPS = {
-    v2.InterpolationMode.NEAREST: cv2.INTER_NEAREST,
-    v2.InterpolationMode.BILINEAR: cv2.INTER_LINEAR,
-}
+_WARPS = {"nearest": cv2.INTER_NEAREST, "bilinear": cv2.INTER_LINEAR}
 
 
 class QuickTransform(nn.Module):
     """Draws as a transform of torchvision does, and does with OpenCV what it drew.
 
-    That is four to twenty times as fast on a photo, and levels differ by one of 256 at most, by two
-    after a change of hue. What OpenCV would do otherwise is left to torchvision.
+    That is four to twenty times as fast on a photo. Levels differ by one of 256 at most, after a
+    change of hue by up to four, and where a turned photo meets the black around it, which
+    torchvision darkens twice. What OpenCV would do otherwise is left to torchvision.
 
     Args:
         theirs: One of the transforms in :data:`KERNELS`.
@@ -51,7 +49,7 @@ def _resized_crop(theirs: Any, photo: Pixels, drawn: Mapping[str, Any]) -> objec
     top, left, height, width = (int(drawn[key]) for key in ("top", "left", "height", "width"))
     if height > theirs.size[0] or width > theirs.size[1]:
         return None
-    if theirs.interpolation is not v2.InterpolationMode.BILINEAR:
+    if _interpolation(theirs) != "bilinear":
         return None
     part = photo[top : top + height, left : left + width]
     return cv2.resize(part, theirs.size[::-1], interpolation=cv2.INTER_LINEAR)
@@ -59,12 +57,13 @@ def _resized_crop(theirs: Any, photo: Pixels, drawn: Mapping[str, Any]) -> objec
 
 def _rotation(theirs: Any, photo: Pixels, drawn: Mapping[str, Any]) -> object:  # noqa: ANN401
     """Turns about the centre, before black."""
-    if theirs.expand or theirs.center or theirs.fill or theirs.interpolation not in _WARPS:
+    how = _interpolation(theirs)
+    if theirs.expand or theirs.center or theirs.fill or how not in _WARPS:
         return None
     height, width = photo.shape[:2]
     centre = ((width - 1) / 2, (height - 1) / 2)
     matrix = cv2.getRotationMatrix2D(centre, float(drawn["angle"]), 1.0)
-    return cv2.warpAffine(photo, matrix, (width, height), flags=_WARPS[theirs.interpolation])
+    return cv2.warpAffine(photo, matrix, (width, height), flags=_WARPS[how])
 
 
 def _jitter(theirs: Any, photo: Pixels, drawn: Mapping[str, Any]) -> object:  # noqa: ANN401
@@ -80,6 +79,11 @@ def _blur(theirs: Any, photo: Pixels, drawn: Mapping[str, Any]) -> object:  # no
     across, down = map(float, drawn["sigma"])
     size, border = tuple(theirs.kernel_size), cv2.BORDER_REFLECT_101
     return cv2.GaussianBlur(photo, size, across, sigmaY=down, borderType=border)
+
+
+def _interpolation(theirs: Any) -> str:  # noqa: ANN401
+    """Its word; some versions of torchvision hold the word, others an enumeration of them."""
+    return str(getattr(theirs.interpolation, "value", theirs.interpolation))
 
 
 # each gives pixels, or None for what is torchvision's to do
