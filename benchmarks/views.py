@@ -23,6 +23,7 @@ import numpy as np
 from report import report
 
 from lazarus_pl.cache.extraction import Extraction
+from lazarus_pl.data.decode import read_pixels
 from lazarus_pl.data.listing import list_photos
 from lazarus_pl.data.manifest import Manifest
 from lazarus_pl.data.ordered_map import ordered_map
@@ -35,6 +36,7 @@ from lazarus_pl.views.view_maker import Pixels, ViewMaker
 from lazarus_pl.views.view_policy import ViewPolicy
 from lazarus_pl.views.views_spec import ViewsSpec
 
+_TRIED = 16
 _MAKING, _BEFORE = "decode and augment alone", "the same with torchvision's own transforms"
 _ENCODING, _BOTH = "encoder alone, on ready pixels", "lazarus extract, views alone"
 
@@ -55,6 +57,9 @@ def main() -> None:
         photos = _two_classes(data, work / "photos", options.photos)
         spec, numbers = EncoderSpec(), range(1, options.views + 1)
         engine = make_engine(spec, engine=options.engine)
+        first = sorted(path for path in photos.rglob("*") if path.is_file())[:_TRIED]
+        # takes an engine as for many photos, and warms it up
+        engine.encode(np.stack([read_pixels(each.read_bytes(), spec.image_size) for each in first]))
 
         def extract(views: int) -> None:
             cache = work / "cache"
@@ -62,7 +67,6 @@ def main() -> None:
             asked = ViewsSpec(views, options.policy)
             Extraction(photos, cache, spec, split, lambda _: engine, views=asked).run()
 
-        # takes an engine, and warms it up
         extract(0)
         paths = [photos / photo.path for photo in Manifest.read(work / "cache").side("train")]
         policy = ViewPolicy.find(options.policy)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 # at twice the speed, an engine that takes a second to start pays after two
 _PAYS_AFTER = 2.0
-_SECONDS = 0.25
+_TURNS = 3
 _PHOTOS = 16
 
 
@@ -160,17 +160,15 @@ class MeasuredEngine:
             return candidates
         # so few that measuring would take longer than they do
         few = left <= _PHOTOS
-        ahead = 0.0 if few else left / _rate(self._exact, sample[: self.batch_size])
+        ahead = 0.0 if few else left / _rates([self._exact], sample[: self.batch_size])[0]
         pay = [each for each in candidates if ahead >= _PAYS_AFTER * each.seconds]
         return pay or candidates
 
     def _trials(self, engines: Sequence[Engine], sample: npt.NDArray[np.uint8]) -> list[_Trial]:
         exact = self._exact.encode(sample)
-        batch = sample[: self.batch_size]
-        return [
-            _Trial(engine, Agreement.of(exact, engine.encode(sample)), _rate(engine, batch))
-            for engine in engines
-        ]
+        agreements = [Agreement.of(exact, engine.encode(sample)) for engine in engines]
+        rates = _rates(engines, sample[: self.batch_size])
+        return [_Trial(*each) for each in zip(engines, agreements, rates, strict=True)]
 
     @property
     def _engine(self) -> Engine:
@@ -189,14 +187,19 @@ def _started(candidates: Sequence[Candidate]) -> tuple[list[Engine], list[str]]:
     return engines, problems
 
 
-def _rate(engine: Engine, batch: npt.NDArray[np.uint8]) -> float:
-    """Photos a second; the best of a few batches, since other programs may be at work."""
-    times: list[float] = []
-    while not times or sum(times) < _SECONDS:
-        started = time.perf_counter()
-        engine.encode(batch)
-        times.append(time.perf_counter() - started)
-    return len(batch) / min(times)
+def _rates(engines: Sequence[Engine], batch: npt.NDArray[np.uint8]) -> list[float]:
+    """Photos a second of engines that are warm.
+
+    They take turns and the best turn counts, since other programs may be at work.
+    """
+    seconds = [[_seconds(engine, batch) for engine in engines] for _ in range(_TURNS)]
+    return [len(batch) / min(turns) for turns in zip(*seconds, strict=True)]
+
+
+def _seconds(engine: Engine, batch: npt.NDArray[np.uint8]) -> float:
+    started = time.perf_counter()
+    engine.encode(batch)
+    return time.perf_counter() - started
 
 
 def _row(trial: _Trial) -> dict[str, Any]:

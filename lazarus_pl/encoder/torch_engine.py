@@ -100,7 +100,7 @@ class TorchEngine:
 
     def _fold(self, encoder: Encoder) -> None:
         """Takes the folded encoder if it gives the same values."""
-        photos = noise_photos(encoder.spec.image_size)
+        photos = noise_photos(encoder.spec.image_size)[:2]
         plain = self.encode(photos)
         self._encoder = self._placed(encoder.folded())
         if not Agreement.of(plain, self.encode(photos)).suffices("32"):
