@@ -6,6 +6,7 @@ import errno
 import json
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -19,6 +20,7 @@ from lazarus_pl.cache.cache_header import CacheHeader
 from lazarus_pl.cache.job_folder import JobFolder
 from lazarus_pl.cache.job_plan import Row
 from lazarus_pl.cache.job_runner import JobRunner
+from lazarus_pl.cache.seal import Seal
 from lazarus_pl.cache.view_extraction import ViewExtraction
 from lazarus_pl.data.atomic import is_temporary
 from lazarus_pl.data.build_manifest import build_manifest
@@ -52,17 +54,19 @@ class ExtractionSummary:
         photos: Photos that have features now.
         quarantined: Files that cannot be used.
         classes: Number of classes.
+        sides: Photos of each side.
+        seconds: Time of the whole call.
         extracted: Photos whose features this call computed.
         views: Views whose features this call computed.
-        seconds: Time of the whole call.
     """
 
     photos: int
     quarantined: int
     classes: int
-    extracted: int
-    views: int
+    sides: Mapping[str, int]
     seconds: float
+    extracted: int = 0
+    views: int = 0
 
 
 class Extraction:
@@ -124,6 +128,9 @@ class Extraction:
         views = ViewExtraction(self._views, self._out, self._say) if self._views.count else None
         try:
             self._check_folder()
+            seal = Seal(self._data, self._out)
+            if seal.is_there and not verify and (told := seal.read(self._asked(views))):
+                return ExtractionSummary(**told, seconds=time.monotonic() - started)
             lock = JobFolder.lock_of(self._out)
             with lock:
                 header, root, manifest = self._prepare()
@@ -142,19 +149,37 @@ class Extraction:
                 train = len(manifest.side("train"))
                 engine = partial(self._matching_engine, root, manifest, train * self._views.count)
                 made = views.run(header, root, manifest, maker, engine, verify)
+            told = _told(manifest)
+            # what was gone is to be looked at again
+            if all(item.reason != _GONE for item in manifest.quarantine):
+                seal.write(self._asked(views), told)
         except OSError as error:
             raise self._explained(error) from error
-        return ExtractionSummary(
-            photos=len(manifest.photos),
-            quarantined=len(manifest.quarantine),
-            classes=manifest.num_classes,
-            extracted=extracted,
-            views=made,
-            seconds=time.monotonic() - started,
-        )
+        seconds = time.monotonic() - started
+        return ExtractionSummary(**told, extracted=extracted, views=made, seconds=seconds)
+
+    def _asked(self, views: ViewExtraction | None) -> list[Any]:
+        """All that determines what is to be done, beside photos and cache."""
+        corrections = self._corrections or Corrections()
+        return [
+            _as_json(self._spec),
+            find_weights(self._spec).sha256,
+            _as_json(self._split),
+            self._label_from,
+            [dict(corrections.labels), dict(corrections.excluded)],
+            [self._views.count, views.digest] if views else [],
+        ]
 
     def _check_folder(self) -> None:
-        ours = {"engine", "jobs", "locks", "scan", "manifest.csv", "quarantine.csv"}
+        ours = {
+            "engine",
+            "finished.json",
+            "jobs",
+            "locks",
+            "scan",
+            "manifest.csv",
+            "quarantine.csv",
+        }
         if self._out.exists() and not CacheHeader.exists(self._out):
             if not self._out.is_dir():
                 raise LazarusError(f"'{self._out}' is a file: name a folder with --out")
@@ -325,6 +350,16 @@ def _complete(manifest: Manifest, done: Set[str], reasons: Mapping[str, str]) ->
         tuple(photo for photo in manifest.photos if photo.sha256 in done),
         tuple(sorted((*manifest.quarantine, *rejected), key=lambda item: item.path)),
     )
+
+
+def _told(manifest: Manifest) -> dict[str, Any]:
+    """What is told of a finished cache."""
+    return {
+        "photos": len(manifest.photos),
+        "quarantined": len(manifest.quarantine),
+        "classes": manifest.num_classes,
+        "sides": dict(Counter(photo.split for photo in manifest.photos)),
+    }
 
 
 def _record(engine: Engine) -> dict[str, Any]:

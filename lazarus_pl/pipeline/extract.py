@@ -7,13 +7,13 @@ from pathlib import Path
 from lazarus_pl.cache.extraction import Extraction
 from lazarus_pl.data.corrections import Corrections
 from lazarus_pl.data.listing import LabelFrom
-from lazarus_pl.data.manifest import Manifest
 from lazarus_pl.data.split.split_spec import SplitSpec
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
 from lazarus_pl.encoder.make_engine import EngineName, make_engine
 from lazarus_pl.encoder.precision import Precision
 from lazarus_pl.views.views_spec import ViewsSpec
 
+_SIDES = ("train", "val", "test", "unused")
 _ENCODER = EncoderSpec()
 _SPLIT = SplitSpec()
 _VIEWS = ViewsSpec()
@@ -75,14 +75,8 @@ def extract(
         f"({summary.extracted} extracted now, {made}{summary.quarantined} in quarantine), "
         f"{summary.seconds:.1f} s"
     )
-    _print_sides(Manifest.read(out))
+    print(", ".join(f"{side} {summary.sides[side]}" for side in _SIDES if side in summary.sides))
 
 
 def _say(text: str) -> None:
     print(text, flush=True)
-
-
-def _print_sides(manifest: Manifest) -> None:
-    sides = ("train", "val", "test", "unused")
-    counts = {side: len(manifest.side(side)) for side in sides}
-    print(", ".join(f"{side} {count}" for side, count in counts.items() if count))
