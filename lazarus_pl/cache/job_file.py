@@ -44,6 +44,11 @@ class JobFile:
         Raises:
             OSError: If the disk is full or the folder cannot be written to.
         """
+        with replace_file(path) as file:
+            write_npz(file, self.members())
+
+    def members(self) -> dict[str, npt.NDArray[Any]]:
+        """The arrays of the file by name: the features, and the rest as JSON."""
         meta = {
             "key": self.key,
             "rows": self.rows,
@@ -52,8 +57,7 @@ class JobFile:
             "gone": list(self.gone),
         }
         text = np.frombuffer(json.dumps(meta, sort_keys=True).encode(), dtype=np.uint8)
-        with replace_file(path) as file:
-            write_npz(file, {**self.features, _META: text})
+        return {**self.features, _META: text}
 
     @classmethod
     def map(cls, path: Path, key: str, rows: Sequence[Row], verify: bool = False) -> JobFile:
