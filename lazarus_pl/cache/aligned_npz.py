@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import mmap
+import os
 import struct
 import zipfile
 from collections.abc import Mapping
@@ -72,7 +73,7 @@ def locate_npz(path: Path) -> dict[str, NpzMember]:
     return _located(path, _mapped(path))
 
 
-def map_members(path: Path, members: Mapping[str, NpzMember]) -> dict[str, npt.NDArray[Any]]:
+def map_members(path: str | Path, members: Mapping[str, NpzMember]) -> dict[str, npt.NDArray[Any]]:
     """Maps arrays whose places are known: ten times as fast as to look for them again.
 
     Raises:
@@ -89,12 +90,15 @@ def _arrays(view: memoryview, members: Mapping[str, NpzMember]) -> dict[str, npt
         raise NpzError(str(error)) from error
 
 
-def _mapped(path: Path) -> memoryview:
-    with path.open("rb") as file:
-        try:
-            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-        except ValueError as error:
-            raise NpzError("empty file") from error
+def _mapped(path: str | Path) -> memoryview:
+    # a batch may map a file for each of its rows: no file object is made for them
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    try:
+        return memoryview(mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ))
+    except ValueError as error:
+        raise NpzError("empty file") from error
+    finally:
+        os.close(descriptor)
 
 
 def _located(path: Path, view: memoryview) -> dict[str, NpzMember]:

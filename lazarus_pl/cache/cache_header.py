@@ -32,6 +32,8 @@ class CacheHeader:
         label_from: How labels were read off folders.
         split: The settings of the split.
         windows: How large photos were read.
+        engines: What ran the encoder: of each ``name``, ``device`` and what was ``measured``.
+            Several are there only in float32, where they agree but for rounding.
     """
 
     encoder: dict[str, Any]
@@ -42,6 +44,7 @@ class CacheHeader:
     label_from: str
     split: dict[str, Any]
     windows: WindowsSpec = field(default_factory=WindowsSpec)
+    engines: tuple[dict[str, Any], ...] = ()
 
     @property
     def key(self) -> str:
@@ -96,6 +99,7 @@ class CacheHeader:
                 label_from=str(content["label_from"]),
                 split=dict(content["split"]),
                 windows=WindowsSpec(**content.get("windows", {})),
+                engines=tuple(content.get("engines", ())),
             )
             if header.key != content["key"]:
                 raise ValueError("its key does not match its contents")

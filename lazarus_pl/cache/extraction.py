@@ -6,25 +6,34 @@ import errno
 import json
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
 
 from lazarus_pl.cache.cache_header import CacheHeader
 from lazarus_pl.cache.job_folder import JobFolder
 from lazarus_pl.cache.job_plan import Row
 from lazarus_pl.cache.job_runner import JobRunner
+from lazarus_pl.cache.seal import Seal
 from lazarus_pl.cache.view_extraction import ViewExtraction
 from lazarus_pl.cache.windows_cost import windows_cost
 from lazarus_pl.data.atomic import is_temporary
 from lazarus_pl.data.build_manifest import build_manifest
 from lazarus_pl.data.corrections import Corrections
+from lazarus_pl.data.decode import PhotoError, read_bytes, read_pixels
 from lazarus_pl.data.listing import LabelFrom
 from lazarus_pl.data.manifest import Manifest
+from lazarus_pl.data.photo import Photo
 from lazarus_pl.data.rejected import Rejected
 from lazarus_pl.data.split.split_spec import SplitSpec
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
+from lazarus_pl.encoder.measured_engine import MeasuredEngine
 from lazarus_pl.encoder.weights import find_weights
 from lazarus_pl.encoder.windows_spec import WindowsSpec
 from lazarus_pl.errors import LazarusError
@@ -36,6 +45,7 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 _GONE = "vanished or changed while it was extracted, extract again"
 # Windows has no EDQUOT
+_SAMPLE = 16
 _DISK_FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
@@ -47,17 +57,19 @@ class ExtractionSummary:
         photos: Photos that have features now.
         quarantined: Files that cannot be used.
         classes: Number of classes.
+        sides: Photos of each side.
+        seconds: Time of the whole call.
         extracted: Photos whose features this call computed.
         views: Views whose features this call computed.
-        seconds: Time of the whole call.
     """
 
     photos: int
     quarantined: int
     classes: int
-    extracted: int
-    views: int
+    sides: Mapping[str, int]
     seconds: float
+    extracted: int = 0
+    views: int = 0
 
 
 class Extraction:
@@ -130,6 +142,9 @@ class Extraction:
         views = ViewExtraction(self._views, self._out, self._say) if self._views.count else None
         try:
             self._check_folder()
+            seal = Seal(self._data, self._out)
+            if seal.is_there and not verify and (told := seal.read(self._asked(views))):
+                return ExtractionSummary(**told, seconds=time.monotonic() - started)
             lock = JobFolder.lock_of(self._out)
             with lock:
                 header, root, manifest = self._prepare()
@@ -145,21 +160,40 @@ class Extraction:
                 manifest.write(self._out)
             made = 0
             if views and maker:
-                engine = self._matching_engine
+                train = len(manifest.side("train"))
+                engine = partial(self._matching_engine, root, manifest, train * self._views.count)
                 made = views.run(header, root, manifest, maker, engine, verify)
+            told = _told(manifest)
+            # what was gone is to be looked at again
+            if all(item.reason != _GONE for item in manifest.quarantine):
+                seal.write(self._asked(views), told)
         except OSError as error:
             raise self._explained(error) from error
-        return ExtractionSummary(
-            photos=len(manifest.photos),
-            quarantined=len(manifest.quarantine),
-            classes=manifest.num_classes,
-            extracted=extracted,
-            views=made,
-            seconds=time.monotonic() - started,
-        )
+        seconds = time.monotonic() - started
+        return ExtractionSummary(**told, extracted=extracted, views=made, seconds=seconds)
+
+    def _asked(self, views: ViewExtraction | None) -> list[Any]:
+        """All that determines what is to be done, beside photos and cache."""
+        corrections = self._corrections or Corrections()
+        return [
+            _as_json(self._spec),
+            find_weights(self._spec).sha256,
+            _as_json(self._split),
+            self._label_from,
+            [dict(corrections.labels), dict(corrections.excluded)],
+            [self._views.count, views.digest] if views else [],
+        ]
 
     def _check_folder(self) -> None:
-        ours = {"jobs", "locks", "scan", "manifest.csv", "quarantine.csv"}
+        ours = {
+            "engine",
+            "finished.json",
+            "jobs",
+            "locks",
+            "scan",
+            "manifest.csv",
+            "quarantine.csv",
+        }
         if self._out.exists() and not CacheHeader.exists(self._out):
             if not self._out.is_dir():
                 raise LazarusError(f"'{self._out}' is a file: name a folder with --out")
@@ -200,6 +234,7 @@ class Extraction:
             label_from=self._label_from,
             split=_as_json(self._split),
             windows=self._windows,
+            engines=old.engines if old is not None and old.precision == precision else (),
         )
         if old is not None and old.key != header.key:
             raise LazarusError(
@@ -242,21 +277,74 @@ class Extraction:
 
     def _extract(self, root: Path, manifest: Manifest, jobs: JobFolder) -> int:
         photos = {photo.sha256: photo for photo in reversed(manifest.photos)}
-        if self._windows.count > 1 and (pending := jobs.pending()):
-            rows = [row.sha256 for number in pending for row in jobs.plan.jobs[number]]
-            left = [photos[sha256] for sha256 in rows if sha256 in photos]
-            self._say(windows_cost(root, left, self._windows, self._matching_engine()))
+        views = self._views.count * len(manifest.side("train"))
 
         def run(left: Sequence[int]) -> int:
-            engine = self._matching_engine()
+            rows = sum(len(jobs.plan.jobs[number]) for number in left)
+            engine = self._matching_engine(root, manifest, rows + views)
             return JobRunner(root, photos, jobs, engine, windows=self._windows).run(left)
 
+        if self._windows.count > 1:
+            self._say_windows_cost(root, manifest, photos, jobs)
         return jobs.work(jobs.pending, run)
 
-    def _matching_engine(self) -> Engine:
+    def _say_windows_cost(
+        self, root: Path, manifest: Manifest, photos: Mapping[str, Photo], jobs: JobFolder
+    ) -> None:
+        rows = [row.sha256 for number in jobs.pending() for row in jobs.plan.jobs[number]]
+        due = [photos[sha256] for sha256 in rows if sha256 in photos]
+        if due:
+            engine = self._matching_engine(root, manifest, len(due))
+            self._say(windows_cost(root, due, self._windows, engine))
+
+    def _matching_engine(self, root: Path, manifest: Manifest, left: int) -> Engine:
+        """The engine, if its features may lie beside those that are there; settled among several.
+
+        The first process to come chooses for all of them.
+        """
         engine = self._running_engine()
-        self._check_precision(CacheHeader.read(self._out).precision, engine.precision)
+        with JobFolder.lock_of(self._out):
+            header = CacheHeader.read(self._out)
+            self._check_precision(header.precision, engine.precision)
+            began = self._began(header)
+            if isinstance(engine, MeasuredEngine):
+                engine.settle(self._sample(root, manifest), left, began)
+            self._check_engine(began, engine)
+            if engine.name not in [each["name"] for each in header.engines]:
+                replace(header, engines=(*header.engines, _record(engine))).write(self._out)
         return engine
+
+    def _began(self, header: CacheHeader) -> str | None:
+        """The engine whose features are there and must stay among themselves, if there are any.
+
+        In float32 all engines agree but for rounding.
+        """
+        if header.precision == "32":
+            return None
+        if header.engines:
+            return str(header.engines[0]["name"])
+        # before engines were written down, torch alone reduced the precision
+        return "torch" if self._has_jobs else None
+
+    def _check_engine(self, began: str | None, engine: Engine) -> None:
+        if began is not None and engine.name != began:
+            raise LazarusError(
+                f"the cache '{self._out}' was made by {began} in precision {engine.precision}, "
+                f"this call would go on with {engine.name}: add --engine {began}, or name another "
+                "folder with --out"
+            )
+
+    def _sample(self, root: Path, manifest: Manifest) -> npt.NDArray[np.uint8]:
+        """Pixels of a few photos from all over the manifest, to measure engines on."""
+        identity = self._running_engine().identity
+        size, kind = identity["image_size"], identity["interpolation"]
+        pixels = [np.empty((0, size, size, 3), np.uint8)]
+        for photo in manifest.photos[:: max(1, len(manifest.photos) // _SAMPLE)][:_SAMPLE]:
+            try:
+                pixels.append(read_pixels(read_bytes(root / photo.path), size, kind)[None])
+            except PhotoError:
+                continue
+        return np.concatenate(pixels)
 
     def _check_precision(self, made_in: str, precision: str) -> None:
         if precision != made_in:
@@ -297,6 +385,22 @@ def _complete(manifest: Manifest, done: Set[str], reasons: Mapping[str, str]) ->
         tuple(photo for photo in manifest.photos if photo.sha256 in done),
         tuple(sorted((*manifest.quarantine, *rejected), key=lambda item: item.path)),
     )
+
+
+def _told(manifest: Manifest) -> dict[str, Any]:
+    """What is told of a finished cache."""
+    return {
+        "photos": len(manifest.photos),
+        "quarantined": len(manifest.quarantine),
+        "classes": manifest.num_classes,
+        "sides": dict(Counter(photo.split for photo in manifest.photos)),
+    }
+
+
+def _record(engine: Engine) -> dict[str, Any]:
+    """What the header says of an engine."""
+    measured = engine.measured if isinstance(engine, MeasuredEngine) else {}
+    return {"name": engine.name, "device": str(engine.device), "measured": measured}
 
 
 def _as_json(spec: EncoderSpec | SplitSpec) -> dict[str, Any]:

@@ -47,17 +47,21 @@ class JobFile:
         Raises:
             OSError: If the disk is full or the folder cannot be written to.
         """
-        members = as_members(self.features)
+        with replace_file(path) as file:
+            write_npz(file, self.members())
+
+    def members(self) -> dict[str, npt.NDArray[Any]]:
+        """The arrays of the file by name: the features, and the rest as JSON."""
+        layers = as_members(self.features)
         meta = {
             "key": self.key,
             "rows": self.rows,
-            "sha256": _digest(members),
+            "sha256": _digest(layers),
             "failed": {str(row): reason for row, reason in self.failed.items()},
             "gone": list(self.gone),
         }
         text = np.frombuffer(json.dumps(meta, sort_keys=True).encode(), dtype=np.uint8)
-        with replace_file(path) as file:
-            write_npz(file, {**members, _META: text})
+        return {**layers, _META: text}
 
     @classmethod
     def map(cls, path: Path, key: str, rows: Sequence[Row], verify: bool = False) -> JobFile:

@@ -46,7 +46,7 @@ class MappedJobs:
         self.plan = JobPlan.read(folder / "jobs.csv")
         self._maps: OrderedDict[int, _Layers] = OrderedDict()
         # what was closed is opened again without a search
-        self._members: dict[int, dict[str, NpzMember]] = {}
+        self._members: dict[int, tuple[str, dict[str, NpzMember]]] = {}
 
     def state(self, number: int) -> JobState | None:
         """The state of a job, or None if it has not been done.
@@ -105,12 +105,12 @@ class MappedJobs:
         if number in self._maps:
             self._maps.move_to_end(number)
             return self._maps[number]
-        path = self._index.path(number)
         try:
             if number not in self._members:
+                path = self._index.path(number)
                 self._index.map(number, self.plan.jobs[number])
-                self._members[number] = locate_npz(path)
-            layers = as_layers(map_members(path, self._members[number]))
+                self._members[number] = str(path), locate_npz(path)
+            layers = as_layers(map_members(*self._members[number]))
         except (NpzError, OSError, ValueError) as error:
             raise self._damaged(number, error) from error
         self._maps[number] = layers

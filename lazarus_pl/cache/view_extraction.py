@@ -55,6 +55,11 @@ class ViewExtraction:
         self._header = ViewsHeader.of(self._policy, spec.seed)
         self._folder = self._header.folder(out)
 
+    @property
+    def digest(self) -> str:
+        """Digest of policy and seed."""
+        return self._header.digest
+
     def maker(self, cache: CacheHeader, root: Path, manifest: Manifest) -> ViewMaker:
         """What makes the views.
 

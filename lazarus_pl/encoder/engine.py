@@ -15,6 +15,11 @@ class Engine(Protocol):
     """Turns pixels into features; the cache knows nothing else of encoders."""
 
     @property
+    def name(self) -> str:
+        """What runs it, such as ``torch`` or ``openvino``."""
+        ...
+
+    @property
     def identity(self) -> dict[str, Any]:
         """The encoder's identity in plain types, with ``digest``, ``image_size`` and others."""
         ...

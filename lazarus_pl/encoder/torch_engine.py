@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from typing import Any, get_args
 
 import numpy as np
@@ -11,15 +10,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from lazarus_pl.encoder.agreement import Agreement
 from lazarus_pl.encoder.encoder import Encoder
 from lazarus_pl.encoder.launch_kernel import launch_kernel
-from lazarus_pl.encoder.precision import (
-    MIN_COSINE,
-    MIN_SAME,
-    NOT_FINITE,
-    Precision,
-    best_precision,
-)
+from lazarus_pl.encoder.precision import MIN_COSINE, Precision, best_precision
 from lazarus_pl.errors import LazarusError
 
 _LOG = logging.getLogger(__name__)
@@ -47,6 +41,8 @@ class TorchEngine:
         precision: The precision in use: ``32``, ``bf16`` or ``16``.
         device: The device in use.
     """
+
+    name = "torch"
 
     def __init__(
         self,
@@ -104,10 +100,10 @@ class TorchEngine:
 
     def _fold(self, encoder: Encoder) -> None:
         """Takes the folded encoder if it gives the same values."""
-        photos = noise_photos(encoder.spec.image_size)
+        photos = noise_photos(encoder.spec.image_size)[:2]
         plain = self.encode(photos)
         self._encoder = self._placed(encoder.folded())
-        if worst_cosine(plain, self.encode(photos)) < MIN_SAME:
+        if not Agreement.of(plain, self.encode(photos)).suffices("32"):
             self._encoder = encoder
 
     def _checked(self, asked: str) -> str:
@@ -151,7 +147,7 @@ def agreement(encoder: Encoder, device: torch.device, precision: str) -> float:
         {layer: values.double().cpu().numpy() for layer, values in features.items()}
         for features in (_run(placed, photos, device, each) for each in ("32", precision))
     )
-    return worst_cosine(exact, other)
+    return Agreement.of(exact, other).worst
 
 
 @torch.inference_mode()
@@ -175,22 +171,6 @@ def _placed(encoder: Encoder, device: torch.device) -> Encoder:
 def noise_photos(size: int) -> npt.NDArray[np.uint8]:
     """Eight photos of noise ``(8, S, S, 3)``, to compare what two ways of computing give."""
     return np.random.default_rng(0).integers(0, 256, (8, size, size, 3), dtype=np.uint8)
-
-
-def worst_cosine(
-    exact: Mapping[str, npt.NDArray[np.floating]], other: Mapping[str, npt.NDArray[np.floating]]
-) -> float:
-    """Lowest cosine over layers and photos; ``NOT_FINITE`` if a value is not finite."""
-    worst = min(
-        torch.cosine_similarity(
-            torch.from_numpy(values).double().flatten(1),
-            torch.from_numpy(other[layer]).double().flatten(1),
-        )
-        .min()
-        .item()
-        for layer, values in exact.items()
-    )
-    return worst if np.isfinite(worst) else NOT_FINITE
 
 
 def _automatic(device: torch.device) -> str:

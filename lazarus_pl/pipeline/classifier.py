@@ -22,7 +22,7 @@ from lazarus_pl.encoder.encode_photos import encode_photos
 from lazarus_pl.encoder.encoder import Encoder
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
 from lazarus_pl.encoder.encoder_tail import START
-from lazarus_pl.encoder.make_engine import make_engine
+from lazarus_pl.encoder.make_engine import EngineName, make_engine
 from lazarus_pl.encoder.precision import Precision
 from lazarus_pl.encoder.sliding_windows import STRIDE
 from lazarus_pl.encoder.windows_spec import WindowsSpec
@@ -51,6 +51,9 @@ class Classifier:
         views: Views that are looked at beside each photo.
         windows: How many windows along the short side large photos are read in; by default as those
             that the checkpoint was trained on.
+        engine: What runs the encoder.
+        photos: How many will be classified, if that is known: for a few, the engine that starts
+            at once is the faster one.
 
     Raises:
         LazarusError: If the checkpoint cannot be used, the encoder's weights are not those that it
@@ -73,6 +76,8 @@ class Classifier:
         batch_size: int = 8,
         views: ViewsSpec | None = None,
         windows: int | None = None,
+        engine: EngineName = "auto",
+        photos: int | None = None,
     ) -> None:
         self.task = load_task(checkpoint)
         self.doubt = Doubt.of_checkpoint(checkpoint)
@@ -82,20 +87,6 @@ class Classifier:
                 "one of lazarus fit or lazarus grid, or pass the DataModule's encoder to the task"
             )
         self._spec = _spec(self.task.encoder, tuple(self.task.feature_shapes), weights)
-        self._engine = make_engine(
-            self._spec,
-            device,
-            precision,
-            batch_size,
-        )
-        trained, here = self.task.encoder["digest"], self._engine.identity["digest"]
-        if trained != here:
-            raise LazarusError(
-                f"'{checkpoint}' was trained on features of encoder digest {trained[:12]}, the "
-                f"weights here give {here[:12]}: give the weights of the extraction with --weights"
-            )
-        self.class_names = self.task.class_names
-        self.batch_size = batch_size
         trained_on = WindowsSpec.of(self.task.encoder)
         self.windows = trained_on if windows is None else replace(trained_on, count=windows)
         self._views = views or ViewsSpec()
@@ -104,6 +95,20 @@ class Classifier:
                 f"'{checkpoint}' reads features {self.windows}, views show photos as a whole: "
                 "leave out --tta"
             )
+        times = (1 + self._views.count) * self.windows.count**2
+        looks = None if photos is None else max(1, photos * times)
+        # one photo is not filled up to a batch
+        self.batch_size = batch_size if looks is None else min(batch_size, looks)
+        self._engine = make_engine(
+            self._spec, device, precision, self.batch_size, engine, photos=looks
+        )
+        trained, here = self.task.encoder["digest"], self._engine.identity["digest"]
+        if trained != here:
+            raise LazarusError(
+                f"'{checkpoint}' was trained on features of encoder digest {trained[:12]}, the "
+                f"weights here give {here[:12]}: give the weights of the extraction with --weights"
+            )
+        self.class_names = self.task.class_names
         self._maker = self._view_maker() if self._views.count else None
 
     def read(self, photo: bytes) -> npt.NDArray[np.uint8]:

@@ -14,6 +14,7 @@ from lazarus_pl.data.decode import PhotoError, read_bytes
 from lazarus_pl.data.listing import LabelFrom, Listed, list_photos
 from lazarus_pl.data.ordered_map import ordered_map
 from lazarus_pl.data.table import write_table
+from lazarus_pl.encoder.make_engine import EngineName
 from lazarus_pl.encoder.precision import Precision
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.progress import Progress
@@ -56,6 +57,7 @@ def classify(
     batch_size: int = 8,
     tta: int = 0,
     tta_policy: str = "light",
+    engine: EngineName = "auto",
 ) -> None:
     """Classifies photos with a checkpoint: its own encoder, statistics and class names.
 
@@ -76,6 +78,7 @@ def classify(
         tta: Views that are looked at beside each photo; probabilities are averaged, and the time is
             1 + tta times as long.
         tta_policy: Policy of these views, as --views.policy of lazarus extract.
+        engine: What runs the encoder, as of lazarus extract.
     """
     if tta < 0:
         raise LazarusError(f"--tta {tta} is negative: give a number of views, or 0 for none")
@@ -85,7 +88,16 @@ def classify(
     from lazarus_pl.pipeline.classifier import Classifier
 
     views = ViewsSpec(tta, tta_policy)
-    classifier = Classifier(ckpt, weights, device, precision, batch_size, views)
+    classifier = Classifier(
+        ckpt,
+        weights,
+        device,
+        precision,
+        batch_size,
+        views,
+        engine=engine,
+        photos=len(listed),
+    )
     predictions = list(predict(classifier, root, listed))
     try:
         write_predictions(predictions, classifier.class_names, out)

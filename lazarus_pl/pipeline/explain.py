@@ -14,6 +14,7 @@ import numpy.typing as npt
 from lazarus_pl.data.decode import PhotoError, open_photo, read_bytes
 from lazarus_pl.data.listing import Listed, list_photos
 from lazarus_pl.data.ordered_map import ordered_map
+from lazarus_pl.encoder.make_engine import EngineName
 from lazarus_pl.encoder.precision import Precision
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.progress import Progress
@@ -45,6 +46,7 @@ def explain(
     precision: Precision = "auto",
     batch_size: int = 8,
     windows: int | None = None,
+    engine: EngineName = "auto",
 ) -> None:
     """Shows where a checkpoint reads its diagnosis in photos, and how far to trust each map.
 
@@ -64,6 +66,7 @@ def explain(
         batch_size: Photos that the encoder takes at once.
         windows: Read photos in sliding windows, as many as this along the short side; maps are as
             much finer. 1 reads photos as a whole; by default they are read as in the training.
+        engine: What runs the encoder, as of lazarus extract.
     """
     root, listed = list_photos(data, "path")
     if out.exists() and not out.is_dir():
@@ -71,7 +74,16 @@ def explain(
     from lazarus_pl.explain.explanation_writer import ExplanationWriter
     from lazarus_pl.pipeline.classifier import Classifier
 
-    classifier = Classifier(ckpt, weights, device, precision, batch_size, windows=windows)
+    classifier = Classifier(
+        ckpt,
+        weights,
+        device,
+        precision,
+        batch_size,
+        windows=windows,
+        engine=engine,
+        photos=len(listed),
+    )
     number = None if target is None else _class_number(target, classifier.class_names)
     chosen = _methods(classifier, ckpt, methods)
     _check_windows(classifier, ckpt)

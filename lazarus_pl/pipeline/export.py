@@ -66,7 +66,7 @@ def export(
     from lazarus_pl.export.photo_model import PhotoModel
     from lazarus_pl.pipeline.classifier import Classifier
 
-    classifier = Classifier(ckpt, weights, device="cpu", precision="32")
+    classifier = Classifier(ckpt, weights, device="cpu", precision="32", photos=photos)
     if classifier.windows.count > 1:
         raise LazarusError(
             f"'{ckpt}' reads features {classifier.windows}, a graph takes them as a whole: give a "

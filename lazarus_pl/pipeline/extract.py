@@ -7,7 +7,6 @@ from pathlib import Path
 from lazarus_pl.cache.extraction import Extraction
 from lazarus_pl.data.corrections import Corrections
 from lazarus_pl.data.listing import LabelFrom
-from lazarus_pl.data.manifest import Manifest
 from lazarus_pl.data.split.split_spec import SplitSpec
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
 from lazarus_pl.encoder.make_engine import EngineName, make_engine
@@ -15,6 +14,7 @@ from lazarus_pl.encoder.precision import Precision
 from lazarus_pl.encoder.windows_spec import WindowsSpec
 from lazarus_pl.views.views_spec import ViewsSpec
 
+_SIDES = ("train", "val", "test", "unused")
 _ENCODER = EncoderSpec()
 _SPLIT = SplitSpec()
 _VIEWS = ViewsSpec()
@@ -57,8 +57,8 @@ def extract(
         device: auto, cpu, cuda, cuda:1, mps.
         precision: Of the encoder; auto takes 32 on a CPU, 16 on a GPU from Volta on.
         batch_size: Photos that the encoder takes at once.
-        engine: What runs the encoder: torch, or openvino (CPU, precision 32), which auto takes
-            where it is installed and gives the features of torch.
+        engine: What runs the encoder: torch, openvino (on a CPU), or auto, which measures and takes
+            the faster one that gives the features of torch.
         verify: Read every finished job again and compare its digest.
     """
     extraction = Extraction(
@@ -66,7 +66,9 @@ def extract(
         out,
         encoder,
         split,
-        lambda spec: make_engine(spec, device, precision, batch_size, engine),
+        lambda spec: make_engine(
+            spec, device, precision, batch_size, engine, folder=out / "engine"
+        ),
         label_from,
         Corrections.read(corrections) if corrections else None,
         views,
@@ -80,14 +82,8 @@ def extract(
         f"({summary.extracted} extracted now, {made}{summary.quarantined} in quarantine), "
         f"{summary.seconds:.1f} s"
     )
-    _print_sides(Manifest.read(out))
+    print(", ".join(f"{side} {summary.sides[side]}" for side in _SIDES if side in summary.sides))
 
 
 def _say(text: str) -> None:
     print(text, flush=True)
-
-
-def _print_sides(manifest: Manifest) -> None:
-    sides = ("train", "val", "test", "unused")
-    counts = {side: len(manifest.side(side)) for side in sides}
-    print(", ".join(f"{side} {count}" for side, count in counts.items() if count))

@@ -22,6 +22,7 @@ from lazarus_pl.leaf.backgrounds.procedural_backgrounds import KINDS, Procedural
 from lazarus_pl.leaf.backgrounds.surrounding_backgrounds import SurroundingBackgrounds
 from lazarus_pl.leaf.find_leaf import find_leaf
 from lazarus_pl.leaf.leaf_mask import LeafMask
+from lazarus_pl.views.layout import as_photo, as_tensor
 
 _FOLDER, _SURROUNDINGS, _DRAWN = "folder", "surroundings", "drawn"
 SOURCES = (_DRAWN, *KINDS, _SURROUNDINGS, _FOLDER)
@@ -64,14 +65,14 @@ class BackgroundSwap(nn.Module):
         """The photo, uint8 ``(3, H, W)``, before another background or as it was."""
         if torch.rand(()) >= self._p:
             return pixels
-        photo = np.ascontiguousarray(pixels.permute(1, 2, 0).numpy())
+        photo = as_photo(pixels)
         leaf = self._last.mask(photo)
         if leaf is None:
             return pixels
         rng = np.random.default_rng(int(torch.randint(2**62, ())))
         background = self._backgrounds.draw(rng, photo.shape[:2])
         swapped = swap_background(photo, leaf, background, rng)
-        return torch.from_numpy(swapped).permute(2, 0, 1).contiguous()
+        return as_tensor(swapped)
 
 
 class _LastMask(threading.local):

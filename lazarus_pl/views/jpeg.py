@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from lazarus_pl.errors import LazarusError
+from lazarus_pl.views.layout import as_photo, as_tensor
 
 
 class JPEG(nn.Module):
@@ -35,9 +36,9 @@ class JPEG(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         """The photo, uint8 ``(3, H, W)``, after compression."""
         quality = int(torch.randint(self._low, self._high + 1, ()))
-        photo = Image.fromarray(np.ascontiguousarray(pixels.permute(1, 2, 0).numpy()))
+        photo = Image.fromarray(as_photo(pixels))
         buffer = io.BytesIO()
         photo.save(buffer, "JPEG", quality=quality)
         with Image.open(buffer) as compressed:
             read = np.array(compressed.convert("RGB"))
-        return torch.from_numpy(read).permute(2, 0, 1).contiguous()
+        return as_tensor(read)

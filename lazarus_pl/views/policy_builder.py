@@ -14,6 +14,7 @@ from torchvision.transforms import v2
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.views.background_swap import BackgroundSwap
 from lazarus_pl.views.jpeg import JPEG
+from lazarus_pl.views.quick_transform import KERNELS, QuickTransform
 from lazarus_pl.views.view_policy import Chain, Step
 
 # arguments that Python gives as an enumeration and YAML as a word
@@ -56,7 +57,7 @@ class PolicyBuilder:
         nested = {_NESTED: self._nested(arguments[_NESTED])} if _NESTED in arguments else {}
         try:
             values = {key: self._value(key, value) for key, value in arguments.items()}
-            return kind(**{**given, **values, **nested})
+            transform = kind(**{**given, **values, **nested})
         # whatever a constructor does not like about its arguments
         except Exception as error:
             reason = " ".join(str(error).split()) or type(error).__name__
@@ -64,6 +65,7 @@ class PolicyBuilder:
                 f"the transform '{name}' of '{self._where}' does not take "
                 f"{dict(arguments)}: {reason}"
             ) from error
+        return QuickTransform(transform) if kind in KERNELS else transform
 
     def _defaults(
         self, name: str, kind: type[nn.Module], arguments: Mapping[str, Any]

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from lazarus_pl.data.decode import open_photo, stretch
 from lazarus_pl.errors import LazarusError
+from lazarus_pl.views.layout import as_photo, as_tensor
 from lazarus_pl.views.own_draws import OwnDraws
 from lazarus_pl.views.policy_builder import PolicyBuilder
 from lazarus_pl.views.view_policy import ViewPolicy
@@ -78,7 +79,7 @@ class ViewMaker:
             PhotoError: If the photo cannot be decoded.
             LazarusError: If a transform fails.
         """
-        pixels = _as_tensor(self._opened(photo))
+        pixels = as_tensor(np.array(self._opened(photo)))
         return [self._view(pixels, sha256, number) for number in numbers]
 
     def _opened(self, photo: bytes) -> Image.Image:
@@ -115,7 +116,7 @@ class ViewMaker:
                 f"the policy '{self._policy.path}' gives {what} instead of RGB uint8 pixels: leave "
                 "out what changes the type of its input"
             )
-        return Image.fromarray(np.ascontiguousarray(view.permute(1, 2, 0).numpy()))
+        return Image.fromarray(as_photo(view))
 
     def _try(self) -> None:
         """Runs every chain on noise, so that a mistake is found before the first photo."""
@@ -124,10 +125,6 @@ class ViewMaker:
         with _global_generators_untouched(self._policy.path):
             for number in range(1, 1 + _TRIALS * len(self._chains)):
                 self._view(torch.from_numpy(noise), "", number)
-
-
-def _as_tensor(image: Image.Image) -> Tensor:
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
 
 
 @contextmanager

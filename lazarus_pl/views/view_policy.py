@@ -14,7 +14,7 @@ import yaml
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.shipped_config import shipped_config
 
-FORMAT = 1
+FORMAT = 2
 
 Step: TypeAlias = tuple[str, Mapping[str, Any]]
 Chain: TypeAlias = tuple[Step, ...]

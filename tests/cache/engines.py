@@ -14,21 +14,22 @@ class MeanColourEngine:
     """Mean colours of the photo and of its quarters."""
 
     precision = "32"
+    device = "cpu"
     batch_size = 8
 
     def __init__(self, name: str = "mean colour", seconds: float = 0.0) -> None:
-        self.name = name
+        self.name, self.encoder = name, name
         self.seconds = seconds
         self.encoded = 0
 
     @property
     def identity(self) -> dict[str, Any]:
         return {
-            "name": self.name,
+            "name": self.encoder,
             "weights": {"source": "random", "file": "random", "sha256": "0"},
             "image_size": 16,
             "interpolation": "bicubic",
-            "digest": hashlib.sha256(self.name.encode()).hexdigest(),
+            "digest": hashlib.sha256(self.encoder.encode()).hexdigest(),
         }
 
     @property

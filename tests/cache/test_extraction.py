@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import signal
 import subprocess
@@ -12,12 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lazarus_pl.cache.cache_header import CacheHeader
 from lazarus_pl.cache.extraction import Extraction, ExtractionSummary
 from lazarus_pl.cache.feature_cache import FeatureCache
 from lazarus_pl.cache.job_file import JobFile
 from lazarus_pl.cache.job_plan import JobPlan, Row
 from lazarus_pl.data.split.split_spec import SplitSpec
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
+from lazarus_pl.encoder.measured_engine import Candidate, MeasuredEngine
 from lazarus_pl.errors import LazarusError
 from tests.cache.engines import MeanColourEngine
 from tests.conftest import save_noise
@@ -430,3 +433,67 @@ def test_a_cache_without_a_job_takes_another_precision(noise: Noise, tmp_path: P
     engine.precision = "bf16"
     extract(data, tmp_path / "cache", engine)
     assert FeatureCache(tmp_path / "cache").header.precision == "bf16"
+
+
+def test_engines_stand_in_the_header(noise: Noise, tmp_path: Path) -> None:
+    data, out = noise({"a": 64, "b": 64}), tmp_path / "cache"
+    extract(data, out, named("first"))
+    assert CacheHeader.read(out).engines == ({"name": "first", "device": "cpu", "measured": {}},)
+    (out / "jobs" / "00001.npz").unlink()
+    # in float32 they agree
+    extract(data, out, named("second"))
+    assert [each["name"] for each in CacheHeader.read(out).engines] == ["first", "second"]
+    extract(data, out, named("third"))
+    assert len(CacheHeader.read(out).engines) == 2
+
+
+def test_engines_do_not_mix_in_reduced_precision(noise: Noise, tmp_path: Path) -> None:
+    data, out = noise({"a": 64, "b": 64}), tmp_path / "cache"
+    extract(data, out, named("first", "bf16"))
+    (out / "jobs" / "00001.npz").unlink()
+    with pytest.raises(LazarusError, match=r"made by first in precision bf16.*--engine first"):
+        extract(data, out, named("second", "bf16"))
+    # a choice among engines keeps to the one that began
+    slow, quick = named("first", "bf16", 0.01), named("second", "bf16")
+    candidates = [Candidate(each.name, lambda each=each: each) for each in (quick, slow)]
+    chosen = MeasuredEngine(slow, candidates, "bf16")
+    extract(data, out, chosen)
+    assert (chosen.name, quick.encoded) == ("first", 0)
+
+
+def test_the_choice_among_engines_is_written_down_and_made_once(
+    noise: Noise, tmp_path: Path
+) -> None:
+    data, out = noise({"a": 64, "b": 64}), tmp_path / "cache"
+    slow, quick = named("slow", seconds=0.01), named("quick")
+    candidates = [Candidate(each.name, lambda each=each: each) for each in (slow, quick)]
+    extract(data, out, MeasuredEngine(slow, candidates, "32"))
+    (record,) = CacheHeader.read(out).engines
+    assert record["name"] == "quick"
+    assert record["measured"]["photos"] == 16
+    assert record["measured"]["engines"]["quick"]["worst_cosine"] == 1
+    assert set(record["measured"]["engines"]) == {"slow", "quick"}
+    assert quick.encoded > 128 > slow.encoded
+    before = CacheHeader.read(out)
+    extract(data, out)
+    assert CacheHeader.read(out) == before
+
+
+def test_a_cache_from_before_engines_were_written_down(noise: Noise, tmp_path: Path) -> None:
+    data, out = noise({"a": 64, "b": 64}), tmp_path / "cache"
+    extract(data, out, named("torch", "bf16"))
+    header = json.loads((out / "cache.json").read_text())
+    del header["engines"]
+    (out / "cache.json").write_text(json.dumps(header))
+    (out / "jobs" / "00001.npz").unlink()
+    with pytest.raises(LazarusError, match="made by torch in precision bf16"):
+        extract(data, out, named("openvino", "bf16"))
+    extract(data, out, named("torch", "bf16"))
+    assert [each["name"] for each in CacheHeader.read(out).engines] == ["torch"]
+
+
+def named(name: str, precision: str = "32", seconds: float = 0.0) -> MeanColourEngine:
+    """The same encoder run by another engine."""
+    engine = MeanColourEngine(seconds=seconds)
+    engine.name, engine.precision = name, precision
+    return engine

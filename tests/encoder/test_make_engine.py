@@ -10,14 +10,19 @@ import numpy as np
 import pytest
 
 from lazarus_pl.encoder import make_engine as module
+from lazarus_pl.encoder.agreement import Agreement
 from lazarus_pl.encoder.encoder import Encoder
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
 from lazarus_pl.encoder.make_engine import make_engine
+from lazarus_pl.encoder.measured_engine import MeasuredEngine
 from lazarus_pl.encoder.openvino_engine import OpenVinoEngine
-from lazarus_pl.encoder.torch_engine import TorchEngine, worst_cosine
+from lazarus_pl.encoder.openvino_graph import OpenVinoGraph
+from lazarus_pl.encoder.torch_engine import TorchEngine
 from lazarus_pl.errors import LazarusError
+from tests.leaf.scenes import leaf_scene
 
-_SPEC = EncoderSpec(image_size=64)
+# small, for each conversion of the real one takes seconds
+_SPEC = EncoderSpec("test_resnet", "random", 64)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +50,7 @@ def test_openvino_gives_the_features_of_torch(
     for layer, values in exact.items():
         assert other[layer].dtype == np.float16
         assert other[layer].shape == values.shape
-    assert worst_cosine(exact, other) > 0.999_99
+    assert Agreement.of(exact, other).worst > 0.999_99
 
 
 def test_the_batch_changes_nothing(pixels: np.ndarray) -> None:
@@ -57,7 +62,7 @@ def test_the_batch_changes_nothing(pixels: np.ndarray) -> None:
     engine.encode(pixels[::-1])
     for layer, values in whole.items():
         np.testing.assert_allclose(again[layer], values, rtol=5e-3, atol=5e-3)
-    assert engine.encode(pixels[:0])["pooled"].shape == (0, 1280)
+    assert engine.encode(pixels[:0])["grid16"].shape[0] == 0
 
 
 def test_what_float16_cannot_hold_is_infinite_not_clipped() -> None:
@@ -69,12 +74,86 @@ def test_what_float16_cannot_hold_is_infinite_not_clipped() -> None:
         assert not np.isfinite(engine.encode(photos)["pooled"]).all()
 
 
-def test_auto_takes_openvino_where_it_fits(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert isinstance(make_engine(_SPEC, "cpu"), OpenVinoEngine)
-    assert isinstance(make_engine(_SPEC, "cpu", "bf16"), TorchEngine)
+def test_auto_measures_what_there_is(pixels: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = make_engine(_SPEC, "cpu")
+    assert isinstance(engine, MeasuredEngine)
+    assert engine.name == "auto"
+    features = engine.encode(pixels)
+    rows = engine.measured["engines"]
+    assert set(rows) == {"torch", "openvino"}
+    assert engine.name == max(rows, key=lambda name: rows[name]["photos_per_second"])
+    assert all(row["worst_cosine"] > 0.999_99 for row in rows.values())
+    exact = make_engine(_SPEC, "cpu", engine="torch").encode(pixels)
+    assert Agreement.of(exact, features).worst > 0.999_99
     assert isinstance(make_engine(_SPEC, "cpu", engine="torch"), TorchEngine)
     monkeypatch.setattr(module, "_openvino_is_installed", lambda: False)
     assert isinstance(make_engine(_SPEC, "cpu"), TorchEngine)
+
+
+def test_openvino_is_not_started_for_a_few_photos(
+    pixels: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("started")
+
+    monkeypatch.setattr(OpenVinoEngine, "__init__", refuse)
+    engine = make_engine(_SPEC, "cpu", photos=len(pixels))
+    engine.encode(pixels)
+    assert (engine.name, engine.measured) == ("torch", {})
+
+
+def test_bf16_on_openvino_keeps_to_its_limits() -> None:
+    photos = np.stack([leaf_scene(shape=(64, 64), seed=seed)[0] for seed in range(8)])
+    spec = EncoderSpec(image_size=64)
+    exact = make_engine(spec, "cpu", "32", engine="torch").encode(photos)
+    engine = make_engine(spec, "cpu", "bf16", engine="openvino")
+    agreement = Agreement.of(exact, engine.encode(photos))
+    assert (engine.name, engine.precision) == ("openvino", "bf16")
+    # a processor without bf16 computes in float32
+    assert agreement.suffices("bf16")
+
+
+def test_a_kept_graph_is_not_converted_again(
+    pixels: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import openvino
+
+    encoder = Encoder.from_spec(_SPEC)
+    first = OpenVinoEngine(encoder, 4, folder=tmp_path / "engine").encode(pixels)
+    (path,) = (tmp_path / "engine").iterdir()
+    assert path == OpenVinoGraph(encoder, 4, tmp_path / "engine").path
+    monkeypatch.setattr(openvino, "convert_model", None)
+    again = OpenVinoEngine(encoder, 4, folder=tmp_path / "engine").encode(pixels)
+    for layer, values in first.items():
+        assert np.array_equal(values, again[layer])
+    others = EncoderSpec("test_resnet", "random", 96), EncoderSpec("test_convnext", "random", 64)
+    paths = {OpenVinoGraph(Encoder.from_spec(each), 4, path.parent).path for each in others}
+    assert len({path, OpenVinoGraph(encoder, 8, path.parent).path, *paths}) == 4
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty"])
+def test_a_damaged_graph_is_made_again(damage: str, pixels: np.ndarray, tmp_path: Path) -> None:
+    encoder = Encoder.from_spec(_SPEC)
+    first = OpenVinoEngine(encoder, folder=tmp_path).encode(pixels)
+    (path,) = tmp_path.iterdir()
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 255
+    broken = {"cut": content[:-400], "flipped": content, "empty": b""}[damage]
+    path.write_bytes(broken)
+    again = OpenVinoEngine(encoder, folder=tmp_path).encode(pixels)
+    for layer, values in first.items():
+        assert np.array_equal(values, again[layer])
+    assert path.read_bytes() != broken
+    OpenVinoEngine(encoder, folder=tmp_path)
+
+
+def test_a_folder_that_cannot_be_written_costs_time_alone(
+    pixels: np.ndarray, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    encoder = Encoder.from_spec(_SPEC)
+    engine = OpenVinoEngine(encoder, folder=tmp_path / "file" / "engine")
+    assert engine.encode(pixels)["pooled"].shape[0] == len(pixels)
 
 
 def test_engines_share_identity_and_precision() -> None:
@@ -84,7 +163,7 @@ def test_engines_share_identity_and_precision() -> None:
 
 
 def test_auto_falls_back_to_torch_if_the_features_disagree(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    pixels: np.ndarray, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     encode = OpenVinoEngine.encode
 
@@ -92,17 +171,19 @@ def test_auto_falls_back_to_torch_if_the_features_disagree(
         return {layer: 1 - values for layer, values in encode(self, photos).items()}
 
     monkeypatch.setattr(OpenVinoEngine, "encode", wrong)
-    assert isinstance(make_engine(_SPEC, "cpu"), TorchEngine)
+    engine = make_engine(_SPEC, "cpu")
+    engine.encode(pixels)
+    assert engine.name == "torch"
     assert "not those of torch" in caplog.text
     with pytest.raises(LazarusError, match="not those of torch"):
-        make_engine(_SPEC, "cpu", engine="openvino")
+        make_engine(_SPEC, "cpu", engine="openvino").encode(pixels)
 
 
 def test_mistakes_are_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(LazarusError, match="no engine 'onnx'"):
         make_engine(_SPEC, engine="onnx")  # type: ignore[arg-type]
     with pytest.raises(LazarusError, match="precision 32"):
-        make_engine(_SPEC, "cpu", "bf16", engine="openvino")
+        make_engine(_SPEC, "cpu", "16", engine="openvino")
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(LazarusError, match="not installed"):
         make_engine(_SPEC, "cpu", engine="openvino")
@@ -120,7 +201,7 @@ def test_a_backbone_that_openvino_cannot_convert(monkeypatch: pytest.MonkeyPatch
 
 
 def test_auto_runs_on_torch_where_openvino_cannot_start(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    pixels: np.ndarray, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     import openvino
 
@@ -128,7 +209,9 @@ def test_auto_runs_on_torch_where_openvino_cannot_start(
         raise RuntimeError("Device CPU is not registered")
 
     monkeypatch.setattr(openvino.Core, "compile_model", refuse)
-    assert isinstance(make_engine(_SPEC, "cpu"), TorchEngine)
+    engine = make_engine(_SPEC, "cpu")
+    engine.encode(pixels)
+    assert engine.name == "torch"
     assert "not registered): using torch" in caplog.text
 
 
@@ -136,13 +219,14 @@ def test_openvino_tells_nobody(tmp_path: Path) -> None:
     code = (
         "from lazarus_pl.encoder.make_engine import make_engine\n"
         "from lazarus_pl.encoder.encoder_spec import EncoderSpec\n"
-        "print(type(make_engine(EncoderSpec(image_size=64), 'cpu')).__name__)\n"
+        "spec = EncoderSpec('test_resnet', 'random', 64)\n"
+        "print(make_engine(spec, 'cpu', engine='openvino').name)\n"
         "import sys; print(sys.modules.get('openvino_telemetry'))"
     )
     home = {**os.environ, "HOME": str(tmp_path), "USERPROFILE": str(tmp_path)}
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, env=home, capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["OpenVinoEngine", "None"]
+    assert done.stdout.split() == ["auto", "None"]
     assert not (tmp_path / "intel").exists()
 
 
@@ -168,5 +252,7 @@ def test_converting_leaves_the_logging_as_it_was(monkeypatch: pytest.MonkeyPatch
 
 def test_auto_runs_on_torch_what_openvino_cannot(caplog: pytest.LogCaptureFixture) -> None:
     spec = EncoderSpec("test_vit", "random", 160, ("pooled", "grid16"))
-    assert isinstance(make_engine(spec, "cpu"), TorchEngine)
+    engine = make_engine(spec, "cpu")
+    engine.encode(np.zeros((1, 160, 160, 3), np.uint8))
+    assert engine.name == "torch"
     assert "OpenVINO cannot run 'test_vit'" in caplog.text

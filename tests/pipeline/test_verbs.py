@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from lazarus_pl.shipped_config import shipped_config
+from lazarus_pl.views.views_spec import ViewsSpec
 from tests.conftest import Lazarus, save_noise
 
 
@@ -100,6 +101,29 @@ def test_classify_a_file_and_unreadable_ones(
     one = lazarus("classify", "--ckpt", checkpoint, "--data", folder / "fine.jpg", "--out", out)
     assert one.code == 0
     assert [row["file"] for row in rows(out)] == ["fine.jpg"]
+
+
+def test_every_engine_classifies_alike(
+    checkpoint: Path, drawn: Path, tmp_path: Path, lazarus: Lazarus
+) -> None:
+    tables = []
+    for engine in ("torch", "openvino"):
+        out = tmp_path / f"{engine}.csv"
+        words = ["--ckpt", checkpoint, "--data", drawn / "rust", "--out", out]
+        done = lazarus("classify", *words, "--engine", engine)
+        assert done.code == 0, done.err
+        tables.append(rows(out))
+    for left, right in zip(*tables, strict=True):
+        assert left["predicted"] == right["predicted"]
+        assert float(left["probability"]) == pytest.approx(float(right["probability"]), abs=0.01)
+
+
+def test_one_photo_is_a_batch_of_one(checkpoint: Path) -> None:
+    from lazarus_pl.pipeline.classifier import Classifier
+
+    assert Classifier(checkpoint, photos=1).batch_size == 1
+    assert Classifier(checkpoint, photos=100).batch_size == 8
+    assert Classifier(checkpoint, photos=1, views=ViewsSpec(2)).batch_size == 3
 
 
 @pytest.mark.parametrize(

@@ -78,10 +78,11 @@ def probe_extraction(
         LazarusError: If the encoder cannot be had or the disk is full.
     """
     started = time.perf_counter()
-    engine = make_engine(spec, device, engine=engine_name)
-    loading = time.perf_counter() - started
+    engine = make_engine(spec, device, engine=engine_name, photos=photos)
     pixels = [_read(root / photo.path, spec.image_size) for photo in sample[:_ENCODED]]
+    # chooses among engines, if there are several
     engine.encode(np.stack(pixels[: engine.batch_size]))
+    loading = time.perf_counter() - started
     write_table(sample, root, folder / "sample.csv")
     split = SplitSpec(strategy="predefined")
     cache = folder / "cache"

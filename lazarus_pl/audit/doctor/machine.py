@@ -45,6 +45,7 @@ class Machine:
         decode_rate: Photos a second that one core decodes.
         decode_rate_all: Photos a second that all cores decode.
         encoder_rate: Photos a second that are encoded.
+        encoder_engine: By which engine, as ``--engine auto`` takes it for many photos.
         encoder_device: On which device.
         encoder_precision: In which precision.
         packaged_weights: What is wrong with the packaged weights; empty if they are sound.
@@ -80,6 +81,7 @@ class Machine:
     decode_rate: float | None = None
     decode_rate_all: float | None = None
     encoder_rate: float | None = None
+    encoder_engine: str = ""
     encoder_device: str = ""
     encoder_precision: str = ""
     packaged_weights: str | None = None

@@ -38,6 +38,7 @@ CPU_ONLY = Machine(
     decode_rate=900.0,
     decode_rate_all=4100.0,
     encoder_rate=61.0,
+    encoder_engine="openvino",
     encoder_device="cpu",
     encoder_precision="32",
     packaged_weights="",

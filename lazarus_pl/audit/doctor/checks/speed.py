@@ -32,8 +32,10 @@ def _encoding(machine: Machine) -> Finding:
     rate = machine.encoder_rate
     if rate is None:
         return Finding(_SECTION, "encoding", "not measured", "warning", "run lazarus doctor again")
+    by = f" by {machine.encoder_engine}" if machine.encoder_engine else ""
     value = (
-        f"{rate:,.1f} photos a second on {machine.encoder_device} in {machine.encoder_precision}, "
+        f"{rate:,.1f} photos a second{by} on {machine.encoder_device} in "
+        f"{machine.encoder_precision}, "
         f"{_PHOTOS:,} in about {_duration(_PHOTOS / rate)}"
     )
     if rate >= _SLOW:

@@ -36,15 +36,16 @@ def encoder() -> Facts:
     """Photos a second, with the settings that ``lazarus extract`` has by default."""
     import numpy as np
 
+    from lazarus_pl.data.decode import read_pixels
     from lazarus_pl.encoder.encoder_spec import EncoderSpec
     from lazarus_pl.encoder.make_engine import make_engine
 
     spec = EncoderSpec()
     engine = make_engine(spec, batch_size=_BATCH)
-    shape = (_BATCH, spec.image_size, spec.image_size, 3)
-    photos = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    photos = np.stack([read_pixels(_photo(), spec.image_size)] * _BATCH)
     return {
         "encoder_rate": _BATCH * _rate(lambda: engine.encode(photos)),
+        "encoder_engine": engine.name,
         "encoder_device": str(engine.device),
         "encoder_precision": engine.precision,
     }

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lazarus_pl.encoder.agreement import Agreement
+from lazarus_pl.encoder.measured_engine import Candidate, MeasuredEngine
+from lazarus_pl.encoder.precision import NOT_FINITE
+from lazarus_pl.errors import LazarusError
+from tests.cache.engines import MeanColourEngine
+
+
+class Skewed(MeanColourEngine):
+    """Adds an error to what it sees."""
+
+    def __init__(self, name: str, seconds: float, error: float = 0.0) -> None:
+        super().__init__(name, seconds)
+        self.error = error
+
+    def encode(self, photos: np.ndarray) -> dict[str, np.ndarray]:
+        noise = np.random.default_rng(0).normal(0, self.error, (len(photos), 1, 1, 3)) * 255
+        return super().encode(np.clip(photos + noise, 0, 255))
+
+
+@pytest.fixture(scope="module")
+def photos() -> np.ndarray:
+    return np.random.default_rng(1).integers(60, 190, (24, 16, 16, 3), dtype=np.uint8)
+
+
+def measured(*engines: MeanColourEngine, precision: str = "32", **options: int) -> MeasuredEngine:
+    candidates = [Candidate(each.name, lambda each=each: each) for each in engines]  # type: ignore[misc]
+    return MeasuredEngine(engines[0], candidates, precision, **options)
+
+
+def test_the_fastest_that_agrees_is_taken(photos: np.ndarray) -> None:
+    slow, fast, wrong = Skewed("slow", 0.02), Skewed("fast", 0.01), Skewed("wrong", 0.0, 0.3)
+    engine = measured(slow, wrong, fast)
+    assert np.array_equal(engine.encode(photos)["pooled"], slow.encode(photos)["pooled"])
+    assert engine.name == "fast"
+    rows = engine.measured["engines"]
+    assert engine.measured["photos"] == 16
+    assert rows["wrong"]["photos_per_second"] > rows["fast"]["photos_per_second"]
+    assert rows["fast"]["photos_per_second"] > rows["slow"]["photos_per_second"]
+    assert rows["fast"]["worst_cosine"] == 1
+    assert rows["wrong"]["worst_cosine"] < 0.99
+    encoded = fast.encoded
+    engine.encode(photos)
+    assert fast.encoded == encoded + len(photos)
+
+
+def test_reduced_precision_may_differ_a_little_and_float32_may_not(photos: np.ndarray) -> None:
+    for precision, taken in (("32", "exact"), ("bf16", "near")):
+        near = Skewed("near", 0.0, 0.02)
+        near.precision = precision
+        engine = measured(Skewed("exact", 0.01), near, precision=precision)
+        engine.settle(photos)
+        assert engine.name == taken
+
+
+def test_an_engine_that_began_is_kept_to(photos: np.ndarray) -> None:
+    engine = measured(Skewed("slow", 0.01), Skewed("fast", 0.0))
+    engine.settle(photos, name="slow")
+    assert engine.name == "slow"
+    engine.settle(photos, name="fast")
+    assert engine.name == "slow"
+
+
+@pytest.mark.parametrize(
+    ("left", "taken"), [(None, "fast"), (10, "slow"), (100, "slow"), (9000, "fast")]
+)
+def test_what_starts_slowly_is_for_many_photos(
+    left: int | None, taken: str, photos: np.ndarray
+) -> None:
+    # 8 photos in 10 ms: 9000 take 11 s
+    slow, fast = Skewed("slow", 0.01), Skewed("fast", 0.0)
+    started: list[str] = []
+
+    def start() -> MeanColourEngine:
+        started.append("fast")
+        return fast
+
+    candidates = [Candidate("slow", lambda: slow), Candidate("fast", start, 2.0)]
+    engine = MeasuredEngine(slow, candidates, "32")
+    engine.settle(photos, left)
+    assert engine.name == taken
+    assert started == (["fast"] if taken == "fast" else [])
+
+
+def test_nothing_is_chosen_on_nothing_and_none_that_agrees_is_an_error(photos: np.ndarray) -> None:
+    wrong = Skewed("wrong", 0.0, 0.3)
+    engine = MeasuredEngine(Skewed("exact", 0.0), [Candidate("wrong", lambda: wrong)], "32")
+    assert engine.encode(photos[:0])["pooled"].shape == (0, 3)
+    assert engine.name == "auto"
+    with pytest.raises(LazarusError, match="features of wrong in precision 32 are not those"):
+        engine.encode(photos)
+
+
+def test_agreement_is_of_the_worst_layer_and_photo() -> None:
+    exact = {"a": np.eye(3, dtype=np.float16), "b": np.ones((3, 2, 2, 1), np.float16)}
+    turned = {**exact, "a": np.array([[1, 0, 0], [0, 1, 0], [0, 3, 4]], np.float16)}
+    agreement = Agreement.of(exact, turned)
+    assert agreement == Agreement(3, pytest.approx(2.8 / 3), pytest.approx(0.8))
+    assert not agreement.suffices("bf16")
+    assert Agreement.of(exact, exact).suffices("32")
+    broken = {**exact, "b": np.full((3, 2, 2, 1), np.inf, np.float16)}
+    assert Agreement.of(exact, broken).worst == NOT_FINITE
