@@ -20,6 +20,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from callbacks import (
     CheckpointVersions,
     GradientMonitor,
+    MemoryBudget,
     MetricRollback,
     MixedPrecisionGuard,
     ProgressiveUnfreezing,
@@ -98,7 +99,8 @@ class LazarusCLI(LightningCLI):
         return super().init_parser(**kwargs)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Links data to model, and the run's seed to the order of the photos."""
+        """Links data to model, and the run's seed to the order of the photos; adds the budget."""
+        parser.add_lightning_class_args(MemoryBudget, "budget")
         for name in _LINKS:
             parser.link_arguments(f"data.{name}", f"model.init_args.{name}", apply_on="instantiate")
         parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=int)
@@ -178,6 +180,11 @@ class LazarusCLI(LightningCLI):
             raise LazarusError(
                 f"trainer.accumulate_grad_batches {batches} cannot be: give a number of at least 1"
             )
+        if any(isinstance(callback, MemoryBudget) for callback in _listed(asked.get("callbacks"))):
+            raise LazarusError(
+                "the callback MemoryBudget is there already: set --budget.gpu_memory or "
+                "--budget.micro_batch, and leave it out of trainer.callbacks"
+            )
         precision = asked.get("precision") or _best_precision(asked.get("accelerator", "auto"))
         return super().instantiate_trainer(**{"precision": precision, **kwargs})
 
@@ -187,8 +194,10 @@ class LazarusCLI(LightningCLI):
             self._callbacks.append(CarryBest())
 
     def after_fit(self) -> None:
-        """Says so where fine-tuning was in vain."""
+        """Says so where fine-tuning was in vain, and where batches were taken in parts."""
         for callback in self._callbacks:
+            if isinstance(callback, MemoryBudget) and callback.is_split:
+                print(f"memory: {callback}")
             if isinstance(callback, MetricRollback) and callback.start_is_best:
                 print(
                     f"no epoch was better than the start ({callback.monitor} "
@@ -263,6 +272,11 @@ def _mistake_behind(error: BaseException | None) -> LazarusError | None:
     while error is not None and not isinstance(error, LazarusError):
         error = error.__cause__ or error.__context__
     return error
+
+
+def _listed(callbacks: object) -> list[object]:
+    """One, several or no callbacks as a list."""
+    return callbacks if isinstance(callbacks, list) else [callbacks]
 
 
 def _best_precision(accelerator: str) -> str:
