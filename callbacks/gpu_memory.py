@@ -1,35 +1,16 @@
-"""Amounts of memory as people write them, and a limit on what torch takes."""
+"""How much memory torch may take of a GPU."""
 
 from __future__ import annotations
 
-import re
-
 import torch
 
-from callbacks.require import require
-
-_BYTES = {"KB": 1e3, "MB": 1e6, "GB": 1e9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
-_AMOUNT = re.compile(r"(\d+(?:\.\d+)?)\s*(KB|MB|GB|KiB|MiB|GiB)", re.IGNORECASE)
-
-
-def read_memory(text: str) -> int:
-    """Bytes of ``4GB``, ``512MB`` or ``3.5 GiB``.
-
-    Raises:
-        MisconfigurationException: If it is no such amount, or is nothing.
-    """
-    found = _AMOUNT.fullmatch(str(text).strip())
-    amount = int(float(found[1]) * _BYTES[found[2].upper()]) if found else 0
-    require(amount > 0, f"'{text}' is no amount of memory: give one such as 4GB or 512MB")
-    return amount
+_UNITS = {"GB": 1e9, "MB": 1e6, "KB": 1e3}
 
 
 def say_memory(amount: float) -> str:
     """``850 MB``, ``3.9 GB``."""
-    for unit in ("GB", "MB"):
-        if amount >= _BYTES[unit]:
-            return f"{amount / _BYTES[unit]:.3g} {unit}"
-    return f"{amount / _BYTES['KB']:.3g} KB"
+    unit = next((name for name, size in _UNITS.items() if amount >= size), "KB")
+    return f"{amount / _UNITS[unit]:.3g} {unit}"
 
 
 def cap_gpu_memory(amount: int) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
-from callbacks.gpu_memory import cap_gpu_memory, read_memory, say_memory
+from callbacks.gpu_memory import cap_gpu_memory, say_memory
 from callbacks.loss_scale import loss_scale
 from callbacks.memory_probe import MemoryProbe, least_rows
 from callbacks.require import require
@@ -23,10 +23,10 @@ class MemoryBudget(Callback):
 
     A training step runs on a few rows of its batch after the other, and the gradients are those of
     the whole batch: one optimizer step a batch as before, with the same learning rate. With
-    ``gpu_memory`` steps of 1, 2, 4 … rows are measured before the first one, on a copy of the
+    ``gpu_bytes`` steps of 1, 2, 4 … rows are measured before the first one, on a copy of the
     module, and the largest number of rows that fits is taken. Where one row does not fit, gradient
     checkpointing is turned on, if the module has ``set_grad_checkpointing(enable)``, as models of
-    timm have, and rows are tried again. On a GPU torch is held to ``gpu_memory`` in the whole
+    timm have, and rows are tried again. On a GPU torch is held to ``gpu_bytes`` in the whole
     process; without one the tensors of a step are held against it.
 
     Memory that runs out in the middle of a run, with or without a budget, halves the number of rows
@@ -43,8 +43,8 @@ class MemoryBudget(Callback):
     gradients are summed as with Lightning's ``accumulate_grad_batches``, which may be used beside.
 
     Args:
-        gpu_memory: Such as ``4GB`` or ``3.5GiB``: what torch's tensors may take. CUDA itself takes
-            some hundred MB more. None measures nothing.
+        gpu_bytes: What torch's tensors may take. CUDA itself takes some hundred MB more. None
+            measures nothing.
         micro_batch: Most rows at once; None for as many as fit.
 
     Attributes:
@@ -56,7 +56,7 @@ class MemoryBudget(Callback):
             optimizes by hand, or there is more than one process.
 
     Example:
-        >>> trainer = Trainer(callbacks=[MemoryBudget("4GB")])
+        >>> trainer = Trainer(callbacks=[MemoryBudget(4_000_000_000)])
         >>> trainer.fit(module, data)  # doctest: +SKIP
     """
 
@@ -64,13 +64,13 @@ class MemoryBudget(Callback):
     checkpointing: bool
     _measured: int | None
 
-    def __init__(self, gpu_memory: str | None = None, micro_batch: int | None = None) -> None:
+    def __init__(self, gpu_bytes: int | None = None, micro_batch: int | None = None) -> None:
         super().__init__()
+        require(gpu_bytes is None or gpu_bytes > 0, f"gpu_bytes is above 0, not {gpu_bytes}")
         require(
             micro_batch is None or micro_batch > 0, f"micro_batch is 1 or more, not {micro_batch}"
         )
-        self.gpu_memory = gpu_memory
-        self._budget = None if gpu_memory is None else read_memory(gpu_memory)
+        self._budget = gpu_bytes
         self._wished = micro_batch
         self._resumed = False
         self._rows = 0
@@ -222,13 +222,13 @@ class MemoryBudget(Callback):
         require(
             size > 0,
             f"a training step on {least_rows(module)} of {self._rows} rows takes {needs}, "
-            f"gpu_memory is {self.gpu_memory}: allow more, train fewer modules, or give smaller "
-            "inputs",
+            f"{say_memory(self._budget)} are allowed: allow more, train fewer modules, or give "
+            "smaller inputs",
         )
         if way and not self.checkpointing:
             self._checkpoint(module)
         self.micro_batch = min(size, self._wished or size)
-        rank_zero_info(f"MemoryBudget: {self}, a step takes {needs} of {self.gpu_memory}")
+        rank_zero_info(f"MemoryBudget: {self}, a step takes {needs} of {say_memory(self._budget)}")
 
     def _largest(
         self, probe: MemoryProbe, module: LightningModule, most: int

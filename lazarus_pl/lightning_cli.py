@@ -33,6 +33,7 @@ from lazarus_pl import __version__
 from lazarus_pl.datamodules.cached_feature_data_module import CachedFeatureDataModule
 from lazarus_pl.encoder.precision import best_precision
 from lazarus_pl.errors import LazarusError
+from lazarus_pl.memory_amount import read_memory
 from lazarus_pl.tasks.classification_task import ClassificationTask
 from lazarus_pl.tasks.finetune_task import FinetuneTask
 from lazarus_pl.tasks.patch_task import PatchTask
@@ -100,7 +101,7 @@ class LazarusCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Links data to model, and the run's seed to the order of the photos; adds the budget."""
-        parser.add_lightning_class_args(MemoryBudget, "budget")
+        parser.add_lightning_class_args(_memory_budget, "budget")
         for name in _LINKS:
             parser.link_arguments(f"data.{name}", f"model.init_args.{name}", apply_on="instantiate")
         parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=int)
@@ -195,9 +196,9 @@ class LazarusCLI(LightningCLI):
 
     def after_fit(self) -> None:
         """Says so where fine-tuning was in vain, and where batches were taken in parts."""
+        if self.split:
+            print(f"memory: {self.split}")
         for callback in self._callbacks:
-            if isinstance(callback, MemoryBudget) and callback.is_split:
-                print(f"memory: {callback}")
             if isinstance(callback, MetricRollback) and callback.start_is_best:
                 print(
                     f"no epoch was better than the start ({callback.monitor} "
@@ -214,6 +215,12 @@ class LazarusCLI(LightningCLI):
         for callback in self._callbacks:
             if isinstance(callback, PredictionsCSV):
                 print(f"predictions: '{callback.path_of(self.trainer)}'")
+
+    @property
+    def split(self) -> str:
+        """How batches were taken in parts; nothing where they were not."""
+        budgets = (c for c in self._callbacks if isinstance(c, MemoryBudget))
+        return next((str(budget) for budget in budgets if budget.is_split), "")
 
     @property
     def _callbacks(self) -> list[Callback]:
@@ -274,6 +281,16 @@ def _mistake_behind(error: BaseException | None) -> LazarusError | None:
     return error
 
 
+def _memory_budget(gpu_memory: str | None = None, micro_batch: int | None = None) -> MemoryBudget:
+    """What training steps may take; a batch that is too large is taken in parts.
+
+    Args:
+        gpu_memory: Such as 4GB: how large the parts may be is measured before the first step.
+        micro_batch: Most photos at once.
+    """
+    return MemoryBudget(None if gpu_memory is None else read_memory(gpu_memory), micro_batch)
+
+
 def _listed(callbacks: object) -> list[object]:
     """One, several or no callbacks as a list."""
     return callbacks if isinstance(callbacks, list) else [callbacks]
@@ -325,6 +342,8 @@ def quiet() -> None:
         ".*The number of training batches.*smaller than the logging interval.*",
         # every run has a folder of its own
         ".*The dirpath has changed from.*",
+        # the task's own, on purpose
+        ".*You have overridden `on_after_batch_transfer` in `LightningModule`.*",
         # we are the command line
         ".*args parameter is intended to run from within Python.*",
         ".*LeafSpec.*",
