@@ -125,8 +125,9 @@ class _Trial:
         others: tuple[Any, ...],
         checkpointing: bool,
     ) -> None:
-        # one and the same trainer, not a copy of it
-        self._copy = copy.deepcopy(module, {id(trainer): trainer})
+        self._copy = copy.deepcopy(module)
+        # copies of Lightning's modules belong to no trainer
+        self._copy.trainer = trainer
         self._others = others
         own = vars(self._copy)
         own.pop("training_step", None)

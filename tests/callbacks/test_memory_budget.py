@@ -137,6 +137,21 @@ def test_small_gradients_of_float16_do_not_vanish(tmp_path: Path) -> None:
     assert_close(split.gradients, whole.gradients, rtol=0.02, atol=1e-9)
 
 
+def test_what_is_exact_in_a_mixed_forward_pass_is_exact_backwards(tmp_path: Path) -> None:
+    class Exact(Frozen):
+        def forward(self, x: Tensor) -> Tensor:
+            hidden = self.body(x).float()
+            with torch.autocast("cpu", enabled=False):
+                out: Tensor = self.head(hidden)
+            return out
+
+    plain, own = (
+        heard(tmp_path, Exact(), *callbacks, plugins=[MixedPrecision("bf16-mixed", "cpu")])
+        for callbacks in ([], [MemoryBudget()])
+    )
+    assert same(own.gradients, plain.gradients)
+
+
 def test_an_overflow_of_float16_is_seen_and_skipped(tmp_path: Path) -> None:
     class Loud(Frozen):
         def training_step(self, batch: Any, batch_idx: int) -> Tensor:
@@ -290,17 +305,19 @@ class Restless(Tiny):
         noise = random.random() + float(np.random.random())
         loss = super().training_step(batch, batch_idx)
         self.log("train_loss", loss, on_step=True, on_epoch=True)
+        assert self.trainer.max_epochs == 1
         return loss * (1 + noise)
 
 
 def test_measuring_leaves_no_trace(tmp_path: Path) -> None:
     ends = []
-    for callbacks in ([], [MemoryBudget(10**9)]):
+    budget = MemoryBudget(10**9)
+    for callbacks in ([], [budget]):
         torch.manual_seed(0)
         random.seed(0)
         np.random.seed(0)
         model = Restless()
-        run = fit(tmp_path, 2, *callbacks, model=model)
+        run = fit(tmp_path, 1, *callbacks, model=model)
         ends.append(
             {
                 "weights": model.state_dict(),
@@ -310,6 +327,7 @@ def test_measuring_leaves_no_trace(tmp_path: Path) -> None:
                 "draws": [torch.rand(3), random.random(), float(np.random.random())],
             }
         )
+    assert budget.micro_batch == ROWS
     assert same(*ends)
 
 
@@ -391,13 +409,21 @@ def test_a_budget_too_small_is_one_sentence(tmp_path: Path) -> None:
         fit(tmp_path, 1, MemoryBudget(10_000), model=Wide())
 
 
-def test_another_budget_is_measured_anew(tmp_path: Path) -> None:
+def test_another_budget_is_measured_anew_and_the_same_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     most = probed(tmp_path, Wide())[1]
     run = fit(tmp_path, 1, MemoryBudget(10**9), model=Wide())
     run.save_checkpoint(tmp_path / "last.ckpt")
+    tried: list[int] = []
+    way = MemoryProbe.largest_part
+    monkeypatch.setattr(MemoryProbe, "largest_part", lambda *a: tried.append(a[1]) or way(*a))
+    same_budget = MemoryBudget(10**9)
+    fit(tmp_path, 2, same_budget, model=Wide(), ckpt_path=tmp_path / "last.ckpt")
+    assert (same_budget.micro_batch, tried) == (ROWS, [])
     less = MemoryBudget(most - 1)
     fit(tmp_path, 2, less, model=Wide(), ckpt_path=tmp_path / "last.ckpt")
-    assert less.micro_batch == 8
+    assert (less.micro_batch, tried) == (8, [most - 1])
 
 
 def test_a_module_that_cannot_be_copied_is_trained_all_the_same(tmp_path: Path) -> None:

@@ -226,6 +226,13 @@ def test_mistakes_are_one_sentence(
     assert "Traceback" not in done.err
 
 
+def test_patches_are_measured_too(cache: Path) -> None:
+    data = CachedFeatureDataModule(str(cache), ("grid16", "grid32"), BATCH)
+    budget = MemoryBudget(10**9)
+    trainer(1, [budget]).fit(PatchTask("patches", **linked(data)), datamodule=data)
+    assert budget.micro_batch == BATCH
+
+
 def test_patches_are_not_mixed(cache: Path) -> None:
     data = CachedFeatureDataModule(str(cache), ("grid16", "grid32"))
     with pytest.raises(LazarusError, match=r"mixup 0\.2 cannot be with the head 'patches'"):

@@ -17,7 +17,7 @@ from lazarus_pl.lightning_cli import run_lightning
 from lazarus_pl.tasks.load_task import load_task
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-KILLS = 4
+KILLS = 3
 # seconds in training until a kill
 SOONEST, LATEST = 0.2, 6.0
 EPOCHS = 12
@@ -39,9 +39,8 @@ def start(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 1])
-def test_killed_at_random_and_resumed(seed: int, start: Path, viewed: Path, tmp_path: Path) -> None:
-    rng = random.Random(seed)
+def test_killed_at_random_and_resumed(start: Path, viewed: Path, tmp_path: Path) -> None:
+    rng = random.Random(0)
     best = -1.0
     kills = 0
     while True:
@@ -73,7 +72,9 @@ def begin(start: Path, cache: Path, folder: Path) -> subprocess.Popen[bytes]:
                 *(sys.executable, "-m", "lazarus_pl", "fit"),
                 f"--config={CONFIGS / 'finetune' / 'progressive.yaml'}",
                 *(f"--data.init_args.cache={cache}", f"--model.init_args.start={start}"),
-                *("--budget.micro_batch=12", f"--trainer.max_epochs={EPOCHS}"),
+                # so slow that nothing is rolled back, which could end it
+                *("--model.init_args.lr=1e-5", "--budget.micro_batch=12"),
+                f"--trainer.max_epochs={EPOCHS}",
                 *("--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"),
                 *([f"--ckpt_path={last}"] if last.is_file() else []),
             ],
