@@ -4,6 +4,7 @@ from callbacks.carry_best import CarryBest
 from callbacks.checkpoint_versions import CheckpointVersions
 from callbacks.gradient_monitor import GradientMonitor
 from callbacks.layerwise_groups import layerwise_groups
+from callbacks.memory_budget import MemoryBudget
 from callbacks.metric_rollback import MetricRollback
 from callbacks.mixed_precision_guard import MixedPrecisionGuard
 from callbacks.phase import Phase
@@ -15,6 +16,7 @@ __all__ = [
     "CarryBest",
     "CheckpointVersions",
     "GradientMonitor",
+    "MemoryBudget",
     "MetricRollback",
     "MixedPrecisionGuard",
     "Phase",

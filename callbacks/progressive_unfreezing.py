@@ -178,6 +178,10 @@ class ProgressiveUnfreezing(Callback):
         self._stalled = 0
         self._apply(pl_module)
 
+    def thaw(self, copy: nn.Module) -> None:
+        """Puts a copy of the module into the last phase, in which training takes most memory."""
+        self._freeze(copy, self._ceiling)
+
     def state_dict(self) -> dict[str, Any]:
         """The phase, and what decides on the next one."""
         return {
@@ -228,22 +232,27 @@ class ProgressiveUnfreezing(Callback):
 
     def _apply(self, root: nn.Module) -> None:
         """Derives gradients and modes from the phase."""
-        training = self._trained(root, self.phase)
         before = self._trained(root, self.phase - 1) if self.phase else set()
-        self._new = training - before
+        self._new = self._trained(root, self.phase) - before
+        self._modes = self._freeze(root, self.phase)
+
+    def _freeze(self, root: nn.Module, phase: int) -> list[tuple[nn.Module, bool]]:
+        """Freezes all that a phase does not train, and returns the modes of all modules."""
+        training = self._trained(root, phase)
         for parameter in root.parameters():
             if parameter.is_floating_point() or parameter.is_complex():
                 parameter.requires_grad_(id(parameter) in training)
             if id(parameter) not in training:
                 # the optimizer would go on with a gradient from before
                 parameter.grad = None
-        self._modes = self._wanted_modes(root)
-        for module, mode in self._modes:
+        modes = self._wanted_modes(root, phase)
+        for module, mode in modes:
             module.training = mode
+        return modes
 
-    def _wanted_modes(self, root: nn.Module) -> list[tuple[nn.Module, bool]]:
+    def _wanted_modes(self, root: nn.Module, phase: int) -> list[tuple[nn.Module, bool]]:
         """Training for what trains and for what holds it, evaluation for the rest."""
-        owners = {name: self._owner(name, self.phase) for name, _ in root.named_modules() if name}
+        owners = {name: self._owner(name, phase) for name, _ in root.named_modules() if name}
         train = {p for name, n in owners.items() if n is not None for p in with_parents(name)}
         modes = []
         for name, module in root.named_modules():

@@ -21,6 +21,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from callbacks import (
     CheckpointVersions,
     GradientMonitor,
+    MemoryBudget,
     MetricRollback,
     MixedPrecisionGuard,
     ProgressiveUnfreezing,
@@ -35,6 +36,7 @@ from lazarus_pl.datamodules.cached_feature_data_module import CachedFeatureDataM
 from lazarus_pl.datamodules.patch_grid_data_module import PatchGridDataModule
 from lazarus_pl.encoder.precision import best_precision
 from lazarus_pl.errors import LazarusError
+from lazarus_pl.memory_amount import read_memory
 from lazarus_pl.tasks.classification_task import ClassificationTask
 from lazarus_pl.tasks.finetune_task import FinetuneTask
 from lazarus_pl.tasks.patch_task import PatchTask
@@ -103,7 +105,8 @@ class LazarusCLI(LightningCLI):
         return super().init_parser(**kwargs)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Links data to model, and the run's seed to the order of the photos."""
+        """Links data to model, and the run's seed to the order of the photos; adds the budget."""
+        parser.add_lightning_class_args(_memory_budget, "budget")
         for name in _LINKS:
             parser.link_arguments(f"data.{name}", f"model.init_args.{name}", apply_on="instantiate")
         parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=int)
@@ -183,6 +186,11 @@ class LazarusCLI(LightningCLI):
             raise LazarusError(
                 f"trainer.accumulate_grad_batches {batches} cannot be: give a number of at least 1"
             )
+        if any(isinstance(callback, MemoryBudget) for callback in _listed(asked.get("callbacks"))):
+            raise LazarusError(
+                "the callback MemoryBudget is there already: set --budget.gpu_memory or "
+                "--budget.micro_batch, and leave it out of trainer.callbacks"
+            )
         precision = asked.get("precision") or _best_precision(asked.get("accelerator", "auto"))
         chosen: dict[str, object] = {"precision": precision}
         if asked.get("logger") in (None, True):
@@ -197,7 +205,9 @@ class LazarusCLI(LightningCLI):
             self._callbacks.append(CarryBest())
 
     def after_fit(self) -> None:
-        """Says so where fine-tuning was in vain."""
+        """Says so where fine-tuning was in vain, and where batches were taken in parts."""
+        if self.split:
+            print(f"memory: {self.split}")
         for callback in self._callbacks:
             if isinstance(callback, MetricRollback) and callback.start_is_best:
                 print(
@@ -215,6 +225,12 @@ class LazarusCLI(LightningCLI):
         for callback in self._callbacks:
             if isinstance(callback, PredictionsCSV):
                 print(f"predictions: '{callback.path_of(self.trainer)}'")
+
+    @property
+    def split(self) -> str:
+        """How batches were taken in parts; nothing where they were not."""
+        budgets = (c for c in self._callbacks if isinstance(c, MemoryBudget))
+        return next((str(budget) for budget in budgets if budget.is_split), "")
 
     @property
     def _callbacks(self) -> list[Callback]:
@@ -275,6 +291,21 @@ def _mistake_behind(error: BaseException | None) -> LazarusError | None:
     return error
 
 
+def _memory_budget(gpu_memory: str | None = None, micro_batch: int | None = None) -> MemoryBudget:
+    """What training steps may take; a batch that is too large is taken in parts.
+
+    Args:
+        gpu_memory: Such as 4GB: how large the parts may be is measured before the first step.
+        micro_batch: Most photos at once.
+    """
+    return MemoryBudget(None if gpu_memory is None else read_memory(gpu_memory), micro_batch)
+
+
+def _listed(callbacks: object) -> list[object]:
+    """One, several or no callbacks as a list."""
+    return callbacks if isinstance(callbacks, list) else [callbacks]
+
+
 def _best_precision(accelerator: str) -> str:
     cuda = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
     precision = best_precision(torch.device("cuda" if cuda else "cpu"))
@@ -321,6 +352,8 @@ def quiet() -> None:
         ".*The number of training batches.*smaller than the logging interval.*",
         # every run has a folder of its own
         ".*The dirpath has changed from.*",
+        # the task's own, on purpose
+        ".*You have overridden `on_after_batch_transfer` in `LightningModule`.*",
         # we are the command line
         ".*args parameter is intended to run from within Python.*",
         ".*LeafSpec.*",

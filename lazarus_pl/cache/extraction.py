@@ -182,6 +182,7 @@ class Extraction:
             self._label_from,
             [dict(corrections.labels), dict(corrections.excluded)],
             [self._views.count, views.digest] if views else [],
+            _as_json(self._windows),
         ]
 
     def _check_folder(self) -> None:

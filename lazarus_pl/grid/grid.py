@@ -39,14 +39,18 @@ class Grid:
         runs: What to train.
         cache: The feature cache.
         out: Where everything is written.
+        gpu_memory: What training may take of the GPU, such as ``4GB``; None for what there is.
     """
 
-    def __init__(self, runs: Sequence[GridRun], cache: Path, out: Path) -> None:
+    def __init__(
+        self, runs: Sequence[GridRun], cache: Path, out: Path, gpu_memory: str | None = None
+    ) -> None:
         if not runs:
             raise LazarusError("the grid has no runs: name at least one config")
         self._runs = runs
         self._cache = cache
         self._out = out
+        self._gpu_memory = gpu_memory
         self._data_digest = _data_digest(cache)
 
     def run(self) -> Leaderboard:
@@ -121,7 +125,10 @@ class Grid:
                 "default_hp_metric": False,
             },
         }
+        # not of the run's digest: batches in parts train the same
+        limit = [] if self._gpu_memory is None else [f"--budget.gpu_memory={self._gpu_memory}"]
         return [
+            *limit,
             f"--data.init_args.cache={self._cache}",
             f"--trainer.logger={json.dumps(logger)}",
             "--trainer.enable_progress_bar=false",

@@ -50,7 +50,13 @@ def grid(
     print(f"curves: tensorboard --logdir '{out / 'runs'}'")
 
 
-def run_grid(spec: GridSpec, cache: Path, out: Path, read_test: bool = True) -> dict[str, Any]:
+def run_grid(
+    spec: GridSpec,
+    cache: Path,
+    out: Path,
+    read_test: bool = True,
+    gpu_memory: str | None = None,
+) -> dict[str, Any]:
     """Runs a grid, copies the winner and reads test once for it.
 
     Args:
@@ -58,6 +64,7 @@ def run_grid(spec: GridSpec, cache: Path, out: Path, read_test: bool = True) -> 
         cache: Folder of a finished feature cache.
         out: Where everything is written.
         read_test: Whether test is read; not where others still compete with the winner.
+        gpu_memory: What training may take of the GPU, such as ``4GB``; None for what there is.
 
     Returns:
         What stands in ``summary.json``.
@@ -75,7 +82,7 @@ def run_grid(spec: GridSpec, cache: Path, out: Path, read_test: bool = True) -> 
     features = FeatureCache(cache)
     _make_folder(out)
     with interruptible():
-        leaderboard = Grid(runs, cache, out).run()
+        leaderboard = Grid(runs, cache, out, gpu_memory).run()
     best = leaderboard.best
     if best is None:
         raise LazarusError(

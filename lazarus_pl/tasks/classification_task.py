@@ -203,35 +203,60 @@ class ClassificationTask(LightningModule):
         """Cached features by layer, as the head reads them."""
         return {layer: self.standardise[layer](values) for layer, values in features.items()}
 
-    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """The loss of one batch."""
-        features, target, mask = batch["features"], batch["target"], batch.get("mask")
-        if self.mixup and mask is not None:
+    def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
+        """Adds what photos of a batch owe to each other, before a step may take it in parts.
+
+        Returns:
+            In training, the batch with mixed ``features`` if there is mixup, with what is
+            ``wanted`` of them, and with the mean weight of the photos if classes have weights.
+        """
+        if not self.trainer.training:
+            return batch
+        features, wanted = batch["features"], batch["target"]
+        if self.mixup and "mask" in batch:
             raise LazarusError(
                 f"mixup {self.mixup} needs grids of one size, those of photos in windows differ: "
                 "set model.init_args.mixup to 0"
             )
         if self.mixup:
             classes = len(self.class_names)
-            features, target = mix_up(features, target, classes, self.mixup, self._mixing_rng())
-        logits = self(features, mask)
-        loss = self.objective(features, logits, target)
+            features, wanted = mix_up(features, wanted, classes, self.mixup, self._mixing_rng())
+        together = {**batch, "features": features, "wanted": wanted}
+        if self.loss.weight is not None and not wanted.is_floating_point():
+            together["mean_weight"] = self.loss.weight[wanted].mean()
+        return together
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        """The loss of one batch, or of some photos of it: a mean over photos."""
+        features, wanted = batch["features"], batch.get("wanted", batch["target"])
+        logits = self(features, batch.get("mask"))
+        loss = self.objective(features, logits, wanted, batch.get("mean_weight"))
         size = len(batch["target"])
         self.train_metrics.update(logits, batch["target"])
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=size, sync_dist=True)
         self.log_dict(self.train_metrics, on_step=False, on_epoch=True, batch_size=size)
         return loss
 
-    def objective(self, features: Mapping[str, Tensor], logits: Tensor, target: Tensor) -> Tensor:
+    def objective(
+        self,
+        features: Mapping[str, Tensor],
+        logits: Tensor,
+        target: Tensor,
+        mean_weight: Tensor | None = None,
+    ) -> Tensor:
         """What training makes small.
 
         Args:
             features: Cached features by layer, mixed if there is mixup.
             logits: What the task says of them, ``(B, classes)``.
             target: Class indices ``(B,)``, or probabilities ``(B, classes)`` if there is mixup.
+            mean_weight: Of all photos of the batch, where these are some of them; their own if
+                None.
         """
         loss: Tensor = self.loss(logits, target)
-        return loss
+        if mean_weight is None or self.loss.weight is None:
+            return loss
+        return loss * (self.loss.weight[target].mean() / mean_weight)
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Scores one batch of val."""

@@ -232,9 +232,19 @@ class FinetuneTask(ClassificationTask):
         layers = self.tail(features[START]) if START in features else features
         return super().standardised({name: layers[name] for name in self._head_shapes})
 
-    def objective(self, features: Mapping[str, Tensor], logits: Tensor, target: Tensor) -> Tensor:
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Keeps less of the encoder's blocks for the backward pass, and computes it again."""
+        self.tail.set_grad_checkpointing(enable)
+
+    def objective(
+        self,
+        features: Mapping[str, Tensor],
+        logits: Tensor,
+        target: Tensor,
+        mean_weight: Tensor | None = None,
+    ) -> Tensor:
         """The cross-entropy and what it costs to leave the start."""
-        loss = super().objective(features, logits, target)
+        loss = super().objective(features, logits, target, mean_weight)
         if not self._twin:
             return loss
         start = self._twin[0].to(loss.device)

@@ -24,7 +24,7 @@ class PatchTask(ClassificationTask):
     Every ``maps_every`` epochs TensorBoard gets the evidence in a few photos of val.
 
     Raises:
-        LazarusError: If the head is another one.
+        LazarusError: If the head is another one, or there is mixup.
     """
 
     def configure_heads(
@@ -34,6 +34,11 @@ class PatchTask(ClassificationTask):
         super().configure_heads(head, options, feature_shapes)
         if not isinstance(self.head, PatchHead):
             raise LazarusError(f"PatchTask trains the head 'patches', not '{head}'")
+        if self.mixup:
+            raise LazarusError(
+                f"mixup {self.mixup} cannot be with the head 'patches', which would look for the "
+                "lesions of two photos in one: leave mixup at 0"
+            )
         self.head.set_sound(healthy_partner(self.class_names))
         self._examples: tuple[Tensor, Tensor] | None = None
 
@@ -42,7 +47,9 @@ class PatchTask(ClassificationTask):
         assert isinstance(self.head, PatchHead)
         target = batch["target"]
         reading = self.head.look(self.standardised(batch["features"]), batch.get("mask"))
-        diagnosis = self.loss(reading.logits, target)
+        diagnosis = self.objective(
+            batch["features"], reading.logits, target, batch.get("mean_weight")
+        )
         instances = self.head.instance_loss(reading, target)
         lesions = self._lesion_loss(reading, target)
         loss: Tensor = diagnosis + instances + lesions

@@ -264,6 +264,30 @@ def test_late_stages_are_left_out_to_keep_within_the_budget(
     assert "nothing has changed" in lazarus(*words, "--budget.time", "1s").out
 
 
+def test_batches_are_taken_in_parts_to_keep_within_the_budget(
+    whole: Path, photos: Path, config: Path, tmp_path: Path, lazarus: Lazarus
+) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(whole, out)
+    words = ["run", "-c", config, "--data", photos, "--out", out, "--budget.gpu_memory", "4GB"]
+    again = lazarus(*words)
+    assert again.code == 0, again.err
+    # a limit of memory changes no result: only the report is written again
+    before, after = summary_of(whole), summary_of(out)
+    assert after["stages"] == before["stages"]
+    assert (before["budget_gpu_mb"], after["budget_gpu_mb"]) == (None, 4000)
+    done = lazarus(*words, "--finetune.overrides={budget.micro_batch: 8, trainer.max_epochs: 2}")
+    assert done.code == 0, done.err
+    split = summary_of(out)
+    assert split["stages"]["finetune"]["note"] == "batches of 32 in parts of 8"
+    assert split["candidates"][:2] == before["candidates"][:2]
+    fitted = yaml.safe_load((out / "finetune" / "config.yaml").read_text())
+    assert fitted["budget"] == {"gpu_memory": "4GB", "micro_batch": 8}
+    text = (out / "report.html").read_text(encoding="utf-8")
+    peak = split["stages"]["finetune"]["peak_gpu_mb"]
+    assert ("There was no GPU to hold to its budget of 4,000 MB" in text) == (peak is None)
+
+
 def test_a_late_failure_is_told_and_the_rest_is_reported(
     quick: tuple[Path, list[str]], lazarus: Lazarus
 ) -> None:
@@ -362,6 +386,7 @@ def test_killed_in_the_middle_the_same_command_goes_on(
     ("words", "said"),
     [
         (["--budget.time", "soon"], "'soon' is no time to keep within"),
+        (["--budget.gpu_memory", "4"], "'4' is no amount of memory: give one such as 4GB"),
         (["--gallery=-1"], "--gallery -1 is negative"),
         (["--finetune.config", "no.yaml"], "no.yaml"),
         (["--finetun.skip"], "did you mean '--finetune"),

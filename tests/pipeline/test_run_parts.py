@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.pipeline.run.duration import read_duration, say_duration
@@ -149,6 +150,24 @@ def test_the_peak_of_memory_is_seen() -> None:
     with PeakMemory() as later:
         time.sleep(0.1)
     assert memory.rss_mb > later.rss_mb + 250
+
+
+def test_a_peak_on_the_gpu_outlives_a_count_that_begins_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    counted = {"peak": 9e9}
+    for name, answer in {
+        "is_available": lambda: True,
+        "reset_peak_memory_stats": lambda: counted.update(peak=0),
+        "max_memory_allocated": lambda: counted["peak"],
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, answer)
+    with PeakMemory() as memory:
+        assert counted["peak"] == 0
+        counted["peak"] = 3e9
+        time.sleep(0.5)
+        counted["peak"] = 1e9
+    assert memory.gpu_mb == 3000
 
 
 def test_a_record_holds_until_something_changes(tmp_path: Path) -> None:

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lazarus_pl.memory_amount import read_memory
 from lazarus_pl.pipeline.run.duration import read_duration
 
 
 @dataclass(frozen=True)
 class Budget:
-    """Limits that late stages are shortened or left out for; what is scored is always scored whole.
+    """Limits of a run; what is scored is always scored whole.
 
     Attributes:
-        time: Such as ``15min``, ``90s`` or ``1h``; null for as long as it takes.
+        time: Such as ``15min``, ``90s`` or ``1h``, for which late stages are shortened or left out;
+            null for as long as it takes.
+        gpu_memory: Such as ``4GB``, for which training takes its batches in parts, with the same
+            results; null for what there is.
     """
 
     time: str | None = None
+    gpu_memory: str | None = None
 
     def __post_init__(self) -> None:
         """Checks the values.
@@ -25,8 +30,15 @@ class Budget:
         """
         if self.time is not None:
             read_duration(self.time)
+        if self.gpu_memory is not None:
+            read_memory(self.gpu_memory)
 
     @property
     def seconds(self) -> float | None:
         """The time in seconds."""
         return None if self.time is None else read_duration(self.time)
+
+    @property
+    def gpu_bytes(self) -> int | None:
+        """The memory in bytes."""
+        return None if self.gpu_memory is None else read_memory(self.gpu_memory)

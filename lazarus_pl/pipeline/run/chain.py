@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lazarus_pl.errors import LazarusError
+from lazarus_pl.pipeline.run.budget import Budget
 from lazarus_pl.pipeline.run.duration import say_duration
 from lazarus_pl.pipeline.run.peak_memory import PeakMemory
 from lazarus_pl.pipeline.run.schedule import Schedule
@@ -32,14 +33,15 @@ class Chain:
     Args:
         stages: In their order.
         out: The run's folder.
-        budget: Seconds that all of it may take; None for no limit.
+        budget: What all of it may take.
     """
 
-    def __init__(self, stages: Sequence[Stage], out: Path, budget: float | None = None) -> None:
+    def __init__(self, stages: Sequence[Stage], out: Path, budget: Budget) -> None:
         self._stages = stages
         self._out = out
-        self._budget = budget
-        self._schedule = Schedule(budget)
+        self._budget = budget.seconds
+        self._gpu_bytes = budget.gpu_bytes
+        self._schedule = Schedule(self._budget)
         self._records: dict[str, StageRecord] = {}
         self._audits = any(stage.name == "audit" for stage in stages)
 
@@ -125,6 +127,7 @@ class Chain:
         self._schedule.begin(stage.name)
         later = [other.name for other in self._stages[number:] if not _can_be_cut(other)]
         allowed = None if stage.vital else self._schedule.allowed(later)
+        self._limit_memory()
         started = time.monotonic()
         with PeakMemory() as memory:
             outcome, error = self._attempt(stage, allowed)
@@ -144,6 +147,14 @@ class Chain:
         record.write(self._out)
         self._say_end(record)
         return record
+
+    def _limit_memory(self) -> None:
+        if self._gpu_bytes is None:
+            return
+        # torch is not loaded where nothing is to be done
+        from callbacks.gpu_memory import cap_gpu_memory
+
+        cap_gpu_memory(self._gpu_bytes)
 
     def _attempt(self, stage: Stage, allowed: float | None) -> tuple[StageOutcome, str]:
         if stage.vital:

@@ -30,11 +30,11 @@ class PeakMemory:
 
     def __enter__(self) -> PeakMemory:
         """Begins to look."""
-        self._look()
         if _cuda():
             import torch
 
             torch.cuda.reset_peak_memory_stats()
+        self._look()
         self._thread.start()
         return self
 
@@ -48,10 +48,6 @@ class PeakMemory:
         self._over.set()
         self._thread.join()
         self._look()
-        if _cuda():
-            import torch
-
-            self.gpu_mb = float(torch.cuda.max_memory_allocated()) / _MB
 
     def _watch(self) -> None:
         while not self._over.wait(_SECONDS_BETWEEN_LOOKS):
@@ -66,6 +62,12 @@ class PeakMemory:
             except psutil.Error:
                 continue
         self.rss_mb = max(self.rss_mb, total / _MB)
+        if _cuda():
+            import torch
+
+            # not only at the end: what measures steps of its own begins torch's count anew
+            peak = float(torch.cuda.max_memory_allocated()) / _MB
+            self.gpu_mb = max(self.gpu_mb or 0.0, peak)
 
     def _children(self) -> list[psutil.Process]:
         try:
@@ -76,5 +78,9 @@ class PeakMemory:
 
 def _cuda() -> bool:
     """Whether torch is in use and has a GPU; it is not imported for the question."""
-    torch = sys.modules.get("torch")
-    return bool(torch is not None and torch.cuda.is_available())
+    if "torch" not in sys.modules:
+        return False
+    # waits where another thread is still importing it
+    import torch
+
+    return bool(torch.cuda.is_available())

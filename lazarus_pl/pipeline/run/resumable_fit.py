@@ -98,11 +98,11 @@ class ResumableFit:
         goes_on = self._planned(digest, whole) is not None and self._has_last()
         if not goes_on:
             self._begin(digest, epochs)
-        early = self._fit(epochs, goes_on, allowed, schedule)
+        early, said = self._fit(epochs, goes_on, allowed, schedule)
         if goes_on and not is_whole(self.best):
             # a training that is at its end does not write what was lost or damaged since
             self._begin(digest, epochs)
-            early = self._fit(epochs, False, allowed, schedule)
+            early, said = self._fit(epochs, False, allowed, schedule)
         if not is_whole(self.best):
             raise LazarusError(
                 f"the training with '{self.config}' left no whole checkpoint 'best.ckpt': give the "
@@ -114,7 +114,7 @@ class ResumableFit:
         elif epochs < whole:
             note = f"planned for {epochs} instead of {whole} epochs, to keep within the budget"
         else:
-            return FitEnd("done", "", self.best)
+            return FitEnd("done", said, self.best)
         return FitEnd("shortened", note, self.best)
 
     def _begin(self, digest: str, epochs: int) -> None:
@@ -125,15 +125,17 @@ class ResumableFit:
         with replace_file(self.folder / _PLAN) as file:
             file.write(json.dumps(plan).encode())
 
-    def _fit(self, epochs: int, goes_on: bool, allowed: float | None, schedule: Schedule) -> bool:
-        """Trains, and says whether there was no time for all epochs."""
+    def _fit(
+        self, epochs: int, goes_on: bool, allowed: float | None, schedule: Schedule
+    ) -> tuple[bool, str]:
+        """Trains, and says whether there was no time for all epochs, and how batches were split."""
         from lazarus_pl.lightning_cli import run_lightning
         from lazarus_pl.pipeline.run.epoch_clock import EpochClock
 
         clock = EpochClock(self.title, schedule, allowed)
         words = self._arguments(epochs)
-        run_lightning([*words, *([f"--ckpt_path={self._last}"] if goes_on else [])], [clock])
-        return clock.ended_early
+        cli = run_lightning([*words, *([f"--ckpt_path={self._last}"] if goes_on else [])], [clock])
+        return clock.ended_early, cli.split
 
     @property
     def _last(self) -> Path:

@@ -88,7 +88,8 @@ def run(
         grid: The heads.
         patches: The head that scores every patch.
         finetune: The encoder's last blocks, from the best head on.
-        budget: What all of it may take; late stages are shortened or left out for it.
+        budget: What all of it may take: time, for which late stages are shortened or left out, and
+            memory of the GPU, for which training takes its batches in parts.
         gallery: Hits, and as many misses, that the report shows with their heat-maps.
         seed: Of every training; by default the configs' own.
     """
@@ -149,7 +150,7 @@ def run_chain(settings: RunSettings) -> int:
     with RunLock(settings.out):
         print(f"lazarus run: '{settings.data}' to '{settings.out}'")
         try:
-            records = Chain(stages, settings.out, settings.budget.seconds).run()
+            records = Chain(stages, settings.out, settings.budget).run()
         except OSError as error:
             error.filename = error.filename or str(settings.out)
             raise

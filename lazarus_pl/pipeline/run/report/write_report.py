@@ -27,6 +27,7 @@ from lazarus_pl.pipeline.run.stage_record import StageRecord
 
 Json = dict[str, Any]
 
+_MB = 1e6
 _SCORE = "val/macro_f1"
 _LOSSES = {"train/loss": "train", "val/loss": "val"}
 
@@ -80,6 +81,7 @@ def _summary(
     manifest = Manifest.read(settings.cache)
     test, interval = (result or {}).get("test"), (result or {}).get("interval")
     chosen = (result or {}).get("chosen")
+    gpu = settings.budget.gpu_bytes
     return {
         "model": chosen["name"] if chosen else None,
         "stage": chosen["stage"] if chosen else None,
@@ -97,6 +99,7 @@ def _summary(
         "quarantined": len(manifest.quarantine),
         "seconds": round(sum(record.seconds for record in records.values()), 1),
         "budget_seconds": settings.budget.seconds,
+        "budget_gpu_mb": None if gpu is None else round(gpu / _MB, 1),
         "stages": {
             record.stage: {
                 "state": record.state,

@@ -64,11 +64,14 @@ class FitStage(Stage):
         more: Mapping[str, Any] | None = None,
     ) -> FitEnd:
         """Trains, or goes on with it."""
+        # not of the digest: batches in parts train the same
+        memory = self.settings.budget.gpu_memory
+        limits = {} if memory is None else {"budget.gpu_memory": memory}
         fitting = ResumableFit(
             self.name,
             self.doing,
             self.config,
-            {**(more or {}), **self.values()},
+            {**limits, **(more or {}), **self.values()},
             self.settings.cache,
             self.settings.out,
             self.settings.budget.seconds,

@@ -47,7 +47,8 @@ class GridStage(Stage):
         from lazarus_pl.grid.run_grid import run_grid
 
         folder = self.settings.out / self.name
-        summary = run_grid(self._spec, self.settings.cache, folder, read_test=False)
+        memory = self.settings.budget.gpu_memory
+        summary = run_grid(self._spec, self.settings.cache, folder, False, memory)
         failed = _failures(folder)
         best = folder / "best.ckpt"
         note = f"best on val: {summary['run']}, macro-F1 {summary['val_macro_f1']:.3f}"

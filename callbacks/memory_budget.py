@@ -1,0 +1,273 @@
+"""Batches that are taken in parts where memory does not suffice for them."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
+
+from callbacks.gpu_memory import cap_gpu_memory, say_memory
+from callbacks.loss_scale import loss_scale
+from callbacks.memory_probe import MemoryProbe, least_rows
+from callbacks.require import require
+from callbacks.step_in_parts import Output, count_rows, step_in_parts
+
+Step = Callable[..., Output]
+
+
+class MemoryBudget(Callback):
+    """Keeps training steps within memory; the batch that counts stays what it is.
+
+    A training step runs on a few rows of its batch after the other, and the gradients are those of
+    the whole batch: one optimizer step a batch as before, with the same learning rate. With
+    ``gpu_bytes`` steps of 1, 2, 4 … rows are measured before the first one, on a copy of the
+    module, and the largest number of rows that fits is taken. Where one row does not fit, gradient
+    checkpointing is turned on, if the module has ``set_grad_checkpointing(enable)``, as models of
+    timm have, and rows are tried again. On a GPU torch is held to ``gpu_bytes`` in the whole
+    process; without one the tensors of a step are held against it.
+
+    Memory that runs out in the middle of a run, with or without a budget, halves the number of rows
+    for the rest of the run, and the same rows are taken again; gradients of earlier batches stay.
+    At one row gradient checkpointing is turned on, and after that the run ends with a sentence. The
+    number of rows is part of the checkpoint, and is logged as ``memory/micro_batch``.
+
+    The loss must be a mean over the rows of a batch, and what mixes rows belongs into
+    ``on_after_batch_transfer``. Batch norms in training mode see the rows of a part only, and there
+    is a warning; dropout draws other random numbers. A part that ran out of memory in its backward
+    pass is logged twice in that epoch's means.
+
+    Splitting a batch for memory's sake: Chen et al., 2016 (arXiv 1604.06174) for checkpointing;
+    gradients are summed as with Lightning's ``accumulate_grad_batches``, which may be used beside.
+
+    Args:
+        gpu_bytes: What torch's tensors may take. CUDA itself takes some hundred MB more. None
+            measures nothing.
+        micro_batch: Most rows at once; None for as many as fit.
+
+    Attributes:
+        micro_batch: Most rows at once so far; None for whole batches.
+        checkpointing: Whether gradient checkpointing was turned on.
+
+    Raises:
+        MisconfigurationException: If an argument makes no sense, not even one row fits, the module
+            optimizes by hand, or there is more than one process.
+
+    Example:
+        >>> trainer = Trainer(callbacks=[MemoryBudget(4_000_000_000)])
+        >>> trainer.fit(module, data)  # doctest: +SKIP
+    """
+
+    micro_batch: int | None
+    checkpointing: bool
+    _measured: int | None
+
+    def __init__(self, gpu_bytes: int | None = None, micro_batch: int | None = None) -> None:
+        super().__init__()
+        require(gpu_bytes is None or gpu_bytes > 0, f"gpu_bytes is above 0, not {gpu_bytes}")
+        require(
+            micro_batch is None or micro_batch > 0, f"micro_batch is 1 or more, not {micro_batch}"
+        )
+        self._budget = gpu_bytes
+        self._wished = micro_batch
+        self._resumed = False
+        self._rows = 0
+        self._warned = False
+        self._inside = False
+        self._own: Step | None = None
+        self._forget()
+
+    @property
+    def is_split(self) -> bool:
+        """Whether a batch was larger than what was taken at once."""
+        return self.micro_batch is not None and self.micro_batch < self._rows
+
+    def __str__(self) -> str:
+        """How batches are taken, in a few words."""
+        way = " with gradient checkpointing" if self.checkpointing else ""
+        if not self.is_split:
+            return f"whole batches{way}"
+        return f"batches of {self._rows} in parts of {self.micro_batch}{way}"
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Refuses what cannot work, and limits what torch takes of the GPU."""
+        if stage != "fit":
+            return
+        self._resumed = False
+        self._rows = 0
+        self._warned = False
+        if self._budget is not None:
+            cap_gpu_memory(self._budget)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Puts itself between the loop and the module's training step."""
+        if not self._resumed and trainer.current_epoch == 0:
+            self._forget()
+        if not self._can_split(trainer, pl_module):
+            return
+        if self.checkpointing:
+            self._checkpoint(pl_module)
+        step: Step = pl_module.training_step
+        self._own = vars(pl_module).get("training_step")
+
+        # a function, not a method or a partial: copies of the module do not copy this callback
+        @functools.wraps(step)
+        def in_parts(batch: Any, *others: Any) -> Output:  # noqa: ANN401  # of any type
+            return self._step(trainer, pl_module, step, batch, others)
+
+        vars(pl_module)["training_step"] = in_parts
+        self._inside = True
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Logs how many rows are taken at once, where that is not a whole batch."""
+        if self.is_split and self.micro_batch is not None:
+            pl_module.log("memory/micro_batch", float(self.micro_batch))
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Gives the module its training step back."""
+        self._release(pl_module)
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """Gives the module its training step back."""
+        self._release(pl_module)
+
+    def state_dict(self) -> dict[str, Any]:
+        """How many rows fit, and for which budget that was measured."""
+        return {
+            "micro_batch": self.micro_batch,
+            "checkpointing": self.checkpointing,
+            "measured": self._measured,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes up what a checkpoint knew; another budget is measured anew."""
+        self._resumed = True
+        found = state_dict["micro_batch"]
+        limits = [rows for rows in (found, self._wished) if rows is not None]
+        self.micro_batch = min(limits, default=None)
+        self.checkpointing = state_dict["checkpointing"]
+        self._measured = state_dict["measured"]
+
+    def _forget(self) -> None:
+        self.micro_batch = self._wished
+        self.checkpointing = False
+        self._measured = None
+
+    def _release(self, module: LightningModule) -> None:
+        if not self._inside:
+            return
+        self._inside = False
+        vars(module).pop("training_step")
+        if self._own is not None:
+            vars(module)["training_step"] = self._own
+
+    def _can_split(self, trainer: Trainer, module: LightningModule) -> bool:
+        """Whether steps can be taken in parts here; refuses only where that was asked for."""
+        reason = ""
+        if not module.automatic_optimization:
+            reason = "the module optimizes by hand: use automatic optimization"
+        elif trainer.world_size > 1:
+            reason = "there is more than one process: use devices=1"
+        asked = self._budget is not None or self._wished is not None
+        require(not (reason and asked), f"MemoryBudget cannot split batches, as {reason}")
+        return not reason
+
+    def _step(
+        self,
+        trainer: Trainer,
+        module: LightningModule,
+        step: Step,
+        batch: Any,  # noqa: ANN401  # a batch is of any type
+        others: tuple[Any, ...],
+    ) -> Output:
+        rows = count_rows(batch)
+        if not rows:
+            return step(batch, *others)
+        self._rows = max(self._rows, rows)
+        if self._budget not in (None, self._measured):
+            self._measure(trainer, module, batch, others)
+        self._warn_of_batch_norms(module)
+        return step_in_parts(
+            lambda part: step(part, *others),
+            [parameter for parameter in module.parameters() if parameter.requires_grad],
+            batch,
+            lambda: self.micro_batch or rows,
+            lambda failed, reason: self._make_smaller(module, failed, reason),
+            loss_scale(trainer, module.device),
+        )
+
+    def _measure(
+        self,
+        trainer: Trainer,
+        module: LightningModule,
+        batch: Any,  # noqa: ANN401  # a batch is of any type
+        others: tuple[Any, ...],
+    ) -> None:
+        assert self._budget is not None
+        self._measured = self._budget
+        try:
+            probe = MemoryProbe(trainer, module, batch, others)
+            size, peak, way = self._largest(probe, module, self._budget)
+        # what a module does when it is copied, nobody knows
+        except Exception as error:
+            rank_zero_warn(
+                f"memory could not be measured ({error}): batches are split when it runs out"
+            )
+            return
+        needs = "more than there is" if peak is None else say_memory(peak)
+        require(
+            size > 0,
+            f"a training step on {least_rows(module)} of {self._rows} rows takes {needs}, "
+            f"{say_memory(self._budget)} are allowed: allow more, train fewer modules, or give "
+            "smaller inputs",
+        )
+        if way and not self.checkpointing:
+            self._checkpoint(module)
+        self.micro_batch = min(size, self._wished or size)
+        rank_zero_info(f"MemoryBudget: {self}, a step takes {needs} of {say_memory(self._budget)}")
+
+    def _largest(
+        self, probe: MemoryProbe, module: LightningModule, most: int
+    ) -> tuple[int, int | None, bool]:
+        """Rows that fit, the bytes that they take, and whether with gradient checkpointing."""
+        size, peak = (0, None) if self.checkpointing else probe.largest_part(most, False)
+        if size or not _can_checkpoint(module):
+            return size, peak, False
+        return *probe.largest_part(most, True), True
+
+    def _make_smaller(self, module: LightningModule, failed: int, reason: str) -> None:
+        """Halves the parts, or turns gradient checkpointing on."""
+        why = f"{failed} of {self._rows} rows at once did not fit into memory"
+        if failed // 2 >= least_rows(module):
+            self.micro_batch = failed // 2
+            rank_zero_warn(f"{why}: from now on {self.micro_batch} at once, in the same batches")
+            return
+        require(
+            not self.checkpointing and _can_checkpoint(module),
+            f"not even {failed} of {self._rows} rows at once fit into memory: train fewer modules, "
+            f"give smaller inputs, or free memory that others use ({reason.splitlines()[0]})",
+        )
+        self._checkpoint(module)
+        rank_zero_warn(f"{why}: from now on with gradient checkpointing")
+
+    def _checkpoint(self, module: Any) -> None:  # noqa: ANN401  # a method that few modules have
+        self.checkpointing = True
+        module.set_grad_checkpointing(True)
+
+    def _warn_of_batch_norms(self, module: LightningModule) -> None:
+        if self._warned or not self.is_split:
+            return
+        self._warned = True
+        if least_rows(module) > 1:
+            rank_zero_warn(
+                f"batch norms in training mode see {self.micro_batch} rows at once instead of "
+                f"{self._rows}: freeze them, or accept that gradients differ from the whole batch's"
+            )
+
+
+def _can_checkpoint(module: LightningModule) -> bool:
+    return callable(getattr(module, "set_grad_checkpointing", None))
