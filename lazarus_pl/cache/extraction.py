@@ -45,6 +45,10 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 _GONE = "vanished or changed while it was extracted, extract again"
 # Windows has no EDQUOT
+# reasons that the next call may not find again: such files are looked at every time
+_MAY_PASS = (_GONE, "cannot be read", "needs more memory")
+# what a killed first call leaves
+_OURS = {"engine", "jobs", "locks", "scan", "manifest.csv", "quarantine.csv"}
 _SAMPLE = 16
 _DISK_FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
@@ -143,34 +147,38 @@ class Extraction:
         try:
             self._check_folder()
             seal = Seal(self._data, self._out)
-            if seal.is_there and not verify and (told := seal.read(self._asked(views))):
-                return ExtractionSummary(**told, seconds=time.monotonic() - started)
-            lock = JobFolder.lock_of(self._out)
-            with lock:
-                header, root, manifest = self._prepare()
-                jobs = JobFolder(self._out, header.key)
-                if verify:
-                    jobs.index.forget()
-                self._plan(jobs, manifest, header)
-            # before the photos are encoded: a mistake in the policy should not cost an hour
-            maker = views.maker(header, root, manifest) if views else None
-            extracted = self._extract(root, manifest, jobs)
-            with lock:
-                manifest = _complete(manifest, *jobs.outcome())
-                manifest.write(self._out)
-            made = 0
-            if views and maker:
-                train = len(manifest.side("train"))
-                engine = partial(self._matching_engine, root, manifest, train * self._views.count)
-                made = views.run(header, root, manifest, maker, engine, verify)
-            told = _told(manifest)
-            # what was gone is to be looked at again
-            if all(item.reason != _GONE for item in manifest.quarantine):
-                seal.write(self._asked(views), told)
+            extracted = made = 0
+            told = seal.read(self._asked(views)) if seal.is_there and not verify else None
+            if told is None:
+                manifest, extracted, made = self._do(views, verify)
+                told = _told(manifest)
+                if not any(item.reason.startswith(_MAY_PASS) for item in manifest.quarantine):
+                    seal.write(self._asked(views), told)
         except OSError as error:
             raise self._explained(error) from error
         seconds = time.monotonic() - started
         return ExtractionSummary(**told, extracted=extracted, views=made, seconds=seconds)
+
+    def _do(self, views: ViewExtraction | None, verify: bool) -> tuple[Manifest, int, int]:
+        """Looks at everything and does what is left: the manifest, and photos and views done."""
+        lock = JobFolder.lock_of(self._out)
+        with lock:
+            header, root, manifest = self._prepare()
+            jobs = JobFolder(self._out, header.key)
+            if verify:
+                jobs.index.forget()
+            self._plan(jobs, manifest, header)
+        # before the photos are encoded: a mistake in the policy should not cost an hour
+        maker = views.maker(header, root, manifest) if views else None
+        extracted = self._extract(root, manifest, jobs)
+        with lock:
+            manifest = _complete(manifest, *jobs.outcome())
+            manifest.write(self._out)
+        if not views or not maker:
+            return manifest, extracted, 0
+        left = len(manifest.side("train")) * self._views.count
+        engine = partial(self._matching_engine, root, manifest, left)
+        return manifest, extracted, views.run(header, root, manifest, maker, engine, verify)
 
     def _asked(self, views: ViewExtraction | None) -> list[Any]:
         """All that determines what is to be done, beside photos and cache."""
@@ -186,20 +194,11 @@ class Extraction:
         ]
 
     def _check_folder(self) -> None:
-        ours = {
-            "engine",
-            "finished.json",
-            "jobs",
-            "locks",
-            "scan",
-            "manifest.csv",
-            "quarantine.csv",
-        }
         if self._out.exists() and not CacheHeader.exists(self._out):
             if not self._out.is_dir():
                 raise LazarusError(f"'{self._out}' is a file: name a folder with --out")
             names = {entry.name for entry in self._out.iterdir() if not is_temporary(entry)}
-            if names - ours:
+            if names - _OURS:
                 raise LazarusError(
                     f"'{self._out}' holds other files and no feature cache: name an empty or a "
                     "new folder with --out"
@@ -404,7 +403,7 @@ def _record(engine: Engine) -> dict[str, Any]:
     return {"name": engine.name, "device": str(engine.device), "measured": measured}
 
 
-def _as_json(spec: EncoderSpec | SplitSpec) -> dict[str, Any]:
+def _as_json(spec: EncoderSpec | SplitSpec | WindowsSpec) -> dict[str, Any]:
     """A spec as it is read back from ``cache.json``."""
     content: dict[str, Any] = json.loads(json.dumps(asdict(spec)))
     return content

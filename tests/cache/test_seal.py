@@ -10,7 +10,9 @@ import pytest
 from lazarus_pl.cache import extraction as module
 from lazarus_pl.cache.extraction import Extraction, ExtractionSummary
 from lazarus_pl.cache.feature_cache import FeatureCache
+from lazarus_pl.data import scan
 from lazarus_pl.data.corrections import Corrections
+from lazarus_pl.data.decode import PhotoError
 from lazarus_pl.data.split.split_spec import SplitSpec
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
 from lazarus_pl.views.views_spec import ViewsSpec
@@ -181,3 +183,20 @@ def test_a_photo_that_was_added_during_the_extraction_is_not_sealed_away(
     assert extract(data, tmp_path / "cache").photos == 80
     monkeypatch.undo()
     assert extract(data, tmp_path / "cache").photos == 81
+
+
+@pytest.mark.parametrize("reason", ["cannot be read: Permission denied", "needs more memory"])
+def test_what_may_pass_is_looked_at_again(
+    reason: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = scan.read_bytes
+
+    def refuse(path: Path) -> bytes:
+        if path.name == "IMG_0007.png":
+            raise PhotoError(reason)
+        return read(path)
+
+    monkeypatch.setattr(scan, "read_bytes", refuse)
+    assert extract(data, tmp_path / "cache").quarantined == 2
+    monkeypatch.undo()
+    assert extract(data, tmp_path / "cache").photos == 80
