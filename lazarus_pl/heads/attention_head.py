@@ -135,7 +135,7 @@ def _refined(values: Tensor, finest: Tensor) -> Tensor:
     if values.shape[1:3] == size:
         return values
     # not expand: on a CPU its gradient took a third of a training step
-    spread = interpolate(values.permute(0, 3, 1, 2), tuple(size), mode="nearest-exact")
+    spread = interpolate(values.permute(0, 3, 1, 2), tuple(size), mode="nearest")
     return spread.permute(0, 2, 3, 1)
 
 
