@@ -44,7 +44,6 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 _GONE = "vanished or changed while it was extracted, extract again"
-# Windows has no EDQUOT
 # reasons that the next call may not find again: such files are looked at every time
 _MAY_PASS = (_GONE, "cannot be read", "needs more memory")
 # what a killed first call leaves
@@ -152,8 +151,9 @@ class Extraction:
             if told is None:
                 manifest, extracted, made = self._do(views, verify)
                 told = _told(manifest)
-                if not any(item.reason.startswith(_MAY_PASS) for item in manifest.quarantine):
-                    seal.write(self._asked(views), told)
+                with JobFolder.lock_of(self._out):
+                    if self._may_be_sealed(manifest):
+                        seal.write(self._asked(views), told)
         except OSError as error:
             raise self._explained(error) from error
         seconds = time.monotonic() - started
@@ -179,6 +179,13 @@ class Extraction:
         left = len(manifest.side("train")) * self._views.count
         engine = partial(self._matching_engine, root, manifest, left)
         return manifest, extracted, views.run(header, root, manifest, maker, engine, verify)
+
+    def _may_be_sealed(self, manifest: Manifest) -> bool:
+        """Whether the cache is what this call made of it, and the next one need not look again."""
+        if any(item.reason.startswith(_MAY_PASS) for item in manifest.quarantine):
+            return False
+        # another process may have been told another split meanwhile
+        return Manifest.read(self._out) == manifest
 
     def _asked(self, views: ViewExtraction | None) -> list[Any]:
         """All that determines what is to be done, beside photos and cache."""
@@ -266,13 +273,24 @@ class Extraction:
             self._engine = self._make_engine(self._spec)
         return self._engine
 
+    @staticmethod
+    def _due(left: Sequence[int], photos: Mapping[str, Photo], jobs: JobFolder) -> list[Photo]:
+        """The photos of jobs; some may be no more."""
+        rows = [row.sha256 for number in left for row in jobs.plan.jobs[number]]
+        return [photos[sha256] for sha256 in rows if sha256 in photos]
+
+    def _looks(self, photos: Sequence[Photo]) -> int:
+        """How often the encoder looks at photos: once at each window."""
+        size = int(self._running_engine().identity["image_size"])
+        return sum(self._windows_of(photo, size) for photo in photos)
+
+    def _windows_of(self, photo: Photo, size: int) -> int:
+        return len(self._windows.over(photo.width, photo.height, size).places)
+
     def _plan(self, jobs: JobFolder, manifest: Manifest, header: CacheHeader) -> None:
         """Plans jobs of 64 windows each, so that none takes much longer or more memory."""
         size = int(header.encoder["image_size"])
-        windows = {
-            photo.sha256: len(self._windows.over(photo.width, photo.height, size).places)
-            for photo in manifest.photos
-        }
+        windows = {photo.sha256: self._windows_of(photo, size) for photo in manifest.photos}
         jobs.extend(map(Row, windows), lambda row: windows[row.sha256])
 
     def _extract(self, root: Path, manifest: Manifest, jobs: JobFolder) -> int:
@@ -280,8 +298,8 @@ class Extraction:
         views = self._views.count * len(manifest.side("train"))
 
         def run(left: Sequence[int]) -> int:
-            rows = sum(len(jobs.plan.jobs[number]) for number in left)
-            engine = self._matching_engine(root, manifest, rows + views)
+            looks = self._looks(self._due(left, photos, jobs))
+            engine = self._matching_engine(root, manifest, looks + views)
             return JobRunner(root, photos, jobs, engine, windows=self._windows).run(left)
 
         if self._windows.count > 1:
@@ -291,10 +309,8 @@ class Extraction:
     def _say_windows_cost(
         self, root: Path, manifest: Manifest, photos: Mapping[str, Photo], jobs: JobFolder
     ) -> None:
-        rows = [row.sha256 for number in jobs.pending() for row in jobs.plan.jobs[number]]
-        due = [photos[sha256] for sha256 in rows if sha256 in photos]
-        if due:
-            engine = self._matching_engine(root, manifest, len(due))
+        if due := self._due(jobs.pending(), photos, jobs):
+            engine = self._matching_engine(root, manifest, self._looks(due))
             self._say(windows_cost(root, due, self._windows, engine))
 
     def _matching_engine(self, root: Path, manifest: Manifest, left: int) -> Engine:

@@ -61,9 +61,11 @@ class Seal:
 
     def _digest(self, asked: Any) -> str:  # noqa: ANN401  # plain types
         parts = [__version__, str(self._data.resolve()), self._photos, asked]
-        for folder in (self._out, *sorted((self._out / "views").glob("*"))):
+        views = (header.parent for header in (self._out / "views").glob("*/views.json"))
+        for folder in (self._out, *sorted(views)):
             parts.append([_seen(folder / name) for name in _FILES])
-            parts.append(files_digest(folder / "jobs"))
+            jobs = folder / "jobs"
+            parts.append(files_digest(jobs) if jobs.is_dir() else "")
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

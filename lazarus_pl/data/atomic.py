@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -11,6 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+# of OSError: no room, no quota, a file system that is read-only
+NOTHING_CAN_BE_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 _SUFFIX = ".tmp"
 _NAME = re.compile(rf".+\.[0-9a-f]{{32}}{re.escape(_SUFFIX)}")

@@ -17,6 +17,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lazarus_pl import __version__
 from lazarus_pl.cache.cache_header import CacheHeader
 from lazarus_pl.cache.views_header import ViewsHeader
+from lazarus_pl.data.atomic import NOTHING_CAN_BE_WRITTEN
 from lazarus_pl.data.manifest import Manifest
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.grid.grid_spec import GridRun
@@ -88,6 +89,8 @@ class Grid:
             result = self._fit(run, started)
         # whatever a run dies of, the others are worth having
         except Exception as error:
+            if isinstance(error, OSError) and error.errno in NOTHING_CAN_BE_WRITTEN:
+                raise
             reason = " ".join(str(error).split()) or type(error).__name__
             _LOG.warning("the run %s failed: %s", run.name, reason)
             _LOG.debug("", exc_info=error)

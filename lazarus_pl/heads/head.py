@@ -27,8 +27,13 @@ class Head(nn.Module, ABC):
         self.num_classes = num_classes
 
     @abstractmethod
-    def forward(self, features: Mapping[str, Tensor]) -> Tensor:
-        """Logits ``(B, num_classes)`` of features ``(B, C)`` or ``(B, H, W, C)`` by layer."""
+    def forward(self, features: Mapping[str, Tensor], mask: Tensor | None = None) -> Tensor:
+        """Logits ``(B, num_classes)``.
+
+        Args:
+            features: ``(B, C)`` or ``(B, H, W, C)`` by layer.
+            mask: bool ``(B, H, W)`` of the finest grid, True where there is a patch.
+        """
 
     def fade(self, features: Mapping[str, Tensor]) -> Callable[[Tensor], Tensor]:
         """What the head says as patches are taken away, each of which becomes the mean patch.

@@ -32,7 +32,7 @@ class LinearHead(Head):
         nn.init.zeros_(self.classifier.weight)
         nn.init.zeros_(self.classifier.bias)
 
-    def forward(self, features: Mapping[str, Tensor]) -> Tensor:
-        """Logits ``(B, num_classes)`` of ``pooled`` ``(B, C)``."""
+    def forward(self, features: Mapping[str, Tensor], mask: Tensor | None = None) -> Tensor:
+        """Logits ``(B, num_classes)`` of ``pooled`` ``(B, C)``, which has no patches to mask."""
         logits: Tensor = self.classifier(self.dropout(features["pooled"]))
         return logits

@@ -41,7 +41,7 @@ class MLPHead(Head):
             nn.Linear(hidden, num_classes),
         )
 
-    def forward(self, features: Mapping[str, Tensor]) -> Tensor:
-        """Logits ``(B, num_classes)`` of ``pooled`` ``(B, C)``."""
+    def forward(self, features: Mapping[str, Tensor], mask: Tensor | None = None) -> Tensor:
+        """Logits ``(B, num_classes)`` of ``pooled`` ``(B, C)``, which has no patches to mask."""
         logits: Tensor = self.layers(features["pooled"])
         return logits

@@ -194,9 +194,7 @@ class ClassificationTask(LightningModule):
             features: ``(B, C)`` or ``(B, H, W, C)`` by layer.
             mask: bool ``(B, H, W)`` of the finest grid, True where there is a patch.
         """
-        # heads on pooled features know no masks
-        masks = {} if mask is None else {"mask": mask}
-        logits: Tensor = self.head(self.standardised(features), **masks)
+        logits: Tensor = self.head(self.standardised(features), mask)
         return logits
 
     def standardised(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -200,3 +200,35 @@ def test_what_may_pass_is_looked_at_again(
     assert extract(data, tmp_path / "cache").quarantined == 2
     monkeypatch.undo()
     assert extract(data, tmp_path / "cache").photos == 80
+
+
+@pytest.mark.parametrize("stray", [".DS_Store", "abc/jobs.csv"])
+def test_what_else_lies_beside_views_is_no_error(stray: str, data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "cache"
+    extract(data, out)
+    (out / "finished.json").unlink()
+    (out / "views" / stray).parent.mkdir(parents=True, exist_ok=True)
+    (out / "views" / stray).touch()
+    extract(data, out)
+    assert (out / "finished.json").is_file()
+
+
+def test_what_another_process_changed_meanwhile_is_not_sealed(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "cache"
+    extract(data, out)
+    told = module._told
+
+    def beside(manifest: object) -> object:
+        monkeypatch.setattr(module, "_told", told)
+        extract(data, out, split=SplitSpec("random"))
+        return told(manifest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module, "_told", beside)
+    first = extract(data, out, verify=True)
+    again = extract(data, out)
+    assert again.sides == first.sides
+    assert [photo.split for photo in FeatureCache(out).manifest.photos].count(
+        "train"
+    ) == again.sides["train"]

@@ -17,6 +17,7 @@ from lazarus_pl.cache.extraction import Extraction, ExtractionSummary
 from lazarus_pl.cache.feature_cache import FeatureCache
 from lazarus_pl.cache.job_plan import JobPlan, Row
 from lazarus_pl.data.decode import read_large, read_pixels
+from lazarus_pl.data.manifest import Manifest
 from lazarus_pl.data.split.split_spec import SplitSpec
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
 from lazarus_pl.encoder.windows_spec import WindowsSpec
@@ -191,6 +192,23 @@ def test_the_cost_is_said_before_it_starts(data: Path, tmp_path: Path) -> None:
     assert said[0].startswith(f"40 photos, {count} windows of 32 pixels: about ")
     extract(data, tmp_path / "cache", said=said)
     assert len(said) == 1, "nothing is left to do"
+
+
+def test_an_engine_is_chosen_for_the_number_of_windows(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[int] = []
+    matching = Extraction._matching_engine
+
+    def counted(self: Extraction, root: Path, manifest: Manifest, left: int) -> object:
+        told.append(left)
+        return matching(self, root, manifest, left)
+
+    monkeypatch.setattr(Extraction, "_matching_engine", counted)
+    extract(data, tmp_path / "cache")
+    photos = FeatureCache(tmp_path / "cache").manifest.photos
+    count = sum(len(WindowsSpec(2).over(p.width, p.height, 32).places) for p in photos)
+    assert set(told) == {count}
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals differ")

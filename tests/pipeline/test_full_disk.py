@@ -109,7 +109,7 @@ def test_a_disk_that_fills_up_again_and_again(
     assert not (out / "run.holder.json").exists()
 
 
-@pytest.mark.parametrize("stage", ["patches", "finetune", "test", "report"])
+@pytest.mark.parametrize("stage", ["grid", "patches", "finetune", "test", "report"])
 def test_a_disk_that_is_full_late(
     stage: str, words: list[str], whole: tuple[Path, int], tmp_path: Path, lazarus: Lazarus
 ) -> None:

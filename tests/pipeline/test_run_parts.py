@@ -144,8 +144,11 @@ def test_the_schedule_keeps_time_for_what_must_be_done() -> None:
 
 def test_the_peak_of_memory_is_seen() -> None:
     with PeakMemory() as memory:
+        begun = memory.rss_mb
         block = np.ones(40_000_000)
-        time.sleep(0.5)
+        until = time.monotonic() + 20
+        while memory.rss_mb < begun + 250 and time.monotonic() < until:
+            time.sleep(0.1)
         del block
     with PeakMemory() as later:
         time.sleep(0.1)

@@ -114,7 +114,10 @@ def test_calibrate_and_the_other_verbs_that_take_it_or_say_why_not(
     drawn_large: Path,
     tmp_path: Path,
     lazarus: Lazarus,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # validate without a logger leaves its config where it is called
+    monkeypatch.chdir(tmp_path)
     checkpoint = trained["patches/windows"]
     done = lazarus("calibrate", "--ckpt", checkpoint, "--cache", cache)
     assert done.code == 2
@@ -149,3 +152,13 @@ def test_mixup_of_grids_that_differ_is_a_sentence(
     done = lazarus("fit", *words, f"--data.init_args.cache={windowed}", *quiet)
     assert done.code == 2
     assert "mixup 0.2 needs grids of one size" in done.err
+
+
+def test_a_head_on_pooled_features_needs_no_mask(
+    windowed: Path, tmp_path: Path, lazarus: Lazarus
+) -> None:
+    words = ("-c", shipped_config("heads/mlp.yaml"), "--trainer.max_epochs=1")
+    quiet = (f"--trainer.default_root_dir={tmp_path}", "--trainer.enable_progress_bar=false")
+    layers = "--data.init_args.layers=[pooled, grid16]"
+    done = lazarus("fit", *words, f"--data.init_args.cache={windowed}", layers, *quiet)
+    assert done.code == 0, done.err

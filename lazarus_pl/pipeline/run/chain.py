@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from lazarus_pl.data.atomic import NOTHING_CAN_BE_WRITTEN
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.pipeline.run.budget import Budget
 from lazarus_pl.pipeline.run.duration import say_duration
@@ -21,7 +21,6 @@ from lazarus_pl.progress import show_beside
 
 _LOG = logging.getLogger(__name__)
 COSTS = Path("audit", "costs.json")
-_NOTHING_CAN_BE_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 class Chain:
@@ -163,7 +162,7 @@ class Chain:
             return stage.run(self._records, allowed, self._schedule), ""
         # whatever a late stage dies of, what there is is worth a report
         except Exception as error:
-            if isinstance(error, OSError) and error.errno in _NOTHING_CAN_BE_WRITTEN:
+            if isinstance(error, OSError) and error.errno in NOTHING_CAN_BE_WRITTEN:
                 raise
             reason = " ".join(str(error).split()) or type(error).__name__
             if not isinstance(error, LazarusError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from lazarus_pl.cache.views_header import ViewsHeader
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.pipeline.run.chain import read_costs
 from lazarus_pl.pipeline.run.resumable_fit import epochs_of
@@ -12,8 +13,9 @@ from lazarus_pl.pipeline.run.schedule import Schedule
 from lazarus_pl.pipeline.run.stage import Records
 from lazarus_pl.pipeline.run.stage_outcome import StageOutcome
 from lazarus_pl.pipeline.run.stages.fit_stage import SETTING_UP, FitStage
+from lazarus_pl.views.view_policy import ViewPolicy
 
-_VIEWS = {"data.init_args.views": "all", "data.init_args.plain_weight": 0.3}
+_PLAIN_WEIGHT = 0.3
 # of the cost of an epoch from photos: blocks before the cached grid are not run
 _SHARE = 0.4
 
@@ -43,5 +45,15 @@ class FinetuneStage(FitStage):
         views = before.get("views")
         more: dict[str, Any] = {"model.init_args.start": str(start)}
         if views is not None and views.state == "done":
-            more |= _VIEWS
+            more |= self._views()
         return self.outcome(self.fit(before, allowed, schedule, costs, more))
+
+    def _views(self) -> dict[str, Any]:
+        """The views of this run: the cache may hold those of earlier policies."""
+        asked = self.settings.views
+        policy = ViewsHeader.of(ViewPolicy.find(asked.policy), asked.seed)
+        return {
+            "data.init_args.views": asked.count,
+            "data.init_args.views_policy": policy.digest,
+            "data.init_args.plain_weight": _PLAIN_WEIGHT,
+        }
