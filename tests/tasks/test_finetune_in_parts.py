@@ -249,6 +249,29 @@ def test_losses_of_lesions_add_up(
             )
 
 
+def test_validation_that_does_not_fit_is_one_sentence(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lazarus: Lazarus
+) -> None:
+    def no_room(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB\nIncluding")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(ClassificationTask, "validation_step", no_room)
+    done = lazarus(
+        *(
+            "fit",
+            "-c",
+            CONFIG.parents[1] / "heads" / "linear.yaml",
+            f"--data.init_args.cache={cache}",
+        ),
+        *("--trainer.enable_progress_bar=false", "--budget.gpu_memory=4GB"),
+    )
+    assert done.code == 2
+    assert "set data.init_args.batch_size to fewer photos (CUDA out of memory" in done.err
+    assert done.err.count("lazarus: error:") == 1
+    assert "Traceback" not in done.err
+
+
 def test_patches_are_measured_too(cache: Path) -> None:
     data = CachedFeatureDataModule(str(cache), ("grid16", "grid32"), BATCH)
     budget = MemoryBudget(10**9)
