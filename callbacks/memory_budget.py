@@ -35,9 +35,14 @@ class MemoryBudget(Callback):
     number of rows is part of the checkpoint, and is logged as ``memory/micro_batch``.
 
     The loss must be a mean over the rows of a batch, and what mixes rows belongs into
-    ``on_after_batch_transfer``. Batch norms in training mode see the rows of a part only, and there
-    is a warning; dropout draws other random numbers. A part that ran out of memory in its backward
-    pass is logged twice in that epoch's means.
+    ``on_after_batch_transfer``. Only training steps are split: batches of validation, test and
+    prediction must fit as they are, under the same cap. Batch norms in training mode see the rows
+    of a part only, and there is a warning; dropout draws other random numbers. A part that ran out
+    of memory in its backward pass is logged twice in that epoch's means.
+
+    Gradients of parts are found with ``torch.autograd.grad``, also for a batch that is taken whole.
+    So ``torch.utils.checkpoint`` needs ``use_reentrant=False``, and hooks on parameters see each
+    part's gradient and then that of the batch.
 
     Splitting a batch for memory's sake: Chen et al., 2016 (arXiv 1604.06174) for checkpointing;
     gradients are summed as with Lightning's ``accumulate_grad_batches``, which may be used beside.
@@ -141,16 +146,20 @@ class MemoryBudget(Callback):
             "micro_batch": self.micro_batch,
             "checkpointing": self.checkpointing,
             "measured": self._measured,
+            "wished": self._wished,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes up what a checkpoint knew; another budget is measured anew."""
+        """Takes up what a checkpoint knew; what is newly asked for wins.
+
+        Another budget is measured anew, and so is another number of rows within a budget.
+        """
         self._resumed = True
-        found = state_dict["micro_batch"]
-        limits = [rows for rows in (found, self._wished) if rows is not None]
-        self.micro_batch = min(limits, default=None)
         self.checkpointing = state_dict["checkpointing"]
-        self._measured = state_dict["measured"]
+        if self._wished not in (None, state_dict.get("wished")):
+            self.micro_batch, self._measured = self._wished, None
+            return
+        self.micro_batch, self._measured = state_dict["micro_batch"], state_dict["measured"]
 
     def _forget(self) -> None:
         self.micro_batch = self._wished

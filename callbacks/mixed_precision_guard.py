@@ -15,7 +15,9 @@ from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 from torch.optim import Optimizer
 
+from callbacks.memory_probe import least_rows
 from callbacks.require import require
+from callbacks.step_in_parts import count_rows, empty_cache, is_out_of_memory, take_rows
 
 
 class MixedPrecisionGuard(Callback):
@@ -23,8 +25,9 @@ class MixedPrecisionGuard(Callback):
 
     Before the first step the module's own forward runs in fp16 and in fp32, on its
     ``example_input_array`` or the first training batch: its first part, or where it is a mapping
-    what it has under the name of forward's first parameter. Some cards (GTX 16xx, Quadro T) answer
-    with NaN, and some models overflow. Outputs that are not finite, or far from those of fp32, end
+    what it has under the name of forward's first parameter. Where memory runs out it takes half of
+    the rows, again and again. Some cards (GTX 16xx, Quadro T) answer with NaN, and some models
+    overflow. Outputs that are not finite, or far from those of fp32, end
     fp16 before anything is trained. Later the loss scale and the skipped steps are watched: a few
     overflows at the start are how a scaler finds its scale; many, or a scale below 1, end fp16 at
     the next epoch. ``reason`` says why in one line; ``amp/scale`` and ``amp/skipped`` are
@@ -208,8 +211,7 @@ class MixedPrecisionGuard(Callback):
         inputs = _inputs(module, batch)
         buffers = {name: value.clone() for name, value in module.named_buffers()}
         try:
-            exact = _outputs(module, inputs, torch.autocast(plugin.device, enabled=False))
-            half = _outputs(module, inputs, plugin.autocast_context_manager())
+            exact, half = _both(module, inputs, plugin)
         except (RuntimeError, TypeError, ValueError, AttributeError, LookupError) as error:
             rank_zero_warn(
                 f"fp16 could not be checked, as forward failed ({error}): give the module an "
@@ -228,6 +230,24 @@ class MixedPrecisionGuard(Callback):
         if distance > self.tolerance:
             return f"forward in fp16 is {distance:.3g} away from fp32, {self.tolerance:g} may be"
         return None
+
+
+def _both(
+    module: LightningModule, inputs: tuple[Any, ...], plugin: MixedPrecision
+) -> tuple[Tensor, Tensor]:
+    """Outputs in fp32 and in fp16; of half of the rows, again and again, if memory runs out."""
+    rows = most = count_rows(inputs)
+    while True:
+        part = take_rows(inputs, rows, 0, most)
+        try:
+            exact = _outputs(module, part, torch.autocast(plugin.device, enabled=False))
+            return exact, _outputs(module, part, plugin.autocast_context_manager())
+        except RuntimeError as error:
+            if not is_out_of_memory(error) or most // 2 < least_rows(module):
+                raise
+        # only now does no exception hold what the rows took
+        most //= 2
+        empty_cache()
 
 
 def _outputs(

@@ -36,7 +36,8 @@ class TrainingTimeline(Callback):
 
     Args:
         title: Heading above the charts; runs with the same title share them.
-        every_n_steps: How often rates are logged; the trainer's ``log_every_n_steps`` if None.
+        every_n_steps: How often an optimizer's rates are logged, in steps of its own; the
+            trainer's ``log_every_n_steps`` if None.
 
     Raises:
         MisconfigurationException: If an argument makes no sense.
@@ -52,7 +53,12 @@ class TrainingTimeline(Callback):
         require(every_n_steps is None or every_n_steps > 0, f"every_n_steps is not {every_n_steps}")
         self.title = title
         self.every_n_steps = every_n_steps
+        self._steps: dict[int, int] = {}
         self._hooks: list[RemovableHandle] = []
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Begins to count anew unless a checkpoint follows."""
+        self._steps = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Writes the layout."""
@@ -87,12 +93,22 @@ class TrainingTimeline(Callback):
         """Lets go of the optimizers."""
         self._release()
 
+    def state_dict(self) -> dict[str, Any]:
+        """How many steps each optimizer took."""
+        return {"steps": dict(self._steps)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes up what a checkpoint knew."""
+        self._steps = dict(state_dict["steps"])
+
     def _log_rates(self, trainer: Trainer, optimizer: Optimizer) -> None:
         # Lightning sets it without declaring it
         every: int = self.every_n_steps or getattr(trainer, "log_every_n_steps", 1) or 1
-        if trainer.global_step % every:
-            return
         number = trainer.optimizers.index(optimizer)
+        step = self._steps.get(number, 0)
+        self._steps[number] = step + 1
+        if step % every:
+            return
         prefix = f"lr/{number}." if len(trainer.optimizers) > 1 else "lr/"
         rates = {
             f"{prefix}{group.get('name', place)}": float(group["lr"])

@@ -29,6 +29,7 @@ from callbacks import (
 )
 from callbacks.carry_best import CarryBest
 from callbacks.predictions_csv import PredictionsCSV
+from callbacks.step_in_parts import is_out_of_memory
 from lazarus_pl import __version__
 
 # imported so that YAML may use the bare class names
@@ -268,6 +269,12 @@ def _in_one_sentence() -> Iterator[None]:
     except RuntimeError as error:
         if unknown := _unknown_metric(str(error)):
             raise LazarusError(unknown) from error
+        if is_out_of_memory(error):
+            raise LazarusError(
+                "memory ran out where a batch is not taken in parts, as only training steps are: "
+                "set data.init_args.batch_size to fewer photos "
+                f"({str(error).splitlines()[0] if str(error) else 'out of memory'})"
+            ) from error
         raise
 
 

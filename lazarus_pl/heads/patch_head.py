@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict
 
 import torch
 import torch.nn.functional as F
@@ -37,6 +37,18 @@ class PatchReading(NamedTuple):
     instances: Tensor
     lesions: Tensor
     kept: Tensor
+
+
+class LesionWeights(TypedDict):
+    """What the patches of a photo weigh in the two means of the lesion branch's loss.
+
+    Attributes:
+        lesions: Those taken for lesions, a scalar; the mean over photos.
+        others: Those taken for sound tissue.
+    """
+
+    lesions: Tensor
+    others: Tensor
 
 
 class PatchHead(Head):
@@ -221,24 +233,59 @@ class PatchHead(Head):
         of_illness = F.binary_cross_entropy_with_logits(said[..., -1], ill, each, reduction="sum")
         return of_illness / len(target) - of_class.gather(1, target[:, None]).mean()
 
-    def lesion_loss(self, reading: PatchReading, target: Tensor) -> Tensor:
+    def lesion_loss(
+        self, reading: PatchReading, target: Tensor, weights: LesionWeights | None = None
+    ) -> Tensor:
         """The lesion branch's loss on the patches that the other readings are sure of.
 
         Args:
             reading: Of ``B`` photos.
             target: Class indices ``(B,)``.
+            weights: Of all photos of the batch, where these are some of them; their own if None.
         """
         chance = reading.lesions.float().flatten(1, 2).log_softmax(dim=-1)
         rows, sound = torch.arange(len(target), device=target.device), self.sound[target]
         rank = self._suspicion(reading, target).argsort(dim=1, descending=True).argsort(dim=1)
-        ill = (sound != target)[:, None]
         count = reading.kept.flatten(1).sum(dim=1, keepdim=True)
-        lesions = (rank < (self.lesion_share * count).clamp_min(1)) & ill
-        others = (rank >= (1 - self.sound_share) * count) | ~ill
         each = _shares(reading.kept)
-        return -_average(chance[rows, :, target], lesions * each) - _average(
-            chance[rows, :, sound], others * each
+        chosen = [which * each for which in self._lesions_and_others(rank, count, target)]
+        weights = weights or _weights(*chosen)
+        return -_average(chance[rows, :, target], chosen[0], weights["lesions"]) - _average(
+            chance[rows, :, sound], chosen[1], weights["others"]
         )
+
+    def lesion_weights(
+        self, features: Mapping[str, Tensor], target: Tensor, mask: Tensor | None = None
+    ) -> LesionWeights:
+        """What :meth:`lesion_loss` divides by, known before any photo is read.
+
+        How many patches of a photo are taken depends on its size and label, not on which they are.
+
+        Args:
+            features: Grids ``(B, H, W, C)`` by layer.
+            target: Class indices ``(B,)``.
+            mask: As in :meth:`look`.
+        """
+        finest = features[self.finest]
+        kept = finest.new_ones(finest.shape[:3], dtype=torch.bool) if mask is None else mask
+        count = self._counts(kept)
+        rank = torch.arange(kept[0].numel(), device=kept.device)
+        each = (rank < count) / count.clamp_min(1)
+        return _weights(*(which * each for which in self._lesions_and_others(rank, count, target)))
+
+    def _lesions_and_others(
+        self, rank: Tensor, count: Tensor, target: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Which patches are learned as lesions and which as sound, bool ``(B, P)`` each.
+
+        Args:
+            rank: Of each patch by suspicion, ``(B, P)`` or ``(P,)``; padding comes last.
+            count: Patches of each photo, ``(B, 1)``.
+            target: Class indices ``(B,)``.
+        """
+        ill = (self.sound[target] != target)[:, None]
+        lesions = (rank < (self.lesion_share * count).clamp_min(1)) & ill
+        return lesions, (rank >= (1 - self.sound_share) * count) | ~ill
 
     @torch.no_grad()
     def _suspicion(self, reading: PatchReading, target: Tensor) -> Tensor:
@@ -283,13 +330,19 @@ class PatchHead(Head):
 
     def _drawn(self, kept: Tensor) -> tuple[Tensor, Tensor]:
         """A few patches of each photo ``(B, n)``, as large a share of each, and which are some."""
-        patches = kept.flatten(1)
-        counts = (patches.sum(dim=1, keepdim=True) * (1 - self.patch_dropout)).round().clamp_min(1)
+        patches, counts = kept.flatten(1), self._counts(kept)
         count = int(counts.max())
         order = torch.rand(patches.shape, device=patches.device) + patches
         drawn = order.topk(count, dim=1).indices
         there = patches.gather(1, drawn) & (torch.arange(count, device=drawn.device) < counts)
         return drawn, there[..., None]
+
+    def _counts(self, kept: Tensor) -> Tensor:
+        """How many patches of each photo are read, ``(B, 1)``."""
+        there = kept.flatten(1).sum(dim=1, keepdim=True)
+        if not (self.training and self.patch_dropout):
+            return there
+        return (there * (1 - self.patch_dropout)).round().clamp_min(1).minimum(there)
 
     def _chance(self, lesions: Tensor) -> Tensor:
         """How likely each patch has a lesion of each class, float32 ``(B, H, W, K)``."""
@@ -322,8 +375,14 @@ def _perceptron(channels: int, hidden: int, dropout: float, outputs: int) -> nn.
     )
 
 
-def _average(values: Tensor, weights: Tensor) -> Tensor:
-    return (values * weights).sum() / weights.sum().clamp_min(1e-6)
+def _weights(lesions: Tensor, others: Tensor) -> LesionWeights:
+    """Of weights ``(B, P)`` of patches."""
+    return {"lesions": lesions.sum() / len(lesions), "others": others.sum() / len(others)}
+
+
+def _average(values: Tensor, weights: Tensor, weight: Tensor) -> Tensor:
+    """Of ``(B, P)``; parts of a batch that are given its mean weight average to its average."""
+    return (values * weights).sum() / (weight * len(weights)).clamp_min(1e-9)
 
 
 def _taken(values: Tensor, drawn: Tensor) -> Tensor:

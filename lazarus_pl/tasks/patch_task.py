@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lazarus_pl.errors import LazarusError
-from lazarus_pl.heads.patch_head import PatchHead, PatchReading
+from lazarus_pl.heads.patch_head import LesionWeights, PatchHead, PatchReading
 from lazarus_pl.tasks.classification_task import ClassificationTask
 from lazarus_pl.tasks.evidence_figure import evidence_figure
 from lazarus_pl.tasks.healthy_partner import healthy_partner
@@ -42,8 +42,21 @@ class PatchTask(ClassificationTask):
         self.head.set_sound(healthy_partner(self.class_names))
         self._examples: tuple[Tensor, Tensor] | None = None
 
+    def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
+        """Adds what photos of a batch owe to each other, before a step may take it in parts.
+
+        Returns:
+            As the classifier's; in training with ``lesion_weights``.
+        """
+        together = super().on_after_batch_transfer(batch, dataloader_idx)
+        if not self.trainer.training:
+            return together
+        assert isinstance(self.head, PatchHead)
+        weights = self.head.lesion_weights(batch["features"], batch["target"], batch.get("mask"))
+        return {**together, "lesion_weights": weights}
+
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """The loss of one batch."""
+        """The loss of one batch, or of some photos of it: a mean over photos."""
         assert isinstance(self.head, PatchHead)
         target = batch["target"]
         reading = self.head.look(self.standardised(batch["features"]), batch.get("mask"))
@@ -51,7 +64,7 @@ class PatchTask(ClassificationTask):
             batch["features"], reading.logits, target, batch.get("mean_weight")
         )
         instances = self.head.instance_loss(reading, target)
-        lesions = self._lesion_loss(reading, target)
+        lesions = self._lesion_loss(reading, target, batch.get("lesion_weights"))
         loss: Tensor = diagnosis + instances + lesions
         self.train_metrics.update(reading.logits, target)
         parts = {
@@ -80,12 +93,14 @@ class PatchTask(ClassificationTask):
         names = [self.class_names[int(label)] for label in target]
         draw("evidence/val", evidence_figure(maps.cpu().numpy(), names), self.global_step)
 
-    def _lesion_loss(self, reading: PatchReading, target: Tensor) -> Tensor:
+    def _lesion_loss(
+        self, reading: PatchReading, target: Tensor, weights: LesionWeights | None
+    ) -> Tensor:
         assert isinstance(self.head, PatchHead)
         if self.current_epoch < self.head.lesions_from * (self.trainer.max_epochs or 0):
             # times 0, not left out: under DDP every parameter needs a gradient
             return 0 * reading.lesions.float().sum()
-        return self.head.lesion_loss(reading, target)
+        return self.head.lesion_loss(reading, target, weights)
 
     def _maps_are_due(self) -> bool:
         assert isinstance(self.head, PatchHead)

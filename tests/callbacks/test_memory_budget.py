@@ -253,6 +253,26 @@ def test_a_resumed_run_goes_on_with_what_fitted(tmp_path: Path) -> None:
     assert tighter.micro_batch == 2
 
 
+@pytest.mark.parametrize(("asked", "before", "rows"), [(8, None, 8), (8, 4, 8), (8, 8, 3)])
+def test_what_is_newly_asked_for_wins_over_a_checkpoint(
+    asked: int, before: int | None, rows: int
+) -> None:
+    first = MemoryBudget(micro_batch=before)
+    first.micro_batch = 3
+    again = MemoryBudget(micro_batch=asked)
+    again.load_state_dict(first.state_dict())
+    assert again.micro_batch == rows
+
+
+def test_more_rows_than_a_checkpoint_knew_are_measured_within_the_budget(tmp_path: Path) -> None:
+    most = probed(tmp_path, Wide())[1]
+    run = fit(tmp_path, 1, MemoryBudget(most - 1, micro_batch=4), model=Wide())
+    run.save_checkpoint(tmp_path / "last.ckpt")
+    again = MemoryBudget(most - 1, micro_batch=ROWS)
+    fit(tmp_path, 2, again, model=Wide(), ckpt_path=tmp_path / "last.ckpt")
+    assert again.micro_batch == 8
+
+
 def test_a_new_fit_begins_anew(tmp_path: Path) -> None:
     budget = MemoryBudget()
     fit(tmp_path, 1, budget, model=Short(5))

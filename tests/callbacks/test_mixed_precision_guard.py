@@ -149,6 +149,37 @@ def test_a_forward_that_cannot_be_called_is_said(tmp_path: Path) -> None:
         fit(tmp_path, 1, MixedPrecisionGuard(), model=Odd(), plugins=[plugin()])
 
 
+class Roomless(Noisy):
+    """Has memory for a few rows only where no gradients are kept: in the check."""
+
+    def __init__(self, room: int) -> None:
+        super().__init__()
+        self.room = room
+        self.sizes: list[int] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and not torch.is_grad_enabled():
+            self.sizes.append(len(x))
+            if len(x) > self.room:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return super().forward(x)
+
+
+def test_a_check_that_does_not_fit_into_memory_takes_fewer_rows(tmp_path: Path) -> None:
+    guard, model = MixedPrecisionGuard(), Roomless(4)
+    fit(tmp_path, 1, guard, model=model, plugins=[plugin()])
+    assert model.sizes == [12, 6, 3, 3]
+    assert guard.reason is not None
+    assert "away from fp32" in guard.reason
+
+
+def test_a_check_that_never_fits_is_said(tmp_path: Path) -> None:
+    model = Roomless(0)
+    with pytest.warns(UserWarning, match="fp16 could not be checked.*out of memory"):
+        fit(tmp_path, 1, MixedPrecisionGuard(), model=model, plugins=[plugin()])
+    assert model.sizes == [12, 6, 3]
+
+
 def test_skipped_steps_end_fp16_at_the_next_epoch(tmp_path: Path) -> None:
     guard, plugins = MixedPrecisionGuard(warmup_steps=0), Plugins()
     model = Overflowing(since=1)

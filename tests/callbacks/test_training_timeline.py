@@ -84,6 +84,41 @@ def test_charts_of_absent_callbacks_are_left_out(tmp_path: Path) -> None:
     assert [event.step for event in events.Scalars("lr/0")] == [0, 2]
 
 
+class Two(Tiny):
+    """Has an optimizer for its body and one for its head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+
+    def training_step(self, batch: Any, batch_idx: int) -> None:
+        self.manual_backward(super().training_step(batch, batch_idx))
+        for optimizer in self.optimizers():
+            optimizer.step()
+            optimizer.zero_grad()
+
+    def configure_optimizers(self) -> Any:
+        parts = ((self.body, 0.1), (self.head, 0.2))
+        return [torch.optim.SGD(part.parameters(), lr=rate) for part, rate in parts]
+
+
+def test_each_of_two_optimizers_is_logged(tmp_path: Path) -> None:
+    logger = TensorBoardLogger(tmp_path, name="", version="run")
+    fit = trainer(tmp_path, 1, [TrainingTimeline(every_n_steps=2)], logger=logger)
+    fit.fit(Two(), data(), data())
+    fit.save_checkpoint(tmp_path / "last.ckpt")
+    again = trainer(tmp_path, 2, [TrainingTimeline(every_n_steps=3)], logger=logger)
+    again.fit(Two(), data(), data(), ckpt_path=tmp_path / "last.ckpt")
+    events = events_of(tmp_path / "run")
+    # steps of both count; four of each in an epoch
+    assert [(e.step, e.value) for e in events.Scalars("lr/0.0")] == [
+        (step, pytest.approx(0.1)) for step in (0, 4, 12)
+    ]
+    assert [(e.step, e.value) for e in events.Scalars("lr/1.0")] == [
+        (step, pytest.approx(0.2)) for step in (1, 5, 13)
+    ]
+
+
 def test_a_rollback_shows_in_the_rates_and_a_second_fit_begins_anew(tmp_path: Path) -> None:
     timeline = TrainingTimeline(every_n_steps=1)
     rollback = MetricRollback("val_loss", lr_factor=0.5, dirpath=tmp_path, tolerance=10)

@@ -7,7 +7,7 @@ from lazarus_pl.errors import LazarusError
 from lazarus_pl.heads import patch_head
 from lazarus_pl.heads.build_head import build_head
 from lazarus_pl.heads.head import Head
-from lazarus_pl.heads.patch_head import PatchHead
+from lazarus_pl.heads.patch_head import PatchHead, PatchReading
 
 SHAPES = {"grid16": (4, 4, 6), "grid32": (2, 2, 10)}
 
@@ -128,6 +128,30 @@ def test_padding_leaves_logits_maps_and_losses_as_they_are(
     assert evidence.masked_fill(mask, 0).abs().max() == 0
     for loss in (head.instance_loss, head.lesion_loss):
         torch.testing.assert_close(loss(reading, target), loss(plain, target))
+
+
+@pytest.mark.parametrize("patch_dropout", [0.0, 0.5])
+@pytest.mark.parametrize("masked", [False, True])
+def test_what_lesions_weigh_is_known_before_they_are_found(
+    masked: bool, patch_dropout: float
+) -> None:
+    shapes = {"grid16": (8, 6, 6)}
+    head = PatchHead(shapes, 3, hidden=8, patch_dropout=patch_dropout, lesion_share=0.1).train()
+    head.set_sound([0, 0, 3])
+    target, mask = torch.tensor([0, 1, 2, 0, 1]), torch.ones(5, 8, 6, dtype=torch.bool)
+    if masked:
+        mask[1, 5:], mask[2, :, 2:], mask[3, 1:] = False, False, False
+    features = {"grid16": torch.randn(5, 8, 6, 6)}
+    reading = head.look(features, mask if masked else None)
+    weights = head.lesion_weights(features, target, mask if masked else None)
+    alone = head.lesion_loss(reading, target)
+    torch.testing.assert_close(head.lesion_loss(reading, target, weights), alone)
+    parts = [
+        head.lesion_loss(PatchReading(*(v[rows] for v in reading)), target[rows], weights)
+        * len(target[rows])
+        for rows in (slice(0, 1), slice(1, 3), slice(3, 5))
+    ]
+    torch.testing.assert_close(sum(parts) / 5, alone)
 
 
 def test_photos_of_different_sizes_are_read_in_one_batch_as_alone() -> None:

@@ -226,6 +226,52 @@ def test_mistakes_are_one_sentence(
     assert "Traceback" not in done.err
 
 
+@pytest.mark.parametrize(("size", "parts"), [(16, (1, 4, 8)), (2, (1,))])
+@pytest.mark.parametrize("weights", ["none", "balanced"])
+def test_losses_of_lesions_add_up(
+    weights: str, size: int, parts: tuple[int, ...], cache: Path
+) -> None:
+    # how many photos of a part are ill, and with it a mean over their patches, differs
+    gradients = {}
+    options = {"dropout": 0.0, "patch_dropout": 0.0, "lesions_from": 0.0}
+    for part in (size, *parts):
+        torch.manual_seed(0)
+        data = CachedFeatureDataModule(str(cache), ("grid16", "grid32"), size)
+        task = PatchTask("patches", options, class_weights=weights, **linked(data))
+        gradients[part] = named_gradients(task, data, MemoryBudget(micro_batch=part))
+    whole = gradients.pop(size)
+    assert any(name.startswith("head.lesion.") for name in whole)
+    assert whole.keys() == {name for name, _ in task.named_parameters()}
+    for part, found in gradients.items():
+        for name, gradient in whole.items():
+            torch.testing.assert_close(
+                found[name], gradient, rtol=1e-3, atol=1e-6, msg=f"{name} in parts of {part}"
+            )
+
+
+def test_validation_that_does_not_fit_is_one_sentence(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lazarus: Lazarus
+) -> None:
+    def no_room(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB\nIncluding")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(ClassificationTask, "validation_step", no_room)
+    done = lazarus(
+        *(
+            "fit",
+            "-c",
+            CONFIG.parents[1] / "heads" / "linear.yaml",
+            f"--data.init_args.cache={cache}",
+        ),
+        *("--trainer.enable_progress_bar=false", "--budget.gpu_memory=4GB"),
+    )
+    assert done.code == 2
+    assert "set data.init_args.batch_size to fewer photos (CUDA out of memory" in done.err
+    assert done.err.count("lazarus: error:") == 1
+    assert "Traceback" not in done.err
+
+
 def test_patches_are_measured_too(cache: Path) -> None:
     data = CachedFeatureDataModule(str(cache), ("grid16", "grid32"), BATCH)
     budget = MemoryBudget(10**9)
@@ -242,6 +288,23 @@ def test_patches_are_not_mixed(cache: Path) -> None:
 def linked(data: CachedFeatureDataModule) -> dict[str, Any]:
     names = ("class_names", "class_counts", "feature_shapes", "encoder")
     return {name: getattr(data, name) for name in names}
+
+
+def named_gradients(
+    task: PatchTask, data: CachedFeatureDataModule, budget: MemoryBudget
+) -> dict[str, Tensor]:
+    """Those of the first optimizer step."""
+    found: dict[str, Tensor] = {}
+
+    class Keep(Callback):
+        def on_before_optimizer_step(
+            self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
+        ) -> None:
+            named = pl_module.named_parameters()
+            found.update((n, p.grad.clone()) for n, p in named if p.grad is not None)
+
+    trainer(1, [budget, Keep()], limit_train_batches=1).fit(task, datamodule=data)
+    return found
 
 
 def trainer(
