@@ -89,7 +89,8 @@ def plain_run(cache: FeatureCache, config: dict[str, Any], lr: float, work: Path
     shapes = {layer: cache.feature_shapes[layer] for layer in layers}
     classes = cache.manifest.num_classes
     head = build_head(arguments["head"], shapes, classes, **arguments.get("head_options", {}))
-    patience = config["trainer"]["callbacks"][1]["init_args"]["patience"]
+    watching = {each["class_path"]: each for each in config["trainer"]["callbacks"]}
+    patience = watching["EarlyStopping"]["init_args"]["patience"]
     best = ModelCheckpoint(work, monitor="val/macro_f1", mode="max")
     trainer = Trainer(
         max_epochs=config["trainer"]["max_epochs"],

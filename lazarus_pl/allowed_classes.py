@@ -6,11 +6,16 @@ import os
 
 from jsonargparse import set_parsing_settings
 
+from lazarus_pl.errors import LazarusError
+
 VARIABLE = "LAZARUS_CLASSES"
 _ALLOWED = (
     "callbacks",
+    "lazarus_pl.data.split.split_spec",
     "lazarus_pl.datamodules",
     "lazarus_pl.tasks",
+    "lightning.fabric.plugins.environments",
+    "lightning.fabric.plugins.io",
     "lightning.pytorch.accelerators",
     "lightning.pytorch.callbacks",
     "lightning.pytorch.cli.ReduceLROnPlateau",
@@ -30,10 +35,20 @@ def allow_classes() -> None:
     To name a class is to import its module, which executes it; a config may come from a stranger.
     Further packages stand in the environment variable ``LAZARUS_CLASSES``, separated by commas: it
     is the user's own. The setting is that of jsonargparse, and holds for the process.
+
+    Raises:
+        LazarusError: If the variable names what is no package.
     """
-    own = [name.strip() for name in os.environ.get(VARIABLE, "").split(",") if name.strip()]
-    set_parsing_settings(
-        import_path_denylist=["*", *_DENIED],
-        import_path_allowlist=[*_ALLOWED, *own],
-        instantiate_subclass_spec_in_any=False,
-    )
+    value = os.environ.get(VARIABLE, "")
+    own = [name.strip() for name in value.split(",") if name.strip()]
+    try:
+        set_parsing_settings(
+            import_path_denylist=["*", *_DENIED],
+            import_path_allowlist=[*_ALLOWED, *own],
+            instantiate_subclass_spec_in_any=False,
+        )
+    except ValueError as error:
+        raise LazarusError(
+            f"the environment variable {VARIABLE} cannot be '{value}': name packages that are "
+            "installed or on PYTHONPATH, such as my_package.callbacks, separated by commas"
+        ) from error

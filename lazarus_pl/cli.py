@@ -16,6 +16,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 from lazarus_pl import __version__
@@ -149,7 +150,7 @@ def _run(words: list[str]) -> int:
     if words[0] == "--version":
         sys.stdout.write(f"lazarus {__version__}\n")
         return 0
-    verb, rest = words[0], words[1:]
+    verb, rest = words[0], [_with_shipped_config(word) for word in words[1:]]
     if verb in VERBS:
         return _run_own(verb, rest)
     if verb in LIGHTNING_VERBS:
@@ -187,6 +188,17 @@ def _run_own(verb: str, words: list[str]) -> int:
 def _renamed(words: Sequence[str], aliases: Mapping[str, str]) -> list[str]:
     parts = [word.partition("=") for word in words]
     return [f"{aliases.get(name, name)}{equals}{value}" for name, equals, value in parts]
+
+
+def _with_shipped_config(word: str) -> str:
+    """``configs/...`` is that of the package where the working folder has no such file."""
+    option, equals, name = word.rpartition("=")
+    if not name.startswith("configs/") or Path(name).exists():
+        return word
+    from lazarus_pl.shipped_config import shipped_config
+
+    shipped = shipped_config(name.removeprefix("configs/"))
+    return f"{option}{equals}{shipped}" if shipped.is_file() else word
 
 
 def _load(name: str) -> Callable[..., Any]:

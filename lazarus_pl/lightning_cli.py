@@ -10,6 +10,8 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
 
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -161,12 +163,11 @@ class LazarusCLI(LightningCLI):
         Raises:
             LazarusError: If it is damaged, not ours, or has no more than weights to train on.
         """
-        path = self._ckpt_path
-        if (
-            path is None
-            or not Path(path).is_file()
-            or not isinstance(self.model, ClassificationTask)
-        ):
+        if self._ckpt_path is not None and Path(self._ckpt_path).is_file():
+            self._check(self._ckpt_path)
+
+    def _check(self, path: str) -> None:
+        if not isinstance(self.model, ClassificationTask):
             return
         content = read_checkpoint(Path(path))
         needed = _TO_CONTINUE if self.subcommand == "fit" else _TO_SCORE
@@ -199,6 +200,19 @@ class LazarusCLI(LightningCLI):
             root = asked.get("default_root_dir") or "."
             chosen["logger"] = TensorBoardLogger(root, default_hp_metric=False)
         return super().instantiate_trainer(**{**chosen, **kwargs})
+
+    def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
+        """A checkpoint executes nothing, whatever the config says and wherever it is found."""
+        return {**super()._prepare_subcommand_kwargs(subcommand), "weights_only": True}
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Says what is wrong with a checkpoint that Lightning found by itself."""
+        try:
+            super()._run_subcommand(subcommand)
+        except (UnpicklingError, EOFError, KeyError, RuntimeError):
+            if self.trainer.ckpt_path is not None:
+                self._check(str(self.trainer.ckpt_path))
+            raise
 
     def before_fit(self) -> None:
         """Keeps the best checkpoint of the run that is continued."""
@@ -267,8 +281,8 @@ def _in_one_sentence() -> Iterator[None]:
     except MisconfigurationException as error:
         raise LazarusError(_unknown_metric(str(error)) or str(error)) from error
     except RuntimeError as error:
-        if unknown := _unknown_metric(str(error)):
-            raise LazarusError(unknown) from error
+        if mistake := _unknown_metric(str(error)) or _callback_twice(str(error)):
+            raise LazarusError(mistake) from error
         if is_out_of_memory(error):
             raise LazarusError(
                 "memory ran out where a batch is not taken in parts, as only training steps are: "
@@ -290,6 +304,16 @@ def _unknown_metric(message: str) -> str:
         return ""
     there = ", ".join(re.findall(r"['`]([^'`]+)['`]", found[2]))
     return f"there is no metric '{found[1]}' to monitor: there are {there}"
+
+
+def _callback_twice(message: str) -> str:
+    found = re.search(r"more than one stateful callback of type `(\w+)`", message)
+    if not found:
+        return ""
+    return (
+        f"the callback {found[1]} is there already, with the same settings: leave one out, or use "
+        "callbacks: to replace the list instead of callbacks+:"
+    )
 
 
 def _mistake_behind(error: BaseException | None) -> LazarusError | None:

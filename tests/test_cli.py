@@ -11,6 +11,7 @@ import pytest
 
 from lazarus_pl import __version__
 from lazarus_pl.cli import LIGHTNING_VERBS, VERBS
+from lazarus_pl.shipped_config import shipped_config
 from tests.conftest import Lazarus
 
 
@@ -221,3 +222,48 @@ def test_a_place_that_cannot_be_written_is_named(
 def test_flags_stand_alone_or_take_a_value(words: list[str], lazarus: Lazarus) -> None:
     done = lazarus("extract", *words, "--data", "no/such", "--out", "x")
     assert "'no/such' does not exist" in done.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("fit", "-c", "configs/heads/linear.yaml", "--trainer.max_epochs=1"),
+        ("fit", "--config=configs/heads/linear.yaml", "--trainer.max_epochs=1"),
+        ("grid", "-c", "configs/grids/heads_3x3.yaml", "--out", "g", "--axes={}"),
+    ],
+    ids=lambda words: " ".join(words[:2]),
+)
+def test_shipped_configs_are_found_from_any_folder(
+    words: tuple[str, ...],
+    cache: Path,
+    tmp_path: Path,
+    lazarus: Lazarus,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    fast = "--overrides={trainer.max_epochs: 1}"
+    rest = ("--cache", cache, fast) if words[0] == "grid" else ("--data.init_args.cache", cache)
+    done = lazarus(*words, *rest)
+    assert done.code == 0, done.err
+    # one's own comes first
+    own = Path("configs/heads/linear.yaml")
+    own.parent.mkdir(parents=True)
+    own.write_text("mine: 1\n", encoding="utf-8")
+    mine = lazarus("fit", "-c", own)
+    assert mine.code == 2
+    assert "there is no config key 'mine'" in mine.err
+    assert "configs/heads/gone.yaml" in lazarus("fit", "-c", "configs/heads/gone.yaml").err
+
+
+def test_a_callback_that_is_there_already_is_told(
+    cache: Path, tmp_path: Path, lazarus: Lazarus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    added = "trainer:\n  callbacks+:\n    class_path: EarlyStopping\n"
+    added += "    init_args: {monitor: val/macro_f1, mode: max}\n"
+    Path("more.yaml").write_text(added, encoding="utf-8")
+    words = ("-c", shipped_config("heads/linear.yaml"), "-c", "more.yaml")
+    done = lazarus("fit", *words, "--data.init_args.cache", cache)
+    assert done.code == 2
+    assert "EarlyStopping is there already" in done.err
+    assert "use callbacks: to replace the list" in done.err

@@ -8,14 +8,15 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 import torch
 import yaml
 
-from lazarus_pl.cli import main
+from lazarus_pl.cli import VERBS, _load, main
 from lazarus_pl.shipped_config import shipped_config
 from tests.conftest import Lazarus
 
@@ -96,6 +97,48 @@ def test_a_checkpoint_executes_nothing(
     assert done.err.count("lazarus: error: ") == 1
 
 
+@pytest.mark.parametrize("told", [{"weights_only": False}, {}], ids=["unsafe", "unsaid"])
+@pytest.mark.parametrize("kind", ["torch", "pickle", "empty", "foreign"])
+def test_a_checkpoint_that_lightning_finds_executes_nothing(
+    kind: str, told: dict[str, bool], proof: Path, cache: Path, lazarus: Lazarus
+) -> None:
+    Path("evil").mkdir()
+    last = Path("evil/last.ckpt")
+    if kind == "empty":
+        last.touch()
+    elif kind == "foreign":
+        torch.save({"state_dict": {}}, last)
+    else:
+        bomb(last, proof, kind)
+    keep = {"class_path": "ModelCheckpoint", "init_args": {"dirpath": "evil", "save_last": True}}
+    config = {"ckpt_path": "last", **told, "trainer": {"callbacks": [keep]}}
+    Path("stranger.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    words = ("-c", LINEAR, "-c", "stranger.yaml", "--data.init_args.cache", cache, *QUIET)
+    done = lazarus("fit", *words)
+    assert not proof.exists()
+    assert done.code == 2
+    what = "is not a checkpoint of lazarus" if kind == "foreign" else "cannot be read"
+    assert f"last.ckpt' {what}" in done.err
+
+
+def test_a_good_checkpoint_that_lightning_finds_is_continued(
+    tmp_path: Path, cache: Path, lazarus: Lazarus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    where = {"dirpath": "kept", "save_last": True, "enable_version_counter": False}
+    keep = {"class_path": "ModelCheckpoint", "init_args": where}
+    config = {"ckpt_path": "last", "trainer": {"callbacks": [keep]}}
+    Path("own.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    words = ("fit", "-c", LINEAR, "-c", "own.yaml", "--data.init_args.cache", cache, *QUIET)
+    last, written = Path("kept/last.ckpt"), []
+    for epochs in (1, 1, 2):
+        done = lazarus(*words, "--trainer.max_epochs", epochs)
+        assert done.code == 0, done.err
+        assert torch.load(last, weights_only=True)["epoch"] == epochs - 1
+        written.append(last.stat().st_mtime_ns)
+    assert written[0] == written[1] < written[2], "one epoch is not trained twice"
+
+
 @pytest.mark.parametrize("suffix", [".pth", ".pt", ".bin", ".safetensors"])
 def test_a_file_of_weights_executes_nothing(
     suffix: str, proof: Path, drawn: Path, lazarus: Lazarus
@@ -156,9 +199,33 @@ PLACES: dict[str, dict[str, Any]] = {
             "init_args": {"checkpoint_path": "x.ckpt", "weights_only": False},
         }
     },
+    "plugin": {
+        "trainer": {
+            "plugins": [
+                {
+                    "class_path": "lightning.fabric.plugins.io.torch_io.pl_load",
+                    "init_args": {"path_or_url": "x.ckpt", "weights_only": False},
+                }
+            ]
+        }
+    },
     "option": {
         "model": {"init_args": {"head_options": {"hidden": {"class_path": "stranger.Guest"}}}}
     },
+}
+
+REFUSED = {
+    "model": "may not name 'stranger.Model'",
+    "data": "may not name 'stranger.Data'",
+    "callback": "may not name 'stranger.Guest'",
+    "logger": "may not name 'stranger.Guest'",
+    "strategy": "may not name 'stranger.Guest'",
+    "hook": "may not name 'lightning.pytorch.callbacks.lambda_function.LambdaCallback'",
+    "system": "may not name 'lightning.pytorch.callbacks.lambda_function.LambdaCallback'",
+    "by a detour": "may not name 'lightning.pytorch.callbacks.lambda_function.LambdaCallback'",
+    "loader": "may not name 'lightning.pytorch.core.module.LightningModule.load_from_checkpoint'",
+    "plugin": "may not name 'lightning.fabric.utilities.cloud_io._load'",
+    "option": "head_options: expected true or false, a whole number, a number or a text",
 }
 
 
@@ -175,6 +242,7 @@ def test_a_config_imports_nothing(
     assert done.code == 2
     assert done.err.count("lazarus: error: ") == 1
     assert "Traceback" not in done.err
+    assert REFUSED[place] in done.err
 
 
 TAGS = (
@@ -233,6 +301,59 @@ def test_own_classes_are_allowed_by_the_environment_not_by_a_config(
     done = subprocess.run(command, env=allowed, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert proof.exists()
+
+
+@pytest.mark.parametrize("value", ["*", "./mine.py", "good, my-cb/x", "jsonargparse"])
+@pytest.mark.parametrize("verb", ["fit", "extract"])
+def test_what_is_no_package_cannot_be_allowed(
+    value: str, verb: str, lazarus: Lazarus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAZARUS_CLASSES", value)
+    done = lazarus(verb)
+    assert done.code == 2
+    assert f"LAZARUS_CLASSES cannot be '{value}'" in done.err
+
+
+PLUGINS = (
+    "lightning.pytorch.plugins.environments.LightningEnvironment",
+    "lightning.pytorch.plugins.io.TorchCheckpointIO",
+    "lightning.pytorch.plugins.io.AsyncCheckpointIO",
+)
+
+
+@pytest.mark.parametrize("plugin", PLUGINS)
+def test_plugins_of_lightning_are_allowed(
+    plugin: str, cache: Path, tmp_path: Path, lazarus: Lazarus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = {"trainer": {"plugins": [{"class_path": plugin}]}}
+    Path("own.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    words = ("fit", "-c", LINEAR, "-c", "own.yaml", "--data.init_args.cache", cache, *QUIET)
+    done = lazarus(*words)
+    assert done.code == 0, done.err
+
+
+def _options_of_specs() -> list[tuple[str, str, object]]:
+    """Verb, option and value of everything that is set in a dataclass."""
+    found: list[tuple[str, str, object]] = []
+    for verb, about in VERBS.items():
+        function = _load(about.function)
+        for name, hint in get_type_hints(function).items():
+            for spec in filter(is_dataclass, (hint, *get_args(hint))):
+                known = [(f.name, f.default) for f in fields(spec) if f.default is not MISSING]
+                found += [(verb, f"--{name}.{key}", value) for key, value in known]
+    return found
+
+
+@pytest.mark.parametrize(("verb", "option", "value"), _options_of_specs())
+def test_own_specs_are_allowed(
+    verb: str, option: str, value: object, lazarus: Lazarus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("LAZARUS_CLASSES", raising=False)
+    text = yaml.safe_dump(list(value) if isinstance(value, tuple) else value).split("\n...")[0]
+    done = lazarus(verb, "--data", "gone", "--out", "new", option, text.strip())
+    assert done.code == 2
+    assert "'gone' does not exist" in done.err
 
 
 def test_files_of_a_run_execute_nothing(
