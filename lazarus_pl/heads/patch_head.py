@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, TypedDict
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.heads.head import FeatureShapes, Head, faded
+from lazarus_pl.heads.lesion_weights import LesionWeights
 from lazarus_pl.heads.patch_mean import patch_mean
 from lazarus_pl.in_range import check_share
 
@@ -37,18 +38,6 @@ class PatchReading(NamedTuple):
     instances: Tensor
     lesions: Tensor
     kept: Tensor
-
-
-class LesionWeights(TypedDict):
-    """What the patches of a photo weigh in the two means of the lesion branch's loss.
-
-    Attributes:
-        lesions: Those taken for lesions, a scalar; the mean over photos.
-        others: Those taken for sound tissue.
-    """
-
-    lesions: Tensor
-    others: Tensor
 
 
 class PatchHead(Head):

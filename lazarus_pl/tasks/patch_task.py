@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from lazarus_pl.errors import LazarusError
-from lazarus_pl.heads.patch_head import LesionWeights, PatchHead, PatchReading
+from lazarus_pl.heads.lesion_weights import LesionWeights
+from lazarus_pl.heads.patch_head import PatchHead, PatchReading
 from lazarus_pl.tasks.classification_task import ClassificationTask
 from lazarus_pl.tasks.evidence_figure import evidence_figure
 from lazarus_pl.tasks.healthy_partner import healthy_partner

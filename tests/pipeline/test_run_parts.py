@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from lazarus_pl.duration import read_duration, say_duration
 from lazarus_pl.errors import LazarusError
-from lazarus_pl.pipeline.run.duration import read_duration, say_duration
 from lazarus_pl.pipeline.run.leaf_bootstrap import LeafBootstrap
 from lazarus_pl.pipeline.run.peak_memory import PeakMemory
 from lazarus_pl.pipeline.run.report.line_chart import LineChart

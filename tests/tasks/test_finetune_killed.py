@@ -19,7 +19,7 @@ from lazarus_pl.tasks.load_task import load_task
 CONFIGS = Path(__file__).parents[2] / "configs"
 KILLS = 3
 # seconds in training until a kill
-SOONEST, LATEST = 0.2, 6.0
+SOONEST, LATEST = 0.2, 2.0
 EPOCHS = 12
 PATIENCE = 180
 

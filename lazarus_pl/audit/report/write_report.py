@@ -13,6 +13,7 @@ import numpy as np
 from lazarus_pl.audit.audit_data import AuditData
 from lazarus_pl.audit.report.pictures import reach_plot, thumbnail
 from lazarus_pl.data.atomic import replace_file
+from lazarus_pl.duration import say_duration
 
 _TEMPLATES = {"audit.html": "audit.html.jinja", "audit.md": "audit.md.jinja"}
 
@@ -35,7 +36,7 @@ def write_report(report: Mapping[str, Any], data: AuditData, out: Path) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(percent=_percent, number=_number, duration=_duration)
+    environment.filters.update(percent=_percent, number=_number, duration=say_duration)
     context = {
         "report": report,
         "thumb": cache(lambda path: thumbnail(data.root / path)),
@@ -69,11 +70,3 @@ def _percent(share: float) -> str:
 
 def _number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lazarus_pl.duration import read_duration
 from lazarus_pl.memory_amount import read_memory
-from lazarus_pl.pipeline.run.duration import read_duration
 
 
 @dataclass(frozen=True)

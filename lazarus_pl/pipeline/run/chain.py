@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lazarus_pl.data.atomic import NOTHING_CAN_BE_WRITTEN
+from lazarus_pl.duration import say_duration
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.pipeline.run.budget import Budget
-from lazarus_pl.pipeline.run.duration import say_duration
 from lazarus_pl.pipeline.run.peak_memory import PeakMemory
 from lazarus_pl.pipeline.run.schedule import Schedule
 from lazarus_pl.pipeline.run.stage import Stage

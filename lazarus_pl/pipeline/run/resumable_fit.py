@@ -12,8 +12,8 @@ from typing import Any
 import yaml
 
 from lazarus_pl.data.atomic import replace_file
+from lazarus_pl.duration import say_duration
 from lazarus_pl.errors import LazarusError
-from lazarus_pl.pipeline.run.duration import say_duration
 from lazarus_pl.pipeline.run.schedule import Schedule
 from lazarus_pl.pipeline.run.stage_record import State
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from lazarus_pl.data.listing import LabelFrom
 from lazarus_pl.data.split.split_spec import SplitSpec
+from lazarus_pl.duration import say_duration
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
 from lazarus_pl.encoder.make_engine import EngineName
 from lazarus_pl.encoder.precision import Precision
@@ -19,7 +20,6 @@ from lazarus_pl.errors import LazarusError
 from lazarus_pl.pipeline.run.audit_options import AuditOptions
 from lazarus_pl.pipeline.run.budget import Budget
 from lazarus_pl.pipeline.run.chain import Chain
-from lazarus_pl.pipeline.run.duration import say_duration
 from lazarus_pl.pipeline.run.grid_options import GridOptions
 from lazarus_pl.pipeline.run.run_lock import RunLock
 from lazarus_pl.pipeline.run.run_settings import RunSettings

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping
 
-from lazarus_pl.pipeline.run.duration import say_duration
+from lazarus_pl.duration import say_duration
 
 
 class Schedule:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from lazarus_pl.audit.doctor.finding import Finding
 from lazarus_pl.audit.doctor.machine import Machine
+from lazarus_pl.duration import say_duration
 
 _SECTION = "speed"
 _PHOTOS = 10_000
@@ -36,15 +37,9 @@ def _encoding(machine: Machine) -> Finding:
     value = (
         f"{rate:,.1f} photos a second{by} on {machine.encoder_device} in "
         f"{machine.encoder_precision}, "
-        f"{_PHOTOS:,} in about {_duration(_PHOTOS / rate)}"
+        f"{_PHOTOS:,} in about {say_duration(_PHOTOS / rate)}"
     )
     if rate >= _SLOW:
         return Finding(_SECTION, "encoding", value)
     advice = "slow: close other programs, or extract with --encoder.image_size 128"
     return Finding(_SECTION, "encoding", value, "warning", advice)
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

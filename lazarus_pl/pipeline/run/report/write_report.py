@@ -12,8 +12,8 @@ import jinja2
 
 from lazarus_pl.data.atomic import replace_file
 from lazarus_pl.data.manifest import Manifest
+from lazarus_pl.duration import say_duration
 from lazarus_pl.pipeline.run.digests import file_digest
-from lazarus_pl.pipeline.run.duration import say_duration
 from lazarus_pl.pipeline.run.gallery import read_gallery
 from lazarus_pl.pipeline.run.report.curves import Curve, read_curves
 from lazarus_pl.pipeline.run.report.finetune_story import FinetuneStory
