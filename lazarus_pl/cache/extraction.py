@@ -285,6 +285,8 @@ class Extraction:
         return sum(self._windows_of(photo, size) for photo in photos)
 
     def _windows_of(self, photo: Photo, size: int) -> int:
+        if self._windows.count == 1:
+            return 1
         return len(self._windows.over(photo.width, photo.height, size).places)
 
     def _plan(self, jobs: JobFolder, manifest: Manifest, header: CacheHeader) -> None:

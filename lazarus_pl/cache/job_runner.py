@@ -19,12 +19,12 @@ from filelock import FileLock, Timeout
 from lazarus_pl.cache.job_file import JobFile, rows_digest
 from lazarus_pl.cache.job_folder import JobFolder
 from lazarus_pl.cache.ragged_grids import Layer, RaggedGrids, values_of
-from lazarus_pl.data.decode import PhotoError, read_bytes, read_large, read_pixels
+from lazarus_pl.data.decode import PhotoError, read_bytes
 from lazarus_pl.data.ordered_map import ordered_map
 from lazarus_pl.data.photo import Photo
 from lazarus_pl.encoder.encode_photos import Features, encode_photos
 from lazarus_pl.encoder.engine import Engine
-from lazarus_pl.encoder.sliding_windows import STRIDE, SlidingWindows
+from lazarus_pl.encoder.sliding_windows import SlidingWindows
 from lazarus_pl.encoder.windows_spec import WindowsSpec
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.progress import Progress
@@ -204,10 +204,8 @@ class JobRunner:
     ) -> list[npt.NDArray[np.uint8]]:
         if self._maker is not None:
             return self._maker.views(data, photo.sha256, views)
-        kind, count = self._engine.identity["interpolation"], self._windows.count
-        if count == 1:
-            return [read_pixels(data, self._size, kind)] * len(views)
-        return [read_large(data, self._size, count, STRIDE, kind)] * len(views)
+        kind = self._engine.identity["interpolation"]
+        return [self._windows.read(data, self._size, kind)] * len(views)
 
     def _encode(self, number: int, rows: Iterator[_Decoded], progress: Progress) -> JobFile:
         """Encodes one job in batches of fixed composition, drawing its rows as they come."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from lazarus_pl import __version__
 from lazarus_pl.data.atomic import replace_file
-from lazarus_pl.data.files_digest import files_digest
+from lazarus_pl.data.files_digest import files_digest, seen
 from lazarus_pl.data.listing import list_photos
 
 _NAME = "finished.json"
@@ -63,7 +63,7 @@ class Seal:
         parts = [__version__, str(self._data.resolve()), self._photos, asked]
         views = (header.parent for header in (self._out / "views").glob("*/views.json"))
         for folder in (self._out, *sorted(views)):
-            parts.append([_seen(folder / name) for name in _FILES])
+            parts.append([seen(folder / name) for name in _FILES])
             jobs = folder / "jobs"
             parts.append(files_digest(jobs) if jobs.is_dir() else "")
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
@@ -73,13 +73,5 @@ def _photos_digest(data: Path) -> str:
     if data.is_dir():
         return files_digest(data)
     root, listed = list_photos(data)
-    seen = [_seen(data), *(_seen(root / item.path) for item in listed)]
-    return hashlib.sha256(json.dumps(seen).encode()).hexdigest()
-
-
-def _seen(path: Path) -> tuple[int, int]:
-    try:
-        status = path.stat()
-    except OSError:
-        return -1, -1
-    return status.st_size, status.st_mtime_ns
+    stats = [seen(data), *(seen(root / item.path) for item in listed)]
+    return hashlib.sha256(json.dumps(stats).encode()).hexdigest()

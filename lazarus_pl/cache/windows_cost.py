@@ -12,10 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from lazarus_pl.cache.say_cost import say_cost
-from lazarus_pl.data.decode import PhotoError, read_bytes, read_large
+from lazarus_pl.data.decode import PhotoError, read_bytes
 from lazarus_pl.data.photo import Photo
 from lazarus_pl.encoder.engine import Engine
-from lazarus_pl.encoder.sliding_windows import STRIDE
 from lazarus_pl.encoder.windows_spec import WindowsSpec
 
 _FLOAT16_BYTES = 2
@@ -55,7 +54,7 @@ def _seconds(
         started = time.perf_counter()
         try:
             data = read_bytes(root / photo.path)
-            pixels = read_large(data, size, spec.count, STRIDE, kind)
+            pixels = spec.read(data, size, kind)
         except PhotoError:
             continue
         decoding.append(time.perf_counter() - started)

@@ -32,14 +32,15 @@ def files_digest(folder: Path) -> str:
                     folders.append(entry.path)
                     continue
                 names.append(entry.name)
-                stats.extend(_seen(entry))
+                stats.extend(seen(entry))
         for text in (os.path.relpath(parent, folder), "/".join(names)):
             digest.update(f"{text}\0".encode("utf-8", "surrogateescape"))
         digest.update(stats)
     return digest.hexdigest()
 
 
-def _seen(entry: os.DirEntry[str]) -> tuple[int, int]:
+def seen(entry: Path | os.DirEntry[str]) -> tuple[int, int]:
+    """Size in bytes and modification time in nanoseconds; -1 for both of what is not there."""
     try:
         status = entry.stat()
     # a link to nowhere

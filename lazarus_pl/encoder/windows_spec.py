@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lazarus_pl.data.decode import fitted
+import numpy as np
+import numpy.typing as npt
+
+from lazarus_pl.data.decode import fitted, read_large, read_pixels
 from lazarus_pl.encoder.sliding_windows import STRIDE, SlidingWindows
 from lazarus_pl.in_range import check_count, check_share
 
@@ -43,6 +46,27 @@ class WindowsSpec:
         if self.count == 1:
             return "of whole photos"
         return f"of photos in {self.count} windows with an overlap of {self.overlap:g}"
+
+    def read(
+        self, photo: bytes, size: int, interpolation: str = "bicubic"
+    ) -> npt.NDArray[np.uint8]:
+        """Decodes a photo at the size at which its windows are cut.
+
+        Args:
+            photo: The file's content.
+            size: Side of a window in pixels.
+            interpolation: As of :func:`~lazarus_pl.data.decode.stretch`.
+
+        Returns:
+            RGB ``(S, S, 3)``, the whole photo; ``(H, W, 3)`` if it has the pixels for several
+            windows.
+
+        Raises:
+            PhotoError: If it cannot be decoded.
+        """
+        if self.count == 1:
+            return read_pixels(photo, size, interpolation)
+        return read_large(photo, size, self.count, STRIDE, interpolation)
 
     def over(self, width: int, height: int, size: int) -> SlidingWindows:
         """The windows of one photo.

@@ -15,7 +15,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from lazarus_pl.data.decode import read_large, read_pixels
 from lazarus_pl.doubt.doubt import Doubt
 from lazarus_pl.doubt.readings import Readings
 from lazarus_pl.encoder.encode_photos import encode_photos
@@ -24,7 +23,6 @@ from lazarus_pl.encoder.encoder_spec import EncoderSpec
 from lazarus_pl.encoder.encoder_tail import START
 from lazarus_pl.encoder.make_engine import EngineName, make_engine
 from lazarus_pl.encoder.precision import Precision
-from lazarus_pl.encoder.sliding_windows import STRIDE
 from lazarus_pl.encoder.windows_spec import WindowsSpec
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.tasks.finetune_task import FinetuneTask
@@ -124,9 +122,7 @@ class Classifier:
             PhotoError: If it cannot be decoded.
         """
         size, kind = (self._engine.identity[key] for key in ("image_size", "interpolation"))
-        if self.windows.count == 1:
-            return read_pixels(photo, size, kind)
-        return read_large(photo, size, self.windows.count, STRIDE, kind)
+        return self.windows.read(photo, size, kind)
 
     @property
     def ahead(self) -> int:

@@ -308,8 +308,8 @@ def test_too_little_room_is_said_before_starting(
 def test_a_photo_that_breaks_after_the_scan_is_quarantined(
     noise: Noise, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lazarus_pl.cache import job_runner
     from lazarus_pl.data.decode import PhotoError, read_pixels
+    from lazarus_pl.encoder import windows_spec
 
     data = noise({"a": 30, "b": 30})
     broken = (data / "a" / "IMG_0007.png").read_bytes()
@@ -319,7 +319,7 @@ def test_a_photo_that_breaks_after_the_scan_is_quarantined(
             raise PhotoError("cannot be decoded: tiles are missing")
         return read_pixels(data, *options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(job_runner, "read_pixels", fail_on_one)
+    monkeypatch.setattr(windows_spec, "read_pixels", fail_on_one)
     summary = extract(data, tmp_path / "cache")
     assert (summary.photos, summary.quarantined) == (59, 1)
     assert "tiles are missing" in (tmp_path / "cache" / "quarantine.csv").read_text()

@@ -245,8 +245,8 @@ def test_two_processes_share_the_windows(data: Path, tmp_path: Path) -> None:
 def test_photos_that_break_are_quarantined_and_others_keep_their_grids(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lazarus_pl.cache import job_runner
     from lazarus_pl.data.decode import PhotoError
+    from lazarus_pl.encoder import windows_spec
 
     extract(data, tmp_path / "whole")
     broken = (data / "b" / "IMG_0007.png").read_bytes()
@@ -256,7 +256,7 @@ def test_photos_that_break_are_quarantined_and_others_keep_their_grids(
             raise PhotoError("cannot be decoded: tiles are missing")
         return read_large(photo, *options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(job_runner, "read_large", fail_on_one)
+    monkeypatch.setattr(windows_spec, "read_large", fail_on_one)
     summary = extract(data, tmp_path / "cache")
     assert (summary.photos, summary.quarantined) == (39, 1)
     assert "tiles are missing" in (tmp_path / "cache" / "quarantine.csv").read_text()
