@@ -85,6 +85,11 @@ class MemoryBudget(Callback):
         self._forget()
 
     @property
+    def is_asked_for(self) -> bool:
+        """Whether there is a budget or a largest part, and not only help where memory runs out."""
+        return self._budget is not None or self._wished is not None
+
+    @property
     def is_split(self) -> bool:
         """Whether a batch was larger than what was taken at once."""
         return self.micro_batch is not None and self.micro_batch < self._rows
@@ -181,8 +186,9 @@ class MemoryBudget(Callback):
             reason = "the module optimizes by hand: use automatic optimization"
         elif trainer.world_size > 1:
             reason = "there is more than one process: use devices=1"
-        asked = self._budget is not None or self._wished is not None
-        require(not (reason and asked), f"MemoryBudget cannot split batches, as {reason}")
+        require(
+            not (reason and self.is_asked_for), f"MemoryBudget cannot split batches, as {reason}"
+        )
         return not reason
 
     def _step(

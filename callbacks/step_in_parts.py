@@ -11,8 +11,9 @@ import torch
 from lightning.pytorch.utilities.memory import garbage_collection_cuda, is_oom_error
 from torch import Tensor, nn
 
+from callbacks.known_gradients import Gradients, attach_gradients, find_gradients
+
 Output = Tensor | Mapping[str, Any] | None
-Gradients = list[Tensor | None]
 
 
 def step_in_parts(
@@ -124,10 +125,7 @@ class _Whole:
         if loss is None:
             return
         loss = loss * share
-        # a backward pass takes the types of its forward pass, not those of autocast
-        with torch.autocast(loss.device.type, enabled=False):
-            scaled = loss if scale is None else loss * scale
-            found = torch.autograd.grad(scaled, self._parameters, allow_unused=True)
+        found = find_gradients(loss, self._parameters, scale)
         # out of place: two parameters may have been given one and the same tensor
         self._gradients = [
             one if other is None else other if one is None else one + other
@@ -140,26 +138,5 @@ class _Whole:
         """What the step gave last, with the loss of all parts."""
         if self._loss is None:
             return None
-        loss = _WithGradients.apply(self._loss, self._gradients, scale, *self._parameters)
+        loss = attach_gradients(self._loss, self._gradients, self._parameters, scale)
         return loss if self._last is None else {**self._last, "loss": loss}
-
-
-class _WithGradients(torch.autograd.Function):
-    """A loss whose gradients are known."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,  # noqa: ANN401  # torch's signature
-        loss: Tensor,
-        gradients: Gradients,
-        scale: Tensor | None,
-        *parameters: nn.Parameter,
-    ) -> Tensor:
-        ctx.gradients, ctx.scale = gradients, scale
-        return loss.clone()
-
-    @staticmethod
-    def backward(ctx: Any, *given: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
-        gradients, ctx.gradients = ctx.gradients, None
-        factor = given[0] if ctx.scale is None else given[0] / ctx.scale
-        return (None, None, None, *(None if one is None else one * factor for one in gradients))

@@ -196,6 +196,8 @@ class CachedFeatureDataModule(LightningDataModule):
             sampler=sampler,
             num_workers=self.num_workers,
             collate_fn=default_convert,
+            # else every epoch would draw from the generator that dropout draws from
+            generator=torch.Generator(),
             persistent_workers=self.num_workers > 0,
             multiprocessing_context="spawn" if self.num_workers else None,
         )

@@ -8,12 +8,14 @@ import logging
 import math
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.cli import SaveConfigCallback
 
+from callbacks.among_callbacks import among_callbacks
 from lazarus_pl import __version__
 from lazarus_pl.cache.cache_header import CacheHeader
 from lazarus_pl.cache.views_header import ViewsHeader
@@ -23,8 +25,11 @@ from lazarus_pl.errors import LazarusError
 from lazarus_pl.grid.grid_spec import GridRun
 from lazarus_pl.grid.leaderboard import Leaderboard
 from lazarus_pl.grid.run_result import RunResult
+from lazarus_pl.grid.stack_key import stack_key
 from lazarus_pl.lightning_cli import LazarusCLI
 from lazarus_pl.progress import Progress
+from lazarus_pl.tasks.stacked_run import StackedRun
+from lazarus_pl.tasks.stacked_task import StackedTask
 
 _LOG = logging.getLogger(__name__)
 _RUNS = "runs"
@@ -34,7 +39,8 @@ class Grid:
     """Trains every run that has not been trained, and ranks them.
 
     A run is what ``lazarus fit`` with the same arguments would be, with a TensorBoard version of
-    its own below ``out/runs``. One that fails is noted and does not stop the others.
+    its own below ``out/runs``. Runs of the same data, seed and trainer share a pass over the data,
+    and come out as they would have alone. One that fails is noted and does not stop the others.
 
     Args:
         runs: What to train.
@@ -55,15 +61,48 @@ class Grid:
         self._data_digest = _data_digest(cache)
 
     def run(self) -> Leaderboard:
-        """Trains what is left to train and writes the leaderboard after every run."""
-        results: list[RunResult] = []
+        """Trains what is left to train and writes the leaderboard whenever runs are done."""
+        done = {run.name: result for run in self._runs if (result := self._finished(run))}
         with Progress("training", len(self._runs), "runs") as progress:
-            for run in self._runs:
-                progress.advance(0, note=run.name)
-                results.append(self._finished(run) or self._train(run))
-                Leaderboard(results).write(self._out)
-                progress.advance()
-        return Leaderboard(results)
+            progress.advance(len(done))
+            for stack in self._stacks([run for run in self._runs if run.name not in done]):
+                progress.advance(0, note=", ".join(run.name for run in stack))
+                done |= {result.run: result for result in self._train_all(stack)}
+                self._board(done).write(self._out)
+                progress.advance(len(stack))
+        board = self._board(done)
+        board.write(self._out)
+        return board
+
+    def _board(self, done: Mapping[str, RunResult]) -> Leaderboard:
+        return Leaderboard([done[run.name] for run in self._runs if run.name in done])
+
+    def _stacks(self, runs: Sequence[GridRun]) -> Iterator[list[GridRun]]:
+        """Runs that can be trained together, in the order of the first of each."""
+        stacks: dict[str, list[GridRun]] = {}
+        for run in runs:
+            stacks.setdefault(self._stack_key(run) or run.name, []).append(run)
+        return iter(stacks.values())
+
+    def _stack_key(self, run: GridRun) -> str | None:
+        try:
+            return stack_key(self._built(run))
+        # it will be said where the run is trained
+        except Exception as error:
+            _LOG.debug("", exc_info=error)
+            return None
+
+    def _train_all(self, stack: Sequence[GridRun]) -> list[RunResult]:
+        if len(stack) == 1:
+            return [self._train(stack[0])]
+        try:
+            return self._train_together(stack)
+        except Exception as error:
+            if _is_full(error):
+                raise
+            _LOG.warning("%d runs could not be trained together: %s", len(stack), _said(error))
+            _LOG.debug("", exc_info=error)
+            return [self._train(run) for run in stack]
 
     def _folder(self, run: GridRun) -> Path:
         return self._out / _RUNS / run.name
@@ -81,44 +120,78 @@ class Grid:
         return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()
 
     def _train(self, run: GridRun) -> RunResult:
-        folder = self._folder(run)
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+        folder = self._emptied(run)
         started = time.monotonic()
         try:
             result = self._fit(run, started)
         # whatever a run dies of, the others are worth having
         except Exception as error:
-            if isinstance(error, OSError) and error.errno in NOTHING_CAN_BE_WRITTEN:
+            if _is_full(error):
                 raise
-            reason = " ".join(str(error).split()) or type(error).__name__
-            _LOG.warning("the run %s failed: %s", run.name, reason)
+            _LOG.warning("the run %s failed: %s", run.name, _said(error))
             _LOG.debug("", exc_info=error)
-            result = self._failed(run, time.monotonic() - started, reason)
+            result = self._failed(run, time.monotonic() - started, _said(error))
         result.write(folder)
         return result
 
     def _fit(self, run: GridRun, started: float) -> RunResult:
-        cli = LazarusCLI([*run.arguments(), *self._trainer_arguments(run)])
+        cli = LazarusCLI(["fit", *self._arguments(run)])
         checkpoint = cli.trainer.checkpoint_callback
         if not isinstance(checkpoint, ModelCheckpoint) or not checkpoint.best_model_path:
             raise LazarusError("its config keeps no best checkpoint: add a ModelCheckpoint")
-        best = Path(checkpoint.best_model_path)
+        seconds, epochs = time.monotonic() - started, cli.trainer.current_epoch
+        seed = int(cli.config["fit"]["seed_everything"])
+        lr = float(cli.model.hparams.get("lr", math.nan))
+        return self._result(run, Path(checkpoint.best_model_path), lr, seed, epochs, seconds)
+
+    def _train_together(self, stack: Sequence[GridRun]) -> list[RunResult]:
+        """Trains runs in one trainer; each is told its share of the time."""
+        started = time.monotonic()
+        folders = [self._emptied(run) for run in stack]
+        built, runs = [], []
+        for run in stack:
+            built.append(cli := self._built(run))
+            runs.append(StackedRun.of(cli.trainer, cli.model))
+            _write_config(cli)
+        trainer = built[0].trainer
+        trainer.logger, trainer.callbacks = None, []
+        trainer.fit(StackedTask(runs), datamodule=built[0].datamodule)
+        seconds = (time.monotonic() - started) / len(stack)
+        results = []
+        for run, cli, trained, folder in zip(stack, built, runs, folders, strict=True):
+            seed = int(cli.config["seed_everything"])
+            lr, epochs = trained.task.lr, trained.epochs
+            results.append(self._result(run, trained.best, lr, seed, epochs, seconds))
+            results[-1].write(folder)
+        return results
+
+    def _built(self, run: GridRun) -> LazarusCLI:
+        return LazarusCLI(self._arguments(run), run=False)
+
+    def _emptied(self, run: GridRun) -> Path:
+        folder = self._folder(run)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        return folder
+
+    def _result(
+        self, run: GridRun, best: Path, lr: float, seed: int, epochs: int, seconds: float
+    ) -> RunResult:
         scores = _scores(best)
         return RunResult(
             run=run.name,
             head=run.head,
-            lr=float(cli.model.hparams.get("lr", math.nan)),
-            seed=int(cli.config["fit"]["seed_everything"]),
+            lr=lr,
+            seed=seed,
             val_macro_f1=scores["val/macro_f1"],
             val_accuracy=scores["val/accuracy"],
-            epochs=cli.trainer.current_epoch,
-            seconds=time.monotonic() - started,
+            epochs=epochs,
+            seconds=seconds,
             checkpoint=best.resolve().relative_to(self._out.resolve()).as_posix(),
             digest=self._digest(run),
         )
 
-    def _trainer_arguments(self, run: GridRun) -> list[str]:
+    def _arguments(self, run: GridRun) -> list[str]:
         logger = {
             "class_path": "lightning.pytorch.loggers.TensorBoardLogger",
             "init_args": {
@@ -131,6 +204,7 @@ class Grid:
         # not of the run's digest: batches in parts train the same
         limit = [] if self._gpu_memory is None else [f"--budget.gpu_memory={self._gpu_memory}"]
         return [
+            *run.arguments(),
             *limit,
             f"--data.init_args.cache={self._cache}",
             f"--trainer.logger={json.dumps(logger)}",
@@ -152,6 +226,20 @@ class Grid:
             digest=self._digest(run),
             error=reason,
         )
+
+
+def _is_full(error: Exception) -> bool:
+    """Whether nothing more can be written: then no other run can be trained either."""
+    return isinstance(error, OSError) and error.errno in NOTHING_CAN_BE_WRITTEN
+
+
+def _said(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _write_config(cli: LazarusCLI) -> None:
+    for callback in among_callbacks(cli.trainer, SaveConfigCallback):
+        callback.setup(cli.trainer, cli.model, "fit")
 
 
 def _number(value: object, otherwise: float) -> float:

@@ -40,12 +40,12 @@ class GridRun:
     overrides: Mapping[str, Value]
 
     def arguments(self) -> list[str]:
-        """The run as ``lazarus fit`` is told it."""
+        """What ``lazarus fit`` is told."""
         overrides = [
             f"--{key}={json.dumps(value) if isinstance(value, (list, dict)) else value}"
             for key, value in self.overrides.items()
         ]
-        return ["fit", f"--config={self.config}", *overrides]
+        return [f"--config={self.config}", *overrides]
 
 
 @dataclass(frozen=True)

@@ -10,37 +10,26 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from lightning.pytorch import LightningModule
-from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins import MixedPrecision
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
-from torchmetrics import Metric, MetricCollection
-from torchmetrics.classification import (
-    MulticlassAccuracy,
-    MulticlassCalibrationError,
-    MulticlassConfusionMatrix,
-    MulticlassF1Score,
-    MulticlassRecall,
-)
 
 from lazarus_pl import __version__
-from lazarus_pl.encoder.windows_spec import WindowsSpec
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.heads.build_head import build_head
 from lazarus_pl.in_range import check_rate, check_share
-from lazarus_pl.tasks.confusion_figure import confusion_figure
+from lazarus_pl.tasks.check_checkpoint import check_checkpoint
 from lazarus_pl.tasks.cosine_schedule import CosineSchedule
+from lazarus_pl.tasks.epoch_scores import EpochScores
 from lazarus_pl.tasks.mix_up import mix_up
+from lazarus_pl.tasks.show_result import draw_confusion, log_hparams
 from lazarus_pl.tasks.standardise import Standardise
 
 ClassWeights = Literal["none", "balanced", "effective"]
 CHECKPOINT_FORMAT = 1
-_SCORES = ("macro_f1", "accuracy", "calibration_error")
-# with the seed as many as TensorBoard shows without being asked to
-_HPARAMS = ("head", "lr", "mixup", "weight_decay")
 
 # of the effective number of samples; near the 0.999 and 0.9999 of the paper's experiments
 _BETA = 0.999
@@ -135,28 +124,12 @@ class ClassificationTask(LightningModule):
         self.loss = nn.CrossEntropyLoss(weight=weight, label_smoothing=label_smoothing)
 
     def configure_metrics(self) -> None:
-        """Builds the metrics of each side; macro-F1 is the one that selects."""
-        classes = len(self.class_names)
-        averaged: dict[str, Metric | MetricCollection] = {
-            "macro_f1": MulticlassF1Score(classes, average="macro"),
-            "accuracy": MulticlassAccuracy(classes, average="micro"),
-            "calibration_error": MulticlassCalibrationError(classes, n_bins=15),
-        }
-        self.train_metrics = MetricCollection(
-            {"accuracy": MulticlassAccuracy(classes, average="micro")}, prefix="train/"
+        """Builds the scores of each side."""
+        self.train_scores, self.val_scores, self.test_scores = (
+            EpochScores(side, self.class_names) for side in ("train", "val", "test")
         )
-        self.val_metrics = MetricCollection(averaged, prefix="val/")
-        self.test_metrics = self.val_metrics.clone(prefix="test/")
-        self.val_tables = MetricCollection(
-            {
-                "recall": MulticlassRecall(classes, average="none"),
-                "confusion": MulticlassConfusionMatrix(classes),
-            }
-        )
-        self.test_tables = self.val_tables.clone()
-        self.calibrated_error = MulticlassCalibrationError(classes, n_bins=15)
         self._temperature: float | None = None
-        self._val_confusion = torch.zeros(classes, classes, dtype=torch.long)
+        self._val_confusion = torch.zeros(*(2 * [len(self.class_names)]), dtype=torch.long)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW with warm-up and cosine, stepped every batch."""
@@ -226,13 +199,14 @@ class ClassificationTask(LightningModule):
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """The loss of one batch, or of some photos of it: a mean over photos."""
-        features, wanted = batch["features"], batch.get("wanted", batch["target"])
-        logits = self(features, batch.get("mask"))
-        loss = self.objective(features, logits, wanted, batch.get("mean_weight"))
-        size = len(batch["target"])
-        self.train_metrics.update(logits, batch["target"])
-        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=size, sync_dist=True)
-        self.log_dict(self.train_metrics, on_step=False, on_epoch=True, batch_size=size)
+        return self.learn(batch, self.standardised(batch["features"]))
+
+    def learn(self, batch: Mapping[str, Any], features: Mapping[str, Tensor]) -> Tensor:
+        """The loss of a batch whose features have been standardised; adds it to the scores."""
+        logits = self.head(features, batch.get("mask"))
+        wanted = batch.get("wanted", batch["target"])
+        loss = self.objective(batch["features"], logits, wanted, batch.get("mean_weight"))
+        self.train_scores.update(loss, logits, batch["target"])
         return loss
 
     def objective(
@@ -258,35 +232,59 @@ class ClassificationTask(LightningModule):
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Scores one batch of val."""
-        self._evaluate(batch, "val", self.val_metrics, self.val_tables)
+        self.judge(batch, self.standardised(batch["features"]), self.val_scores)
 
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Scores one batch of test."""
-        self._evaluate(batch, "test", self.test_metrics, self.test_tables)
+        self.judge(batch, self.standardised(batch["features"]), self.test_scores)
+
+    def judge(
+        self, batch: Mapping[str, Any], features: Mapping[str, Tensor], scores: EpochScores
+    ) -> None:
+        """Adds a batch whose features have been standardised to the scores of a side."""
+        logits = self.head(features, batch.get("mask")).float()
+        loss = self.loss(logits, batch["target"])
+        # weights that are trained on are no longer those that were calibrated
+        fitting = self.trainer.state.fn == TrainerFn.FITTING
+        scores.update(loss, logits, batch["target"], None if fitting else self._temperature)
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Tensor]:
         """Class probabilities ``(B, classes)`` and the photos' places in the manifest."""
         probability = self(batch["features"], batch.get("mask")).float().softmax(dim=-1)
         return {"index": batch["index"], "probability": probability}
 
+    def on_train_epoch_end(self) -> None:
+        """Logs the scores of train."""
+        self._close(self.train_scores)
+
     def on_validation_epoch_end(self) -> None:
-        """Logs each class's recall."""
-        self._val_confusion = self._log_recall("val", self.val_tables)
+        """Logs the scores of val."""
+        self._val_confusion = self._close(self.val_scores)
 
     def on_test_epoch_end(self) -> None:
-        """Logs each class's recall and the confusion matrix."""
-        self._draw_confusion("test", self._log_recall("test", self.test_tables))
+        """Logs the scores of test and draws the confusion matrix."""
+        self._draw_confusion("test", self._close(self.test_scores))
 
     def on_fit_end(self) -> None:
         """Shows the best checkpoint, or else the last validation: confusion and hyperparameters."""
         best = self._best_checkpoint()
         counts = best.get("confusion")
         self._draw_confusion("val", self._val_confusion if counts is None else torch.tensor(counts))
-        self._log_hparams(best.get("scores", self.trainer.callback_metrics))
+        scores = best.get("scores", self.trainer.callback_metrics)
+        log_hparams(self.logger, self.hparams, scores, self.global_step)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds what is needed to classify photos with this file alone."""
-        checkpoint["lazarus"] = {
+        checkpoint["lazarus"] = self.described(self.trainer.callback_metrics, self._val_confusion)
+
+    def described(self, scores: Mapping[str, Any], confusion: Tensor) -> dict[str, Any]:
+        """What a checkpoint tells of the task.
+
+        Args:
+            scores: Those of val, among others, by name.
+            confusion: Of val, ``(classes, classes)``.
+        """
+        return {
             "format": CHECKPOINT_FORMAT,
             "version": __version__,
             "task": type(self).__name__,
@@ -297,12 +295,8 @@ class ClassificationTask(LightningModule):
                 for name, value in self.hparams.items()
                 if not name.startswith("_")
             },
-            "scores": {
-                name: float(value)
-                for name, value in self.trainer.callback_metrics.items()
-                if name.startswith("val")
-            },
-            "confusion": self._val_confusion.tolist(),
+            "scores": {n: float(value) for n, value in scores.items() if n.startswith("val")},
+            "confusion": confusion.tolist(),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -311,51 +305,9 @@ class ClassificationTask(LightningModule):
         Raises:
             LazarusError: If the checkpoint does not fit the data.
         """
-        theirs = checkpoint.get("lazarus", {}).get("arguments")
-        if theirs is None:
-            raise LazarusError(
-                "the checkpoint was not written by lazarus: give one that lazarus fit or "
-                "lazarus grid wrote"
-            )
-        if theirs["class_names"] != self.class_names:
-            raise LazarusError(
-                f"the checkpoint knows the classes {', '.join(theirs['class_names'])}, the cache "
-                f"has {', '.join(self.class_names)}: use the cache that it was trained on"
-            )
-        made_by = (theirs["encoder"] or {}).get("digest")
-        if made_by != self.encoder.get("digest"):
-            raise LazarusError(
-                f"the checkpoint was trained on features of encoder "
-                f"'{(theirs['encoder'] or {}).get('name')}' (digest {str(made_by)[:12]}), the "
-                f"cache holds those of '{self.encoder.get('name')}' (digest "
-                f"{str(self.encoder.get('digest'))[:12]}): use the cache that it was trained on"
-            )
-        read, reads = (WindowsSpec.of(each or {}) for each in (theirs["encoder"], self.encoder))
-        if read != reads:
-            raise LazarusError(
-                f"the checkpoint was trained on features {read}, the cache holds those {reads}: "
-                "use the cache that it was trained on"
-            )
-        mine = (self.hparams["head"], self.hparams["head_options"] or {})
-        if mine != (theirs["head"], theirs["head_options"] or {}):
-            raise LazarusError(
-                f"the checkpoint holds the head '{theirs['head']}' with options "
-                f"{theirs['head_options'] or {}}, the config asks for '{mine[0]}' with {mine[1]}: "
-                "use the config that it was trained with"
-            )
-        self._check_tensors(checkpoint["state_dict"])
-        doubt = checkpoint["lazarus"].get("doubt") or {}
-        self._temperature = doubt.get("temperature")
-
-    def _check_tensors(self, theirs: Mapping[str, Tensor]) -> None:
-        mine = self.state_dict()
-        for name in sorted(mine.keys() | theirs.keys()):
-            if name in mine and name in theirs and mine[name].shape == theirs[name].shape:
-                continue
-            raise LazarusError(
-                f"the tensor '{name}' of the checkpoint is not that of the model: use the config "
-                "and the layers that it was trained with"
-            )
+        head = (self.hparams["head"], self.hparams["head_options"] or {})
+        check_checkpoint(checkpoint, self.class_names, self.encoder, head, self.state_dict())
+        self._temperature = (checkpoint["lazarus"].get("doubt") or {}).get("temperature")
 
     def _mixing_rng(self) -> np.random.Generator:
         """Depends on the run's seed and the step, so a resumed run mixes as it would have."""
@@ -370,31 +322,22 @@ class ClassificationTask(LightningModule):
         clipped = bool(self.trainer.gradient_clip_val)
         return self.device.type in ("cpu", "cuda") and not (mixed and clipped)
 
-    def _evaluate(
-        self, batch: dict[str, Any], side: str, metrics: MetricCollection, tables: MetricCollection
-    ) -> None:
-        logits = self(batch["features"], batch.get("mask")).float()
-        target = batch["target"]
-        metrics.update(logits, target)
-        tables.update(logits, target)
-        loss = self.loss(logits, target)
-        self.log(f"{side}/loss", loss, batch_size=len(target), sync_dist=True)
-        self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=len(target))
-        # weights that are trained on are no longer those that were calibrated
-        if self._temperature and self.trainer.state.fn != TrainerFn.FITTING:
-            self.calibrated_error.update((logits / self._temperature).softmax(dim=-1), target)
-            name = f"{side}/calibration_error_calibrated"
-            self.log(name, self.calibrated_error, batch_size=len(target))
-
-    def _log_recall(self, side: str, tables: MetricCollection) -> Tensor:
-        """Logs recalls, starts the tables anew and returns the confusion matrix."""
-        values = tables.compute()
-        tables.reset()
-        names = (f"{side}_recall/{name}" for name in self.class_names)
-        # equal on all devices: the tables are reduced when they are computed
-        self.log_dict(dict(zip(names, values["recall"], strict=True)), sync_dist=True)
-        confusion: Tensor = values["confusion"]
+    def _close(self, scores: EpochScores) -> Tensor:
+        """Logs the scores of a side, starts them anew and returns the confusion matrix."""
+        values, confusion = scores.compute()
+        scores.reset()
+        # equal on all devices: they are reduced when they are computed
+        self.log_dict(self.with_own_scores(values, confusion), sync_dist=True)
         return confusion
+
+    def with_own_scores(self, scores: dict[str, Tensor], confusion: Tensor) -> dict[str, Tensor]:
+        """The scores of a side with those that only this kind of task has.
+
+        Args:
+            scores: By name, which begins with the side.
+            confusion: Counts ``(classes, classes)``; rows are the truth.
+        """
+        return scores
 
     def _best_checkpoint(self) -> dict[str, Any]:
         """What :meth:`on_save_checkpoint` added to the best one; nothing where there is none."""
@@ -404,24 +347,9 @@ class ClassificationTask(LightningModule):
         content = torch.load(path, map_location="cpu", weights_only=True)
         return dict(content.get("lazarus", {}))
 
-    def _log_hparams(self, scores: Mapping[str, Any]) -> None:
-        """A row of TensorBoard's table of hyperparameters."""
-        known = {name: float(scores[f"val/{name}"]) for name in _SCORES if f"val/{name}" in scores}
-        if not known or not isinstance(self.logger, TensorBoardLogger):
-            return
-        chosen = {name: self.hparams[name] for name in _HPARAMS}
-        best = {f"val_best/{name}": value for name, value in known.items()}
-        self.logger.log_hyperparams(
-            {**chosen, "seed": torch.initial_seed()}, best, step=self.global_step
-        )
-
     def _draw_confusion(self, side: str, counts: Tensor) -> None:
-        experiment = getattr(self.logger, "experiment", None)
-        draw = getattr(experiment, "add_figure", None)
-        if draw is None or not self.trainer.is_global_zero:
-            return
-        figure = confusion_figure(counts.cpu().numpy(), self.class_names)
-        draw(f"confusion/{side}", figure, self.global_step)
+        if self.trainer.is_global_zero:
+            draw_confusion(self.logger, side, counts, self.class_names, self.global_step)
 
 
 def _class_weights(counts: Tensor, kind: ClassWeights) -> Tensor:

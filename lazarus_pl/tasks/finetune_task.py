@@ -258,18 +258,18 @@ class FinetuneTask(ClassificationTask):
             loss = loss + self.output_penalty * divergence
         return loss
 
-    def on_validation_epoch_end(self) -> None:
-        """Logs each class's recall, and the fall of the one that lost most."""
-        super().on_validation_epoch_end()
-        recall = _recall(self._val_confusion.cpu())
+    def with_own_scores(self, scores: dict[str, Tensor], confusion: Tensor) -> dict[str, Tensor]:
+        """Those of val with the fall of the class that lost most."""
+        if "val/macro_f1" not in scores:
+            return scores
+        recall = _recall(confusion)
         if self.trainer.sanity_checking and math.isinf(self.trainer.num_sanity_val_steps):
             self.start_recall.copy_(recall)
-        fall = self.start_recall.cpu() - recall
-        seen = self._val_confusion.cpu().sum(dim=1) > 0
+        fall = self.start_recall - recall
+        seen = confusion.sum(dim=1) > 0
         worst = (fall[seen].max() if seen.any() else fall.new_zeros(())).clamp_min(0)
-        guarded = self.val_metrics["macro_f1"].compute() - (worst - self.margin).clamp_min(0)
-        scores = {"val/worst_recall_drop": worst, "val/guarded_macro_f1": guarded}
-        self.log_dict({n: value.to(self.device) for n, value in scores.items()}, sync_dist=True)
+        guarded = scores["val/macro_f1"] - (worst - self.margin).clamp_min(0)
+        return {**scores, "val/worst_recall_drop": worst, "val/guarded_macro_f1": guarded}
 
 
 def _start(path: str | None) -> dict[str, Any]:

@@ -67,14 +67,9 @@ class PatchTask(ClassificationTask):
         instances = self.head.instance_loss(reading, target)
         lesions = self._lesion_loss(reading, target, batch.get("lesion_weights"))
         loss: Tensor = diagnosis + instances + lesions
-        self.train_metrics.update(reading.logits, target)
-        parts = {
-            "train/loss": diagnosis,
-            "train/instance_loss": instances,
-            "train/lesion_loss": lesions,
-        }
+        self.train_scores.update(diagnosis, reading.logits, target)
+        parts = {"train/instance_loss": instances, "train/lesion_loss": lesions}
         self.log_dict(parts, on_step=False, on_epoch=True, batch_size=len(target))
-        self.log_dict(self.train_metrics, on_step=False, on_epoch=True, batch_size=len(target))
         return loss
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:

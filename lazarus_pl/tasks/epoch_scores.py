@@ -1,0 +1,88 @@
+"""What a task is worth on one side of the split."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torchmetrics import MeanMetric, Metric, MetricCollection
+from torchmetrics.classification import (
+    MulticlassAccuracy,
+    MulticlassCalibrationError,
+    MulticlassConfusionMatrix,
+    MulticlassF1Score,
+    MulticlassRecall,
+)
+
+_BINS = 15
+
+
+class EpochScores(nn.Module):
+    """Sums up batches of one side; macro-F1 is the score that selects.
+
+    Args:
+        side: ``train``, ``val`` or ``test``: where the names of the scores begin.
+        class_names: In the order of their indices.
+    """
+
+    _nothing: Tensor
+
+    def __init__(self, side: str, class_names: Sequence[str]) -> None:
+        super().__init__()
+        classes = len(class_names)
+        self._side = side
+        nothing = torch.zeros(classes, classes, dtype=torch.long)
+        self.register_buffer("_nothing", nothing, persistent=False)
+        self._names = [f"{side}_recall/{name}" for name in class_names]
+        # a loss that is not finite must be seen as such
+        self._loss = MeanMetric(nan_strategy="disable")
+        self._calibrated = MulticlassCalibrationError(classes, n_bins=_BINS)
+        averaged: dict[str, Metric | MetricCollection] = {
+            "accuracy": MulticlassAccuracy(classes, average="micro")
+        }
+        tables: dict[str, Metric | MetricCollection] = {}
+        # of training photos, seen with dropout while the weights change, the rest says little
+        if side != "train":
+            averaged["macro_f1"] = MulticlassF1Score(classes, average="macro")
+            averaged["calibration_error"] = MulticlassCalibrationError(classes, n_bins=_BINS)
+            tables["recall"] = MulticlassRecall(classes, average="none")
+            tables["confusion"] = MulticlassConfusionMatrix(classes)
+        self._averaged = MetricCollection(averaged, prefix=f"{side}/")
+        self._tables = MetricCollection(tables)
+
+    def update(
+        self, loss: Tensor, logits: Tensor, target: Tensor, temperature: float | None = None
+    ) -> None:
+        """Adds a batch.
+
+        Args:
+            loss: Its mean over photos.
+            logits: ``(B, classes)``.
+            target: Class indices ``(B,)``.
+            temperature: Of a calibrated task; None where it is not.
+        """
+        self._loss.update(loss.detach(), len(target))
+        self._averaged.update(logits, target)
+        self._tables.update(logits, target)
+        if temperature:
+            self._calibrated.update((logits / temperature).softmax(dim=-1), target)
+
+    def compute(self) -> tuple[dict[str, Tensor], Tensor]:
+        """Scores by name, and the confusion matrix: the same on all devices.
+
+        Returns:
+            The scores, and counts ``(classes, classes)`` whose rows are the truth; zeros for train.
+        """
+        scores = {f"{self._side}/loss": self._loss.compute(), **self._averaged.compute()}
+        if self._calibrated.update_called:
+            scores[f"{self._side}/calibration_error_calibrated"] = self._calibrated.compute()
+        tables = self._tables.compute()
+        recall = tables.get("recall", ())
+        scores |= dict(zip(self._names, recall, strict=False))
+        return scores, tables.get("confusion", self._nothing)
+
+    def reset(self) -> None:
+        """Starts anew."""
+        for metric in (self._loss, self._averaged, self._calibrated, self._tables):
+            metric.reset()

@@ -1,0 +1,113 @@
+"""The LightningModule that trains several heads on one pass over the data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR
+
+from lazarus_pl.tasks.cosine_schedule import CosineSchedule
+from lazarus_pl.tasks.stacked_run import StackedRun
+
+
+class StackedTask(LightningModule):
+    """Trains runs side by side; each comes out as if it had been trained alone.
+
+    Batches are read and standardised once for all runs, the loop and the optimizer's step are paid
+    for once, and each run has its own weights, random numbers, states of the optimizer, schedule,
+    scores, early stopping, checkpoint and logger. Weights are not stacked into one tensor: a
+    matrix product of the batch with each run's weights gives the same numbers whoever else trains.
+
+    Args:
+        runs: All of the same data and seed, without mixup.
+    """
+
+    def __init__(self, runs: Sequence[StackedRun]) -> None:
+        super().__init__()
+        self.runs = list(runs)
+        self.tasks = nn.ModuleList(run.task for run in runs)
+        self._saved: StackedRun | None = None
+
+    @property
+    def running(self) -> list[StackedRun]:
+        """Runs that are not yet done."""
+        return [run for run in self.runs if not run.stopped]
+
+    def setup(self, stage: str) -> None:
+        """Takes the statistics of the training photos, once for all."""
+        self.runs[0].task.trainer = self.trainer
+        self.runs[0].task.setup(stage)
+        known = self.runs[0].task.standardise.state_dict()
+        for run in self.runs:
+            run.task.trainer = self.trainer
+            run.task.standardise.load_state_dict(known)
+
+    def on_fit_start(self) -> None:
+        """Opens the logs."""
+        for run in self.runs:
+            run.begin()
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """One AdamW and one schedule, with a group for each run."""
+        total = int(self.trainer.estimated_stepping_batches)
+        groups = [
+            {"params": list(task.parameters()), "lr": task.lr, "weight_decay": task.weight_decay}
+            for task in (run.task for run in self.runs)
+        ]
+        optimizer = AdamW(groups, fused=self.device.type in ("cpu", "cuda"))
+        schedules = [CosineSchedule(total, run.task.warmup) for run in self.runs]
+        schedule = LambdaLR(optimizer, schedules)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        """The sum of the losses; a run that has stopped gets no gradients, and so no step."""
+        features = self._standardised(batch)
+        return torch.stack([run.learn(batch, features) for run in self.running]).sum()
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """Scores one batch of val."""
+        features = self._standardised(batch)
+        for run in self.running:
+            run.judge(batch, features)
+
+    def on_validation_end(self) -> None:
+        """Logs scores and saves what is better than before."""
+        for run in self.running:
+            run.end_validation(self.trainer)
+            if not self.trainer.sanity_checking and run.is_best():
+                self._save(run)
+
+    def on_train_epoch_end(self) -> None:
+        """Logs scores; ends where all runs have stopped."""
+        for run in self.runs:
+            if run.epochs == self.current_epoch:
+                run.end_epoch(self.trainer)
+        if not self.running:
+            self.trainer.should_stop = True
+
+    def on_fit_end(self) -> None:
+        """Shows the best epochs."""
+        for run in self.runs:
+            run.end(self.global_step)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Writes the checkpoint of one run."""
+        if self._saved is not None:
+            self._saved.fill(checkpoint, self.runs.index(self._saved))
+
+    def _standardised(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
+        return self.runs[0].task.standardised(batch["features"])
+
+    def _save(self, run: StackedRun) -> None:
+        self._saved = run
+        self.trainer.save_checkpoint(run.best)
+        self._saved = None

@@ -1,0 +1,198 @@
+"""Runs that are trained together come out as they would have alone."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from lazarus_pl.grid import grid as grid_module
+from lazarus_pl.grid.grid_spec import GridSpec
+from lazarus_pl.grid.run_grid import run_grid
+from lazarus_pl.grid.stack_key import stack_key
+from lazarus_pl.lightning_cli import LazarusCLI
+from lazarus_pl.shipped_config import shipped_config
+from lazarus_pl.tasks.stacked_run import StackedRun
+from lazarus_pl.tasks.stacked_task import StackedTask
+from tests.conftest import Lazarus
+
+HEADS = Path(__file__).parent.parent.parent / "configs" / "heads"
+
+
+def write(folder: Path, text: str) -> GridSpec:
+    (folder / "grid.yaml").write_text(text.format(heads=HEADS.as_posix()))
+    return GridSpec.from_file(folder / "grid.yaml")
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> GridSpec:
+    """Heads that draw random numbers and one that does not; some runs stop early."""
+    text = """
+configs: {{linear: {heads}/linear.yaml, mlp: {heads}/mlp.yaml, attention: {heads}/attention.yaml}}
+axes:
+  model.init_args.lr: [1.0e-3, 3.0e-2]
+overrides:
+  trainer.max_epochs: 5
+  data.init_args.batch_size: 8
+  model.init_args.class_weights: balanced
+"""
+    spec = write(tmp_path, text)
+    for path in spec.configs.values():
+        config = yaml.safe_load(Path(path).read_text())
+        for callback in config["trainer"]["callbacks"]:
+            if callback["class_path"] == "EarlyStopping":
+                callback["init_args"]["patience"] = 2
+        (tmp_path / Path(path).name).write_text(yaml.safe_dump(config))
+    return write(tmp_path, text.replace("{heads}", tmp_path.as_posix()))
+
+
+@pytest.fixture
+def fits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many runs each trainer trained together."""
+    sizes: list[int] = []
+    build = StackedTask.__init__
+
+    def counted(self: StackedTask, runs: Sequence[StackedRun]) -> None:
+        sizes.append(len(runs))
+        build(self, runs)
+
+    monkeypatch.setattr(StackedTask, "__init__", counted)
+    return sizes
+
+
+def alone(monkeypatch: pytest.MonkeyPatch, spec: GridSpec, cache: Path, out: Path) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(grid_module, "stack_key", lambda cli: None)
+        run_grid(spec, cache, out)
+
+
+def scores(out: Path) -> list[dict[str, str]]:
+    with (out / "leaderboard.csv").open() as file:
+        return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
+
+
+def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    tags = events.Tags()["scalars"]
+    return {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in tags}
+
+
+def assert_same(one: object, other: object, where: str = "") -> None:
+    """Equal to the last bit, but for the folders that files lie in."""
+    assert type(one) is type(other), where
+    if isinstance(one, dict):
+        assert sorted(map(str, one)) == sorted(map(str, other)), where
+        for (key, mine), (_, theirs) in zip(
+            sorted(one.items(), key=str), sorted(other.items(), key=str), strict=True
+        ):
+            assert_same(mine, theirs, f"{where}/{key}")
+    elif isinstance(one, (list, tuple)):
+        assert len(one) == len(other), where
+        for place, (mine, theirs) in enumerate(zip(one, other, strict=True)):
+            assert_same(mine, theirs, f"{where}/{place}")
+    elif isinstance(one, torch.Tensor):
+        assert torch.equal(one, other), where
+    elif isinstance(one, float) and np.isnan(one):
+        assert np.isnan(other), where
+    else:
+        assert one == other, where
+
+
+def test_checkpoints_scores_and_curves_are_those_of_runs_alone(
+    small: GridSpec,
+    cache: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    fits: list[int],
+) -> None:
+    # of one name, since checkpoints know where they lie
+    here, there = tmp_path / "run", tmp_path / "alone"
+    alone(monkeypatch, small, cache, here)
+    assert fits == []
+    here.rename(there)
+    run_grid(small, cache, here)
+    assert fits == [2, 2, 2]
+    assert scores(here) == scores(there)
+    epochs = {row["epochs"] for row in scores(here)}
+    assert len(epochs) > 1, "no run stopped before the others"
+    for run in small.runs():
+        mine, theirs = here / "runs" / run.name, there / "runs" / run.name
+        assert sorted(p.name for p in mine.iterdir() if "events" not in p.name) == sorted(
+            p.name for p in theirs.iterdir() if "events" not in p.name
+        )
+        assert (mine / "hparams.yaml").read_text() == (theirs / "hparams.yaml").read_text()
+        checkpoints = [
+            torch.load(folder / "checkpoints" / "best.ckpt", weights_only=True)
+            for folder in (mine, theirs)
+        ]
+        assert_same(*checkpoints)
+        assert scalars(mine) == scalars(theirs)
+
+
+def test_heads_of_one_trainer_go_together_whatever_they_are(
+    tmp_path: Path, cache: Path, fits: list[int]
+) -> None:
+    text = "configs: {{linear: {heads}/linear.yaml, mlp: {heads}/mlp.yaml}}\n"
+    spec = write(tmp_path, text + "axes: {{seed_everything: [0, 1]}}\n")
+    run_grid(GridSpec(spec.configs, spec.axes, {"trainer.max_epochs": 1}), cache, tmp_path / "run")
+    assert fits == [2, 2]
+
+
+def test_a_shipped_config_is_nine_runs_in_two_passes() -> None:
+    runs = GridSpec.from_file(shipped_config("grids/heads_3x3.yaml")).runs()
+    configs = [yaml.safe_load(run.config.read_text()) for run in runs]
+    parts = [(c["data"], {**c["trainer"], "logger": None}) for c in configs]
+    assert len({repr(part) for part in parts}) == 2
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        "--model.init_args.mixup=0.2",
+        "--trainer.gradient_clip_val=1",
+        "--trainer.accumulate_grad_batches=2",
+        "--trainer.check_val_every_n_epoch=2",
+        "--trainer.callbacks+=GradientMonitor",
+        "--trainer.callbacks+=LearningRateMonitor",
+        "--budget.gpu_memory=4GB",
+        "--trainer.logger=false",
+    ],
+)
+def test_a_run_that_needs_a_trainer_of_its_own_gets_one(
+    argument: str, cache: Path, tmp_path: Path
+) -> None:
+    words = [
+        *(f"--config={HEADS / 'mlp.yaml'}", f"--data.init_args.cache={cache}"),
+        f"--trainer.default_root_dir={tmp_path}",
+    ]
+    plain = stack_key(LazarusCLI(words, run=False))
+    assert plain is not None
+    assert plain == stack_key(LazarusCLI([*words, "--model.init_args.lr=0.1"], run=False))
+    assert plain != stack_key(LazarusCLI([*words, "--data.init_args.batch_size=4"], run=False))
+    assert stack_key(LazarusCLI([*words, argument], run=False)) is None
+
+
+def test_runs_that_fail_together_are_trained_alone(
+    tmp_path: Path, cache: Path, lazarus: Lazarus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: StackedTask, batch: object, batch_idx: int) -> None:
+        raise RuntimeError("out of luck")
+
+    monkeypatch.setattr(StackedTask, "training_step", broken)
+    write(
+        tmp_path, "configs: {{mlp: {heads}/mlp.yaml}}\naxes: {{model.init_args.lr: [0.1, 0.2]}}\n"
+    )
+    with (tmp_path / "grid.yaml").open("a") as file:
+        file.write("overrides: {trainer.max_epochs: 1}\n")
+    words = ("grid", "-c", tmp_path / "grid.yaml", "--cache", cache, "--out", tmp_path / "run")
+    done = lazarus(*words)
+    assert done.code == 0, done.err
+    assert "2 runs could not be trained together: out of luck" in done.err
+    assert [row["error"] for row in scores(tmp_path / "run")] == ["", ""]
