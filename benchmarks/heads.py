@@ -1,6 +1,11 @@
 """The nine-run grid against nine plain Lightning runs over a ``TensorDataset``.
 
     python benchmarks/heads.py --cache CACHE
+    python benchmarks/heads.py --cache CACHE --photos 26000
+
+The seconds of a run in the grid are its share of those of the runs that were trained together. With
+``--photos`` the pooled features of the cache are repeated with noise, and the six runs that read
+pooled features are compared.
 
 The plain runs train the same heads with the same learning rates, loss, schedule and early stopping
 on the same features in memory, with a default DataLoader, in the Trainer's default precision.
@@ -9,6 +14,7 @@ on the same features in memory, with a default DataLoader, in the Trainer's defa
 from __future__ import annotations
 
 import argparse
+import csv
 import logging
 import shutil
 import tempfile
@@ -23,13 +29,14 @@ import yaml
 from lightning.pytorch import LightningModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from report import report
+from repeated_cache import repeated_cache
+from report import Row, report
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics.classification import MulticlassF1Score
 
 from lazarus_pl.cache.feature_cache import FeatureCache
-from lazarus_pl.grid.grid_spec import GridSpec
+from lazarus_pl.grid.grid_spec import GridRun, GridSpec
 from lazarus_pl.grid.run_grid import run_grid
 from lazarus_pl.heads.build_head import build_head
 from lazarus_pl.shipped_config import shipped_config
@@ -107,51 +114,57 @@ def main() -> None:
     """Runs the comparison."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cache", type=Path, required=True)
+    parser.add_argument("--photos", type=int, help="repeat the cache's, and read pooled alone")
     options = parser.parse_args()
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning")
-    cache = FeatureCache(options.cache)
     spec = GridSpec.from_file(shipped_config("grids/heads_3x3.yaml"))
-    rows: list[dict[str, str | int | float]] = []
     with tempfile.TemporaryDirectory() as temporary:
-        work = Path(temporary)
+        work, source = Path(temporary), options.cache
+        if options.photos:
+            source = work / "cache"
+            repeated_cache(FeatureCache(options.cache), source, options.photos)
+            configs = {name: c for name, c in spec.configs.items() if name != "attention"}
+            spec = GridSpec(configs, spec.axes, spec.overrides)
+        cache = FeatureCache(source)
         started = time.perf_counter()
-        run_grid(spec, options.cache, work / "grid")
+        run_grid(spec, source, work / "grid", read_test=False)
         grid_seconds = time.perf_counter() - started
-        board = (work / "grid" / "leaderboard.csv").read_text(encoding="utf-8").splitlines()
-        columns, *lines = (line.split(",") for line in board)
-        ours = {(row[1], float(row[2])): dict(zip(columns, row, strict=True)) for row in lines}
-        plain_total = 0.0
-        for run in spec.runs():
-            config = yaml.safe_load(run.config.read_text(encoding="utf-8"))
-            lr = float(str(run.overrides["model.init_args.lr"]))
-            started = time.perf_counter()
-            score = plain_run(cache, config, lr, work / "plain" / run.name)
-            seconds = time.perf_counter() - started
-            shutil.rmtree(work / "plain", ignore_errors=True)
-            plain_total += seconds
-            mine = ours[run.head, lr]
-            rows.append(
-                {
-                    "run": run.name,
-                    "grid_seconds": float(mine["seconds"]),
-                    "plain_seconds": seconds,
-                    "grid_val_macro_f1": float(mine["val_macro_f1"]),
-                    "plain_val_macro_f1": score,
-                }
-            )
-    total: dict[str, str | int | float] = {
+        ours = _leaderboard(work / "grid")
+        rows = [_compared(run, cache, ours, work / "plain") for run in spec.runs()]
+    plain_seconds = sum(float(row["plain_seconds"]) for row in rows)
+    total: Row = {
         "run": "all, best",
         "grid_seconds": grid_seconds,
-        "plain_seconds": plain_total,
+        "plain_seconds": plain_seconds,
         "grid_val_macro_f1": max(float(row["grid_val_macro_f1"]) for row in rows),
         "plain_val_macro_f1": max(float(row["plain_val_macro_f1"]) for row in rows),
     }
-    report(
-        "heads",
-        [*rows, total],
-        {"train_photos": len(cache.indices("train")), "ratio": plain_total / grid_seconds},
-    )
+    about = {"train_photos": len(cache.indices("train")), "ratio": plain_seconds / grid_seconds}
+    report(f"heads_{options.photos}" if options.photos else "heads", [*rows, total], about)
+
+
+def _leaderboard(grid: Path) -> dict[str, dict[str, str]]:
+    """Rows by the run's name."""
+    with (grid / "leaderboard.csv").open(encoding="utf-8") as file:
+        return {Path(row["checkpoint"]).parts[1]: row for row in csv.DictReader(file)}
+
+
+def _compared(
+    run: GridRun, cache: FeatureCache, ours: dict[str, dict[str, str]], work: Path
+) -> Row:
+    config = yaml.safe_load(run.config.read_text(encoding="utf-8"))
+    started = time.perf_counter()
+    score = plain_run(cache, config, float(str(run.overrides["model.init_args.lr"])), work)
+    seconds = time.perf_counter() - started
+    shutil.rmtree(work, ignore_errors=True)
+    return {
+        "run": run.name,
+        "grid_seconds": float(ours[run.name]["seconds"]),
+        "plain_seconds": seconds,
+        "grid_val_macro_f1": float(ours[run.name]["val_macro_f1"]),
+        "plain_val_macro_f1": score,
+    }
 
 
 if __name__ == "__main__":
