@@ -13,15 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.cli import SaveConfigCallback
 
-from callbacks.among_callbacks import among_callbacks
 from lazarus_pl import __version__
 from lazarus_pl.cache.cache_header import CacheHeader
 from lazarus_pl.cache.views_header import ViewsHeader
 from lazarus_pl.data.atomic import NOTHING_CAN_BE_WRITTEN
 from lazarus_pl.data.manifest import Manifest
 from lazarus_pl.errors import LazarusError
+from lazarus_pl.grid.built_run import BuiltRun
 from lazarus_pl.grid.grid_spec import GridRun
 from lazarus_pl.grid.leaderboard import Leaderboard
 from lazarus_pl.grid.run_result import RunResult
@@ -86,7 +85,7 @@ class Grid:
 
     def _stack_key(self, run: GridRun) -> str | None:
         try:
-            return stack_key(self._built(run))
+            return stack_key(BuiltRun(self._arguments(run)))
         # it will be said where the run is trained
         except Exception as error:
             _LOG.debug("", exc_info=error)
@@ -135,7 +134,7 @@ class Grid:
         return result
 
     def _fit(self, run: GridRun, started: float) -> RunResult:
-        cli = LazarusCLI(["fit", *self._arguments(run)])
+        cli = LazarusCLI(self._arguments(run))
         checkpoint = cli.trainer.checkpoint_callback
         if not isinstance(checkpoint, ModelCheckpoint) or not checkpoint.best_model_path:
             raise LazarusError("its config keeps no best checkpoint: add a ModelCheckpoint")
@@ -150,23 +149,20 @@ class Grid:
         folders = [self._emptied(run) for run in stack]
         built, runs = [], []
         for run in stack:
-            built.append(cli := self._built(run))
+            built.append(cli := BuiltRun(self._arguments(run)))
             runs.append(StackedRun.of(cli.trainer, cli.model))
-            _write_config(cli)
+            cli.write_config()
         trainer = built[0].trainer
         trainer.logger, trainer.callbacks = None, []
         trainer.fit(StackedTask(runs), datamodule=built[0].datamodule)
         seconds = (time.monotonic() - started) / len(stack)
         results = []
         for run, cli, trained, folder in zip(stack, built, runs, folders, strict=True):
-            seed = int(cli.config["seed_everything"])
+            seed = int(cli.config["fit"]["seed_everything"])
             lr, epochs = trained.task.lr, trained.epochs
             results.append(self._result(run, trained.best, lr, seed, epochs, seconds))
             results[-1].write(folder)
         return results
-
-    def _built(self, run: GridRun) -> LazarusCLI:
-        return LazarusCLI(self._arguments(run), run=False)
 
     def _emptied(self, run: GridRun) -> Path:
         folder = self._folder(run)
@@ -235,11 +231,6 @@ def _is_full(error: Exception) -> bool:
 
 def _said(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
-
-
-def _write_config(cli: LazarusCLI) -> None:
-    for callback in among_callbacks(cli.trainer, SaveConfigCallback):
-        callback.setup(cli.trainer, cli.model, "fit")
 
 
 def _number(value: object, otherwise: float) -> float:

@@ -40,12 +40,12 @@ class GridRun:
     overrides: Mapping[str, Value]
 
     def arguments(self) -> list[str]:
-        """What ``lazarus fit`` is told."""
+        """The run as ``lazarus fit`` is told it."""
         overrides = [
             f"--{key}={json.dumps(value) if isinstance(value, (list, dict)) else value}"
             for key, value in self.overrides.items()
         ]
-        return [f"--config={self.config}", *overrides]
+        return ["fit", f"--config={self.config}", *overrides]
 
 
 @dataclass(frozen=True)

@@ -18,37 +18,37 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from callbacks import MemoryBudget, MixedPrecisionGuard
 from callbacks.among_callbacks import among_callbacks
-from lazarus_pl.lightning_cli import LazarusCLI
+from lazarus_pl.grid.built_run import BuiltRun
 from lazarus_pl.tasks.classification_task import ClassificationTask
 
 # what they do concerns no run by itself, or nothing without fp16
 _HARMLESS = (MixedPrecisionGuard, ModelSummary, ProgressBar, SaveConfigCallback)
 
 
-def stack_key(cli: LazarusCLI) -> str | None:
+def stack_key(run: BuiltRun) -> str | None:
     """What two runs have in common if they can be trained together.
 
     Heads, learning rates and other arguments of the model may differ; data, seed and trainer may
     not.
 
     Args:
-        cli: Has built the run, and has not run it.
+        run: Of the grid.
 
     Returns:
         A text that is the same for runs that go together; None for one that needs a trainer of its
         own: for mixup, a loss scaler, clipped or accumulated gradients, several devices, a budget
         of memory, or callbacks of other kinds.
     """
-    if type(cli.model) is not ClassificationTask or cli.model.mixup:
+    if type(run.model) is not ClassificationTask or run.model.mixup:
         return None
-    callbacks = among_callbacks(cli.trainer, Callback)
-    if not (_is_plain(cli.trainer) and all(map(_is_known, callbacks))):
+    callbacks = among_callbacks(run.trainer, Callback)
+    if not (_is_plain(run.trainer) and all(map(_is_known, callbacks))):
         return None
-    if len(among_callbacks(cli.trainer, ModelCheckpoint)) != 1:
+    if len(among_callbacks(run.trainer, ModelCheckpoint)) != 1:
         return None
-    if len(among_callbacks(cli.trainer, EarlyStopping)) > 1:
+    if len(among_callbacks(run.trainer, EarlyStopping)) > 1:
         return None
-    config: dict[str, Any] = cli.config.as_dict()
+    config: dict[str, Any] = run.config["fit"].as_dict()
     trainer = {key: value for key, value in config["trainer"].items() if key != "logger"}
     parts = [config["data"], config["seed_everything"], trainer]
     return json.dumps(parts, default=str, sort_keys=True)

@@ -42,7 +42,7 @@ class StackedRun:
     ) -> None:
         self.task = task
         self.stopped = False
-        self.epochs = 0
+        self.epochs = self._steps = 0
         self.checkpoint = next(c for c in callbacks if isinstance(c, ModelCheckpoint))
         self._stopping = next((c for c in callbacks if isinstance(c, EarlyStopping)), None)
         self._callbacks = callbacks
@@ -67,7 +67,9 @@ class StackedRun:
     def begin(self) -> None:
         """Writes hparams.yaml."""
         self.checkpoint.dirpath = str(self.best.parent)
-        self._logger.log_hyperparams(self.task.hparams)
+        # as Lightning does, but for what its command line adds for itself
+        known = self.task.hparams_initial.items()
+        self._logger.log_hyperparams({k: v for k, v in known if k != "_class_path"})
         self._logger.save()
 
     def learn(self, batch: Mapping[str, Any], features: Mapping[str, Tensor]) -> Tensor:
@@ -82,23 +84,21 @@ class StackedRun:
         self.task.judge(batch, features, self.task.val_scores)
 
     def end_validation(self, trainer: Trainer) -> None:
-        """Logs the scores of val; stops if they have not risen for long."""
+        """Logs the scores of val."""
         self._scores, self._confusion = self.task.val_scores.compute()
         self.task.val_scores.reset()
-        if trainer.sanity_checking:
-            return
-        self._log(self._scores, trainer, trainer.global_step)
+        if not trainer.sanity_checking:
+            self._log(self._scores, trainer)
+
+    def end_epoch(self, trainer: Trainer) -> None:
+        """Logs the scores of train; stops if those of val have not risen for long."""
+        scores, _ = self.task.train_scores.compute()
+        self.task.train_scores.reset()
+        self._log(scores, trainer)
+        self.epochs, self._steps = trainer.current_epoch + 1, trainer.global_step
         if self._stopping is not None and self._stays_behind(self._stopping):
             self._stopping.stopped_epoch = trainer.current_epoch
             self.stopped = True
-
-    def end_epoch(self, trainer: Trainer) -> None:
-        """Logs the scores of train."""
-        scores, _ = self.task.train_scores.compute()
-        self.task.train_scores.reset()
-        # as Lightning counts them
-        self._log(scores, trainer, trainer.global_step - 1)
-        self.epochs = trainer.current_epoch + 1
 
     def is_best(self) -> bool:
         """Whether the last validation was the best so far; remembers it then."""
@@ -132,16 +132,18 @@ class StackedRun:
         assert self._confusion is not None
         checkpoint["lazarus"] = task.described(self._scores, self._confusion)
 
-    def end(self, step: int) -> None:
+    def end(self) -> None:
         """Shows the best epoch in TensorBoard."""
         content = torch.load(self.best, map_location="cpu", weights_only=True)["lazarus"]
         confusion, names = torch.tensor(content["confusion"]), self.task.class_names
-        draw_confusion(self._logger, "val", confusion, names, step)
-        log_hparams(self._logger, self.task.hparams, content["scores"], step)
+        draw_confusion(self._logger, "val", confusion, names, self._steps)
+        log_hparams(self._logger, self.task.hparams, content["scores"], self._steps)
         self._logger.finalize("success")
 
-    def _log(self, scores: Mapping[str, Tensor], trainer: Trainer, step: int) -> None:
+    def _log(self, scores: Mapping[str, Tensor], trainer: Trainer) -> None:
         values = {name: float(value) for name, value in scores.items()}
+        # as Lightning counts steps
+        step = trainer.global_step - 1
         self._logger.log_metrics({**values, "epoch": trainer.current_epoch}, step)
         self._logger.save()
 

@@ -32,12 +32,8 @@ class StackedTask(LightningModule):
         super().__init__()
         self.runs = list(runs)
         self.tasks = nn.ModuleList(run.task for run in runs)
+        self._running = self.runs
         self._saved: StackedRun | None = None
-
-    @property
-    def running(self) -> list[StackedRun]:
-        """Runs that are not yet done."""
-        return [run for run in self.runs if not run.stopped]
 
     def setup(self, stage: str) -> None:
         """Takes the statistics of the training photos, once for all."""
@@ -68,36 +64,39 @@ class StackedTask(LightningModule):
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
 
+    def on_train_epoch_start(self) -> None:
+        """Leaves out runs that have stopped."""
+        self._running = [run for run in self.runs if not run.stopped]
+
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """The sum of the losses; a run that has stopped gets no gradients, and so no step."""
         features = self._standardised(batch)
-        return torch.stack([run.learn(batch, features) for run in self.running]).sum()
+        return torch.stack([run.learn(batch, features) for run in self._running]).sum()
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Scores one batch of val."""
         features = self._standardised(batch)
-        for run in self.running:
+        for run in self._running:
             run.judge(batch, features)
 
     def on_validation_end(self) -> None:
-        """Logs scores and saves what is better than before."""
-        for run in self.running:
+        """Logs scores."""
+        for run in self._running:
             run.end_validation(self.trainer)
-            if not self.trainer.sanity_checking and run.is_best():
-                self._save(run)
 
     def on_train_epoch_end(self) -> None:
-        """Logs scores; ends where all runs have stopped."""
-        for run in self.runs:
-            if run.epochs == self.current_epoch:
-                run.end_epoch(self.trainer)
-        if not self.running:
+        """Logs scores and saves what is better than before; ends where all runs have stopped."""
+        for run in self._running:
+            run.end_epoch(self.trainer)
+            if run.is_best():
+                self._save(run)
+        if all(run.stopped for run in self.runs):
             self.trainer.should_stop = True
 
     def on_fit_end(self) -> None:
         """Shows the best epochs."""
         for run in self.runs:
-            run.end(self.global_step)
+            run.end()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Writes the checkpoint of one run."""

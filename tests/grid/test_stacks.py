@@ -13,10 +13,10 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lazarus_pl.grid import grid as grid_module
+from lazarus_pl.grid.built_run import BuiltRun
 from lazarus_pl.grid.grid_spec import GridSpec
 from lazarus_pl.grid.run_grid import run_grid
 from lazarus_pl.grid.stack_key import stack_key
-from lazarus_pl.lightning_cli import LazarusCLI
 from lazarus_pl.shipped_config import shipped_config
 from lazarus_pl.tasks.stacked_run import StackedRun
 from lazarus_pl.tasks.stacked_task import StackedTask
@@ -68,7 +68,7 @@ def fits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def alone(monkeypatch: pytest.MonkeyPatch, spec: GridSpec, cache: Path, out: Path) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(grid_module, "stack_key", lambda cli: None)
+        patch.setattr(grid_module, "stack_key", lambda run: None)
         run_grid(spec, cache, out)
 
 
@@ -118,7 +118,7 @@ def test_checkpoints_scores_and_curves_are_those_of_runs_alone(
     assert fits == []
     here.rename(there)
     run_grid(small, cache, here)
-    assert fits == [2, 2, 2]
+    assert fits == [4, 2]
     assert scores(here) == scores(there)
     epochs = {row["epochs"] for row in scores(here)}
     assert len(epochs) > 1, "no run stopped before the others"
@@ -169,14 +169,14 @@ def test_a_run_that_needs_a_trainer_of_its_own_gets_one(
     argument: str, cache: Path, tmp_path: Path
 ) -> None:
     words = [
-        *(f"--config={HEADS / 'mlp.yaml'}", f"--data.init_args.cache={cache}"),
+        *("fit", f"--config={HEADS / 'mlp.yaml'}", f"--data.init_args.cache={cache}"),
         f"--trainer.default_root_dir={tmp_path}",
     ]
-    plain = stack_key(LazarusCLI(words, run=False))
+    plain = stack_key(BuiltRun(words))
     assert plain is not None
-    assert plain == stack_key(LazarusCLI([*words, "--model.init_args.lr=0.1"], run=False))
-    assert plain != stack_key(LazarusCLI([*words, "--data.init_args.batch_size=4"], run=False))
-    assert stack_key(LazarusCLI([*words, argument], run=False)) is None
+    assert plain == stack_key(BuiltRun([*words, "--model.init_args.lr=0.1"]))
+    assert plain != stack_key(BuiltRun([*words, "--data.init_args.batch_size=4"]))
+    assert stack_key(BuiltRun([*words, argument])) is None
 
 
 def test_runs_that_fail_together_are_trained_alone(
