@@ -2,14 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback
 from lightning.pytorch.cli import SaveConfigCallback
 
 from callbacks.among_callbacks import among_callbacks
 from lazarus_pl.lightning_cli import LazarusCLI
+from lazarus_pl.tasks.stacked_run import StackedRun
 
 
 class BuiltRun(LazarusCLI):
-    """Task, data and trainer as ``lazarus fit`` builds them, for someone else to train."""
+    """Task, data and trainer as ``lazarus fit`` builds them, for someone else to train.
+
+    Args:
+        args: The command line of ``lazarus fit``.
+
+    Attributes:
+        random: State of the random numbers that training would begin with.
+    """
+
+    def __init__(self, args: Sequence[str]) -> None:
+        super().__init__(args)
+        self.random = torch.get_rng_state()
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Only fit: parsers of the others would take as long to build."""
+        return {"fit": LazarusCLI.subcommands()["fit"]}
+
+    @property
+    def seed(self) -> int:
+        """Of weights and order."""
+        return int(self.config["fit"]["seed_everything"])
+
+    def stacked(self) -> StackedRun:
+        """The run, to be trained beside others."""
+        logger: Any = self.trainer.logger
+        return StackedRun(self.model, among_callbacks(self.trainer, Callback), logger, self.random)
 
     def write_config(self) -> None:
         """Writes config.yaml, as the trainer would when training starts."""

@@ -27,7 +27,6 @@ from lazarus_pl.grid.run_result import RunResult
 from lazarus_pl.grid.stack_key import stack_key
 from lazarus_pl.lightning_cli import LazarusCLI
 from lazarus_pl.progress import Progress
-from lazarus_pl.tasks.stacked_run import StackedRun
 from lazarus_pl.tasks.stacked_task import StackedTask
 
 _LOG = logging.getLogger(__name__)
@@ -58,6 +57,7 @@ class Grid:
         self._out = out
         self._gpu_memory = gpu_memory
         self._data_digest = _data_digest(cache)
+        self._built: dict[str, BuiltRun] = {}
 
     def run(self) -> Leaderboard:
         """Trains what is left to train and writes the leaderboard whenever runs are done."""
@@ -85,11 +85,15 @@ class Grid:
 
     def _stack_key(self, run: GridRun) -> str | None:
         try:
-            return stack_key(BuiltRun(self._arguments(run)))
+            built = BuiltRun(self._arguments(run))
         # it will be said where the run is trained
         except Exception as error:
             _LOG.debug("", exc_info=error)
             return None
+        key = stack_key(built)
+        if key is not None:
+            self._built[run.name] = built
+        return key
 
     def _train_all(self, stack: Sequence[GridRun]) -> list[RunResult]:
         if len(stack) == 1:
@@ -147,21 +151,21 @@ class Grid:
         """Trains runs in one trainer; each is told its share of the time."""
         started = time.monotonic()
         folders = [self._emptied(run) for run in stack]
-        built, runs = [], []
-        for run in stack:
-            built.append(cli := BuiltRun(self._arguments(run)))
-            runs.append(StackedRun.of(cli.trainer, cli.model))
-            cli.write_config()
-        trainer = built[0].trainer
+        built = [self._built.pop(run.name) for run in stack]
+        for one in built:
+            one.write_config()
+        trained = [one.stacked() for one in built]
+        trainer: Any = built[0].trainer
+        # all that these do is done for each run by itself
         trainer.logger, trainer.callbacks = None, []
-        trainer.fit(StackedTask(runs), datamodule=built[0].datamodule)
+        trainer.fit(StackedTask(trained), datamodule=built[0].datamodule)
         seconds = (time.monotonic() - started) / len(stack)
-        results = []
-        for run, cli, trained, folder in zip(stack, built, runs, folders, strict=True):
-            seed = int(cli.config["fit"]["seed_everything"])
-            lr, epochs = trained.task.lr, trained.epochs
-            results.append(self._result(run, trained.best, lr, seed, epochs, seconds))
-            results[-1].write(folder)
+        results = [
+            self._result(run, done.best, done.task.lr, one.seed, done.epochs, seconds)
+            for run, one, done in zip(stack, built, trained, strict=True)
+        ]
+        for result, folder in zip(results, folders, strict=True):
+            result.write(folder)
         return results
 
     def _emptied(self, run: GridRun) -> Path:

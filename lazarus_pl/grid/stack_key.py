@@ -62,7 +62,6 @@ def _is_plain(trainer: Trainer) -> bool:
         and trainer.accumulate_grad_batches == 1
         and trainer.val_check_interval == 1.0
         and trainer.check_val_every_n_epoch == 1
-        and not trainer.fast_dev_run
         and isinstance(trainer.logger, TensorBoardLogger)
     )
 

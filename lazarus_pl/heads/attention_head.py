@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from lazarus_pl.errors import LazarusError
+from lazarus_pl.heads.draw_patches import draw_patches, take_patches
 from lazarus_pl.heads.head import FeatureShapes, Head
 from lazarus_pl.in_range import check_count, check_share
 
@@ -101,21 +103,35 @@ class AttentionHead(Head):
         return self.classifier(torch.cat(pooled, dim=-1)), attention
 
     def _attention(self, features: Mapping[str, Tensor], mask: Tensor | None) -> Tensor:
-        gates: Tensor | None = None
-        for name in self.grids:
-            part = self.gates[name](features[name])
-            part = part if gates is None else _refined(part, gates)
-            gates = part if gates is None else gates + part
-        assert gates is not None
-        content, gate = gates.chunk(2, dim=-1)
-        scores = self.score(content.tanh() * gate.sigmoid()).squeeze(-1)
-        return self._softmax(scores, self._with_dropout(scores, mask))
+        if not (self.training and self.patch_dropout):
+            return self._softmax(self._scores(features), mask)
+        finest = features[next(iter(self.grids))]
+        kept = finest.new_ones(finest.shape[:3], dtype=torch.bool) if mask is None else mask
+        # before the gates, which then cost as much less
+        places, there = draw_patches(kept.flatten(1), 1 - self.patch_dropout)
+        weights = self._softmax(self._scores(features, places), there)
+        return weights.new_zeros(kept.flatten(1).shape).scatter(1, places, weights).view_as(kept)
 
-    def _with_dropout(self, scores: Tensor, mask: Tensor | None) -> Tensor | None:
-        if not self.training or not self.patch_dropout:
-            return mask
-        kept = torch.rand_like(scores, dtype=torch.float32) >= self.patch_dropout
-        return kept if mask is None else kept & mask
+    def _scores(self, features: Mapping[str, Tensor], places: Tensor | None = None) -> Tensor:
+        """Of all patches ``(B, H, W)``, or of those at some places ``(B, n)``."""
+        size = features[next(iter(self.grids))].shape[1:3]
+        parts = [self._part(name, features[name], size, places) for name in self.grids]
+        content, gate = functools.reduce(torch.add, parts).chunk(2, dim=-1)
+        scores: Tensor = self.score(content.tanh() * gate.sigmoid()).squeeze(-1)
+        return scores
+
+    def _part(
+        self, name: str, values: Tensor, size: Sequence[int], places: Tensor | None
+    ) -> Tensor:
+        """What a grid adds to the gates of the finest grid's patches."""
+        linear = self.gates[name]
+        if places is None:
+            return _refined(linear(values), size)
+        cells, flat = _cells_over(places, size, values.shape[1:3]), values.flatten(1, 2)
+        if flat.shape[1] > places.shape[1]:
+            part: Tensor = linear(take_patches(flat, cells))
+            return part
+        return take_patches(linear(flat), cells)
 
     @staticmethod
     def _softmax(scores: Tensor, mask: Tensor | None) -> Tensor:
@@ -129,14 +145,19 @@ class AttentionHead(Head):
         return weights.view_as(scores)
 
 
-def _refined(values: Tensor, finest: Tensor) -> Tensor:
+def _refined(values: Tensor, size: Sequence[int]) -> Tensor:
     """Repeats coarse cells ``(B, h, w, D)`` over the finest grid's ``(B, H, W, D)``."""
-    size = finest.shape[1:3]
     if values.shape[1:3] == size:
         return values
     # not expand: on a CPU its gradient took a third of a training step
     spread = interpolate(values.permute(0, 3, 1, 2), tuple(size), mode="nearest")
     return spread.permute(0, 2, 3, 1)
+
+
+def _cells_over(places: Tensor, size: Sequence[int], coarse: Sequence[int]) -> Tensor:
+    """Places in a grid of ``coarse`` cells of what lies over places in one of ``size``."""
+    down, across = size[0] // coarse[0], size[1] // coarse[1]
+    return places // size[1] // down * coarse[1] + places % size[1] // across
 
 
 def _coarsened(attention: Tensor, values: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lazarus_pl.errors import LazarusError
+from lazarus_pl.heads.draw_patches import count_drawn, draw_patches, take_patches
 from lazarus_pl.heads.head import FeatureShapes, Head, faded
 from lazarus_pl.heads.lesion_weights import LesionWeights
 from lazarus_pl.heads.patch_mean import patch_mean
@@ -183,8 +184,8 @@ class PatchHead(Head):
         coarse, mean = self._coarse(features, mask), self._mean_patch(features, mask)
         if self.training and self.patch_dropout:
             # before the finest grid's linear map, which then reads these patches alone
-            drawn, kept = self._drawn(kept)
-            finest = _taken(finest, drawn)
+            drawn, there = draw_patches(kept.flatten(1), self._share)
+            kept, finest = there[..., None], _taken(finest, drawn)
             coarse = None if coarse is None else _taken(coarse, drawn)
         joined = self._joined(finest, coarse) - mean[:, None, None]
         scores, lesions = self.score(self.drop(F.gelu(joined + self.bias))), self.lesion(finest)
@@ -317,21 +318,14 @@ class PatchHead(Head):
         assert total is not None
         return total
 
-    def _drawn(self, kept: Tensor) -> tuple[Tensor, Tensor]:
-        """A few patches of each photo ``(B, n)``, as large a share of each, and which are some."""
-        patches, counts = kept.flatten(1), self._counts(kept)
-        count = int(counts.max())
-        order = torch.rand(patches.shape, device=patches.device) + patches
-        drawn = order.topk(count, dim=1).indices
-        there = patches.gather(1, drawn) & (torch.arange(count, device=drawn.device) < counts)
-        return drawn, there[..., None]
-
     def _counts(self, kept: Tensor) -> Tensor:
         """How many patches of each photo are read, ``(B, 1)``."""
-        there = kept.flatten(1).sum(dim=1, keepdim=True)
-        if not (self.training and self.patch_dropout):
-            return there
-        return (there * (1 - self.patch_dropout)).round().clamp_min(1).minimum(there)
+        return count_drawn(kept.flatten(1), self._share)
+
+    @property
+    def _share(self) -> float:
+        """Of a photo's patches that are read."""
+        return 1 - self.patch_dropout if self.training else 1
 
     def _chance(self, lesions: Tensor) -> Tensor:
         """How likely each patch has a lesion of each class, float32 ``(B, H, W, K)``."""
@@ -376,8 +370,7 @@ def _average(values: Tensor, weights: Tensor, weight: Tensor) -> Tensor:
 
 def _taken(values: Tensor, drawn: Tensor) -> Tensor:
     """Patches ``(B, n, 1, D)`` of ``(B, H, W, D)``."""
-    places = drawn[..., None].expand(-1, -1, values.shape[-1])
-    return values.flatten(1, 2).gather(1, places)[:, :, None]
+    return take_patches(values.flatten(1, 2), drawn)[:, :, None]
 
 
 def _shares(kept: Tensor) -> Tensor:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.fabric.loggers.logger import Logger
+from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 from lazarus_pl.tasks.confusion_figure import confusion_figure

@@ -13,7 +13,6 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
-from callbacks.among_callbacks import among_callbacks
 from callbacks.known_gradients import with_known_gradients
 from lazarus_pl.tasks.classification_task import ClassificationTask
 from lazarus_pl.tasks.show_result import draw_confusion, log_hparams
@@ -22,14 +21,14 @@ from lazarus_pl.tasks.show_result import draw_confusion, log_hparams
 class StackedRun:
     """What a trainer would keep for a run that it trains alone.
 
-    It draws the random numbers that it would have drawn alone, from the state that the generator
-    has when this is built: so it should be built right after the seed was set and the task built.
+    It draws the random numbers that it would have drawn alone.
 
     Args:
         task: Is trained.
         callbacks: Of the run; must hold a :class:`ModelCheckpoint` that keeps one best file, and
             may hold an :class:`EarlyStopping`. The others do nothing, but their states are saved.
         logger: Of the run.
+        random: State of the CPU's random numbers once the seed was set and the task built.
 
     Attributes:
         stopped: Whether it trains no more.
@@ -38,7 +37,11 @@ class StackedRun:
     """
 
     def __init__(
-        self, task: ClassificationTask, callbacks: Sequence[Callback], logger: TensorBoardLogger
+        self,
+        task: ClassificationTask,
+        callbacks: Sequence[Callback],
+        logger: TensorBoardLogger,
+        random: Tensor,
     ) -> None:
         self.task = task
         self.stopped = False
@@ -47,16 +50,10 @@ class StackedRun:
         self._stopping = next((c for c in callbacks if isinstance(c, EarlyStopping)), None)
         self._callbacks = callbacks
         self._logger = logger
-        self._random = torch.get_rng_state()
+        self._random = random
         self._random_on_gpu: Tensor | None = None
         self._scores: dict[str, Tensor] = {}
         self._confusion: Tensor | None = None
-
-    @classmethod
-    def of(cls, trainer: Trainer, task: ClassificationTask) -> StackedRun:
-        """Takes what a trainer was given to train the task alone; the trainer is not used."""
-        assert isinstance(trainer.logger, TensorBoardLogger)
-        return cls(task, among_callbacks(trainer, Callback), trainer.logger)
 
     @property
     def best(self) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -57,7 +57,9 @@ class StackedTask(LightningModule):
             for task in (run.task for run in self.runs)
         ]
         optimizer = AdamW(groups, fused=self.device.type in ("cpu", "cuda"))
-        schedules = [CosineSchedule(total, run.task.warmup) for run in self.runs]
+        schedules: list[Callable[[int], float]] = [
+            CosineSchedule(total, run.task.warmup) for run in self.runs
+        ]
         schedule = LambdaLR(optimizer, schedules)
         return {
             "optimizer": optimizer,

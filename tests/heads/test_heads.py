@@ -101,10 +101,36 @@ def test_a_photo_without_patches_gives_no_nan() -> None:
 
 def test_patch_dropout_is_for_training_only() -> None:
     head = AttentionHead(SHAPES, 6, patch_dropout=0.5, dropout=0.0)
-    dropped = head.attend(batch(8))[1] == 0
-    assert 0.3 < dropped.float().mean() < 0.7
+    features = batch(8)
+    seen, seen_next = (head.attend(features)[1] > 0 for _ in range(2))
+    assert (seen.sum(dim=(1, 2)) == 8).all()
+    assert not torch.equal(seen, seen_next)
     head.eval()
     assert (head.attend(batch(8))[1] > 0).all()
+
+
+# 2 of 16 patches: fewer than the cells of the coarse grid too
+@pytest.mark.parametrize("patch_dropout", [0.5, 0.85])
+@pytest.mark.parametrize("masked", [False, True])
+def test_dropping_patches_is_not_looking_at_them(patch_dropout: float, masked: bool) -> None:
+    head = AttentionHead(SHAPES, 6, patch_dropout=patch_dropout, dropout=0.0)
+    mask = torch.ones(3, 4, 4, dtype=torch.bool)
+    mask[1, :, 3] = mask[2, 2:] = not masked
+    logits, attention = head.attend(batch(), mask if masked else None)
+    logits.square().sum().backward()
+    mine = {name: value.grad for name, value in head.named_parameters()}
+    kept = attention > 0
+    counts = (mask.sum(dim=(1, 2)) * (1 - patch_dropout)).round()
+    assert kept.sum(dim=(1, 2)).equal(counts.long())
+    assert (kept <= mask).all()
+    head.zero_grad()
+    head.eval()
+    expected = head.attend(batch(), kept)
+    expected[0].square().sum().backward()
+    torch.testing.assert_close(logits, expected[0])
+    torch.testing.assert_close(attention, expected[1])
+    for name, value in head.named_parameters():
+        torch.testing.assert_close(mine[name], value.grad)
 
 
 def test_attention_weights_are_float32_under_autocast() -> None:

@@ -13,7 +13,7 @@ from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, recall_s
 
 from lazarus_pl.datamodules.cached_feature_data_module import CachedFeatureDataModule
 from lazarus_pl.errors import LazarusError
-from lazarus_pl.tasks import classification_task
+from lazarus_pl.tasks import show_result
 from lazarus_pl.tasks.classification_task import ClassificationTask
 from lazarus_pl.tasks.confusion_figure import confusion_figure
 from lazarus_pl.tasks.cosine_schedule import CosineSchedule
@@ -76,7 +76,7 @@ def test_the_confusion_at_the_end_of_a_fit_is_that_of_the_best_epoch(
 ) -> None:
     drawn: list[np.ndarray] = []
     monkeypatch.setattr(
-        classification_task,
+        show_result,
         "confusion_figure",
         lambda counts, names: drawn.append(counts) or confusion_figure(counts, names),
     )

@@ -1,0 +1,61 @@
+"""A training step of the encoder's last blocks, with depthwise convolutions in float32 or not.
+
+    python benchmarks/depthwise.py
+
+The blocks that fine-tuning trains, in bfloat16 autocast and in float32, forward and backward, on
+grids of noise. Seconds are of the processor, the best of some.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+import torch
+from report import report
+from torch import nn
+
+from lazarus_pl.encoder.encoder import Encoder
+from lazarus_pl.encoder.encoder_spec import EncoderSpec
+from lazarus_pl.encoder.encoder_tail import EncoderTail
+
+_GRID = (16, 16, 112)
+
+
+def main() -> None:
+    """Runs the comparison."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--repeats", type=int, default=5)
+    options = parser.parse_args()
+    torch.manual_seed(0)
+    grids = torch.randn(options.batch, *_GRID)
+    exact, plain = (EncoderTail(Encoder.from_spec(EncoderSpec())) for _ in range(2))
+    for part in plain.modules():
+        # as torch has it
+        vars(part).pop("forward", None)
+    rows = []
+    for way, tail, mixed in (
+        ("float32", plain, False),
+        ("bfloat16", plain, True),
+        ("bfloat16, depthwise in float32 (lazarus)", exact, True),
+    ):
+        seconds = min(_step(tail, grids, mixed) for _ in range(options.repeats))
+        rows.append({"way": way, "processor_seconds": seconds})
+    last = rows[-1]["processor_seconds"]
+    ratio = {f"{row['way']}, times as long": row["processor_seconds"] / last for row in rows[:-1]}
+    about = {"batch": options.batch, "threads": torch.get_num_threads(), **ratio}
+    report("depthwise", rows, about)
+
+
+def _step(tail: nn.Module, grids: torch.Tensor, mixed: bool) -> float:
+    started = time.process_time()
+    tail.zero_grad()
+    with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+        layers = tail(grids)
+    sum(layers[name].float().square().mean() for name in ("pooled", "grid32")).backward()
+    return time.process_time() - started
+
+
+if __name__ == "__main__":
+    main()
