@@ -142,6 +142,7 @@ class Chain:
             estimate=None if estimate is None else round(estimate, 1),
             budget=self._budget if outcome.state in ("shortened", "left out") else None,
             note=error or outcome.note,
+            retry=outcome.retry,
         )
         record.write(self._out)
         self._say_end(record)
