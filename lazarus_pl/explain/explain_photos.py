@@ -29,7 +29,7 @@ _FINE = 128
 def explain_photos(
     task: ClassificationTask,
     features: Mapping[str, Tensor],
-    target: int | None,
+    target: int | Sequence[int] | None,
     methods: Sequence[str],
     backbone_cam: Tensor | None = None,
     pixels: npt.NDArray[np.uint8] | None = None,
@@ -44,7 +44,7 @@ def explain_photos(
     Args:
         task: In evaluation mode.
         features: As cached, ``(B, C)`` or ``(B, H, W, C)`` by layer.
-        target: The class to explain; None for the predicted one.
+        target: The class to explain, or one a photo; None for the predicted ones.
         methods: Of ``attention``, ``evidence``, ``ig``, ``gradcam``.
         backbone_cam: Grad-CAM ``(B, h, w)``, for heads that read no grids.
         pixels: RGB ``(B, H, W, 3)``; without them evidence is the head's alone, and there is no
@@ -54,9 +54,8 @@ def explain_photos(
     with torch.no_grad():
         standard = task.standardised(features)
         probability = (task.head(standard).float() / temperature).softmax(dim=-1)
-    chosen = (
-        probability.argmax(dim=-1) if target is None else torch.full((len(probability),), target)
-    )
+    best = probability.argmax(dim=-1)
+    chosen = best if target is None else torch.as_tensor(target).expand_as(best)
     with torch.no_grad():
         read = patch_maps(task.head, standard, chosen)
     if read is None:

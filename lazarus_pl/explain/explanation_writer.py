@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections import defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -63,22 +63,42 @@ class ExplanationWriter:
         for folder in ("maps", "pictures", "sheets"):
             (out / folder).mkdir(parents=True, exist_ok=True)
 
-    def add(self, file: str, pixels: npt.NDArray[np.uint8], maps: PhotoMaps) -> None:
+    @property
+    def rows(self) -> Sequence[Mapping[str, Any]]:
+        """One a file so far, in their order.
+
+        Beside the columns of ``explanations.csv``: ``picture``, its path relative to the folder,
+        and ``map_says``, the class that the map's model would name where another's is told.
+        """
+        return self._rows
+
+    def add(
+        self,
+        file: str,
+        pixels: npt.NDArray[np.uint8],
+        maps: PhotoMaps,
+        told: npt.NDArray[np.float32] | None = None,
+    ) -> None:
         """Has ``maps/<stem>.npz`` and ``pictures/<stem>.png`` written by another thread.
 
         Args:
             file: The photo's path as it was listed.
             pixels: The photo upright, RGB ``(H, W, 3)``.
             maps: Of the photo.
+            told: Probabilities ``(K,)`` of another model, whose diagnosis is told; None for that of
+                the maps.
 
         Raises:
             OSError: If a file of an earlier photo could not be written.
         """
-        stem, order = self._stem(file), maps.probability.argsort()[::-1]
-        name, chance = self._names[order[0]], float(maps.probability[order[0]])
+        said = maps.probability if told is None else told
+        stem, order = self._stem(file), (-said).argsort(kind="stable")
+        name, chance = self._names[order[0]], float(said[order[0]])
         target = self._names[maps.target]
-        words = (f"{_plain(name)}  {chance:.0%}", self._second_line(maps, order, target))
-        self._under_way.append(self._threads.submit(self._write, stem, pixels, maps, name, words))
+        words = (f"{_plain(name)}  {chance:.0%}", self._second_line(maps, said, target))
+        self._under_way.append(
+            self._threads.submit(self._write, stem, pixels, maps, name, chance, words)
+        )
         if len(self._under_way) > _UNDER_WAY:
             self._under_way.popleft().result()
         self._remember(target, pixels, maps)
@@ -97,6 +117,7 @@ class ExplanationWriter:
                 "weak": maps.weak,
                 "reason": "",
                 "picture": f"pictures/{stem}.png",
+                "map_says": "" if told is None else self._names[maps.probability.argmax()],
             }
         )
 
@@ -106,6 +127,7 @@ class ExplanationWriter:
         pixels: npt.NDArray[np.uint8],
         maps: PhotoMaps,
         name: str,
+        chance: float,
         words: tuple[str, str],
     ) -> None:
         with replace_file(self._out / "maps" / f"{stem}.npz") as arrays:
@@ -117,7 +139,7 @@ class ExplanationWriter:
                 grad_cam=maps.grad_cam,
                 lesions=maps.lesions,
                 predicted=np.array(name),
-                probability=np.float32(maps.probability.max()),
+                probability=np.float32(chance),
                 severity=np.float32(maps.severity),
             )
         with replace_file(self._out / "pictures" / f"{stem}.png") as image:
@@ -166,10 +188,10 @@ class ExplanationWriter:
             # a file name need not be text
             file.write(page.encode("utf-8", "replace"))
 
-    def _second_line(self, maps: PhotoMaps, order: npt.NDArray[np.intp], target: str) -> str:
-        parts = []
+    def _second_line(self, maps: PhotoMaps, said: npt.NDArray[np.float32], target: str) -> str:
+        parts, order = [], (-said).argsort(kind="stable")
         if len(order) > 1:
-            parts.append(f"next {_plain(self._names[order[1]])} {maps.probability[order[1]]:.0%}")
+            parts.append(f"next {_plain(self._names[order[1]])} {said[order[1]]:.0%}")
         if maps.target != order[0]:
             parts.append(f"map of {_plain(target)}")
         if maps.severity > 0:

@@ -45,7 +45,7 @@ class PatchesStage(FitStage):
         asked = self.settings
         gallery = asked.out / self.name / "gallery"
         shown = _spread(Manifest.read(asked.cache), asked.gallery)
-        files = make_gallery(shown, asked.root, end.best, gallery, asked.weights_file)
+        files = make_gallery(shown, asked, end.best, gallery)
         return self.outcome(end, *files)
 
 
