@@ -20,6 +20,7 @@ from lazarus_pl.data.contact_sheet import contact_sheet
 from lazarus_pl.data.table import Cell, write_table
 from lazarus_pl.explain.photo_maps import PhotoMaps
 from lazarus_pl.explain.picture import as_png, overlay, picture
+from lazarus_pl.plain_name import plain_name
 
 _COLUMNS = (
     "file",
@@ -95,7 +96,7 @@ class ExplanationWriter:
         stem, order = self._stem(file), (-said).argsort(kind="stable")
         name, chance = self._names[order[0]], float(said[order[0]])
         target = self._names[maps.target]
-        words = (f"{_plain(name)}  {chance:.0%}", self._second_line(maps, said, target))
+        words = (f"{plain_name(name)}  {chance:.0%}", self._second_line(maps, said, target))
         self._under_way.append(
             self._threads.submit(self._write, stem, pixels, maps, name, chance, words)
         )
@@ -162,7 +163,7 @@ class ExplanationWriter:
         write_table(self._out / "explanations.csv", _COLUMNS, cells)
         for name, pictures in self._pictures.items():
             rows = {
-                f"{_plain(name)}{' ' * start}": pictures[start : start + _SHEET_ROW]
+                f"{plain_name(name)}{' ' * start}": pictures[start : start + _SHEET_ROW]
                 for start in range(0, len(pictures), _SHEET_ROW)
             }
             with replace_file(self._out / "sheets" / f"{_file_name(name)}.png") as sheet:
@@ -173,7 +174,7 @@ class ExplanationWriter:
         classes: dict[str, list[dict[str, Any]]] = defaultdict(list)
         for row in self._rows:
             if not row["reason"]:
-                classes[_plain(row["target"])].append(row)
+                classes[plain_name(row["target"])].append(row)
         environment = jinja2.Environment(
             loader=jinja2.FileSystemLoader(Path(__file__).parent),
             autoescape=True,
@@ -191,9 +192,9 @@ class ExplanationWriter:
     def _second_line(self, maps: PhotoMaps, said: npt.NDArray[np.float32], target: str) -> str:
         parts, order = [], (-said).argsort(kind="stable")
         if len(order) > 1:
-            parts.append(f"next {_plain(self._names[order[1]])} {said[order[1]]:.0%}")
+            parts.append(f"next {plain_name(self._names[order[1]])} {said[order[1]]:.0%}")
         if maps.target != order[0]:
-            parts.append(f"map of {_plain(target)}")
+            parts.append(f"map of {plain_name(target)}")
         if maps.severity > 0:
             parts.append(f"{maps.severity:.0%} of the leaf marked")
         if maps.weak:
@@ -222,10 +223,6 @@ def _cell(value: Cell) -> Cell:
     if not isinstance(value, float):
         return value
     return "" if math.isnan(value) else f"{value:.4f}"
-
-
-def _plain(name: str) -> str:
-    return name.replace("___", " ").replace("_", " ")
 
 
 def _file_name(name: str) -> str:

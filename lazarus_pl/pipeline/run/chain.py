@@ -26,8 +26,8 @@ COSTS = Path("audit", "costs.json")
 class Chain:
     """Does what is left to do, and keeps a record of every stage.
 
-    A stage whose inputs have not changed and whose files are there is not repeated. One that fails
-    does not stop the others, unless nothing can be had without it.
+    A stage whose inputs have not changed and whose files are there is not repeated, unless a part
+    of it failed. One that fails does not stop the others, unless nothing can be had without it.
 
     Args:
         stages: In their order.

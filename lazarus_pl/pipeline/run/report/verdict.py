@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from lazarus_pl.plain_name import plain_name
+
 Trust = Literal["yes", "care", "no"]
 
 _WIDE = 0.10
@@ -115,7 +117,7 @@ def _confuses(scores: Mapping[str, Any]) -> str:
     if not pairs:
         return "It confused nothing."
     told = "; ".join(
-        f"{_plain(true)} for {_plain(said)} ({count} of {total})"
+        f"{plain_name(true)} for {plain_name(said)} ({count} of {total})"
         for count, true, said, total in pairs
     )
     return f"What it takes most often for something else: {told}."
@@ -144,7 +146,7 @@ def _cautions(result: Mapping[str, Any], scores: Mapping[str, Any], side: str) -
         key=lambda name: rows[name]["recall"],
     )
     if weak:
-        told = [f"{_plain(name)} ({rows[name]['recall']:.0%})" for name in weak[:3]]
+        told = [f"{plain_name(name)} ({rows[name]['recall']:.0%})" for name in weak[:3]]
         yield f"It misses much of {', '.join(told)}{_more(weak)}: the share that it finds."
     if scores["calibration_error"] > _BADLY_CALIBRATED:
         sure = "too sure" if scores["confidence"] > scores["accuracy"] else "not sure enough"
@@ -173,12 +175,8 @@ def _of_the_data(audit: Mapping[str, Any] | None) -> Iterator[str]:
 
 
 def _named(names: Sequence[str]) -> str:
-    return f"{', '.join(_plain(name) for name in names[:3])}{_more(names)}"
+    return f"{', '.join(plain_name(name) for name in names[:3])}{_more(names)}"
 
 
 def _more(names: Sequence[str]) -> str:
     return f" and {len(names) - 3} more" if len(names) > 3 else ""
-
-
-def _plain(name: str) -> str:
-    return name.replace("___", " ").replace("_", " ")

@@ -32,6 +32,7 @@ CHECKPOINTS = {
     "patches": "patches/checkpoints/best.ckpt",
     "finetune": "finetune/checkpoints/best.ckpt",
 }
+_NAMES = {"patches": "patch attention", "finetune": "fine-tuned encoder and head"}
 
 
 class TestStage(Stage):
@@ -131,9 +132,6 @@ class TestStage(Stage):
             scores = SideScores.of(said)
             name = _grid_winner(self.settings.out) if stage == "grid" else _NAMES[stage]
             yield Candidate(name, stage, path, scores.macro_f1, scores.accuracy)
-
-
-_NAMES = {"patches": "patch attention", "finetune": "fine-tuned encoder and head"}
 
 
 def _write(result: Mapping[str, Any], path: Path) -> None:
