@@ -118,7 +118,7 @@ class ExplanationWriter:
                 "weak": maps.weak,
                 "reason": "",
                 "picture": f"pictures/{stem}.png",
-                "map_says": "" if told is None else self._names[maps.probability.argmax()],
+                "map_says": "" if told is None else self._names[int(maps.probability.argmax())],
             }
         )
 
