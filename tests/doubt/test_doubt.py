@@ -137,6 +137,28 @@ def test_measure_agrees_with_counting_and_the_plain_form_comes_back() -> None:
         Doubt.from_plain(broken)
 
 
+def test_doubt_counts_leaves_for_both_of_its_limits() -> None:
+    logits, labels = drawn_logits(200)
+    rng = torch.Generator().manual_seed(3)
+    features = torch.randn(200, 4, generator=rng)
+    train = Readings(logits, features, labels)
+    # the last leaf is strange, and the head is wrong on it
+    often = torch.cat([torch.arange(100), torch.full((30,), 100)])
+    strange = features.clone()
+    strange[100], logits[100] = 9.0, -9.0 * torch.eye(5)[labels[100]]
+    once = Readings(logits[:101], strange[:101], labels[:101], (), [str(n) for n in range(101)])
+    siblings = Readings(
+        logits[often], strange[often], labels[often], (), [str(n) for n in often.tolist()]
+    )
+    alone, together = (Doubt.fit(train, val, 0.95, 0.05) for val in (once, siblings))
+    assert together.distance(strange) == pytest.approx(alone.distance(strange))
+    # the temperature counts photos, so that probabilities differ
+    threshold = fit_set_threshold(
+        together.probabilities(once.logits), once.target, 0.95, once.groups
+    )
+    assert together.set_threshold == pytest.approx(threshold)
+
+
 def test_verdicts() -> None:
     names = ["a", "b"]
     assert Verdict((1,), 0.5).answer(names) == "b"
