@@ -68,8 +68,9 @@ class ExplanationWriter:
     def rows(self) -> Sequence[Mapping[str, Any]]:
         """One a file so far, in their order.
 
-        Beside the columns of ``explanations.csv``: ``picture``, its path relative to the folder,
-        and ``map_says``, the class that the map's model would name where another's is told.
+        Beside the columns of ``explanations.csv``: ``picture``, its path relative to the folder;
+        ``second`` and ``second_probability``, of the class that is next, if there is one; and
+        ``map_says``, the class that the map's model would name where another's is told.
         """
         return self._rows
 
@@ -118,6 +119,8 @@ class ExplanationWriter:
                 "weak": maps.weak,
                 "reason": "",
                 "picture": f"pictures/{stem}.png",
+                "second": self._names[order[1]] if len(order) > 1 else "",
+                "second_probability": float(said[order[1]]) if len(order) > 1 else 0.0,
                 "map_says": "" if told is None else self._names[int(maps.probability.argmax())],
             }
         )

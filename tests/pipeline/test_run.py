@@ -200,6 +200,9 @@ def test_the_patch_head_draws_what_another_model_named(
     items = read_gallery(out)
     assert written == [out / "gallery.json", *(out / item.picture for item in items)]
     assert [item.file for item in items] == files
+    assert {(item.second, round(item.second_probability, 2)) for item in items} == {
+        ("healthy", 0.2)
+    }
     rows = list(read_table(out / "explanations.csv"))
     assert {(row["predicted"], row["target"], row["probability"]) for row in rows} == {
         (ODD, ODD, "0.7000")
@@ -228,9 +231,18 @@ def test_the_report_says_which_model_draws_the_maps(
     sentence = "the map of that class is drawn by the patch attention head"
     text = (out / "report.html").read_text(encoding="utf-8")
     assert (sentence in text) == drawn_by_another
-    agreed, disagreed = (
-        replace(items[0], predicted="rust", map_says=said) for said in ("rust", ODD)
+    agreed = replace(
+        items[0],
+        label="rust",
+        predicted="rust",
+        probability=0.8,
+        second="late_blight",
+        second_probability=0.15,
+        marked=0.3,
+        weak="",
+        map_says="rust",
     )
+    disagreed = replace(agreed, predicted="late_blight", map_says=ODD, weak="it is")
     listed = [asdict(item) for item in (agreed, agreed, disagreed)]
     (out / "test" / "gallery" / "gallery.json").write_text(json.dumps(listed))
     stages = ("audit", "extract", "findings", "grid", "patches", "views", "finetune", "test")
@@ -242,6 +254,10 @@ def test_the_report_says_which_model_draws_the_maps(
     assert sentence in text
     assert text.count("The patch head disagrees") == 1
     assert "The patch head disagrees: &lt;b&gt;x &amp; &#34;y." in text
+    assert text.count("<b>rust</b> (80\u00a0%), next late blight (15\u00a0%)") == 2
+    assert "<b>rust</b>, taken for <b>late blight</b> (80\u00a0%)" in text
+    assert text.count("Weak map: it is.") == 1
+    assert text.count("30\u00a0% of the leaf is marked.") == 2
 
 
 def test_a_second_run_does_nothing_without_torch_and_at_once(

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,7 @@ from lazarus_pl.pipeline.run.run_settings import RunSettings
 
 _LOG = logging.getLogger(__name__)
 _LIST = "gallery.json"
+_FROM_ROWS = ("picture", "second", "second_probability", "weak", "map_says")
 
 
 @dataclass(frozen=True)
@@ -28,9 +30,13 @@ class Shown:
         kind: ``hit``, ``miss`` or ``sample``.
         file: The photo's path relative to the data's folder.
         label: What it is.
-        predicted: What the model that is shown says, or nothing.
+        predicted: What the model that is shown says; nothing until it has been asked.
         probability: Of what it says.
         picture: The picture's path relative to the gallery's folder, once there is one.
+        second: The class that is next, if there is one.
+        second_probability: Of that class.
+        marked: Share of the leaf that the map marks; 0 where that is not known.
+        weak: Why the map should not be trusted; nothing where no reason is known.
         map_says: What the model that drew the map says, where that is another one.
     """
 
@@ -40,6 +46,10 @@ class Shown:
     predicted: str = ""
     probability: float = 0.0
     picture: str = ""
+    second: str = ""
+    second_probability: float = 0.0
+    marked: float = 0.0
+    weak: str = ""
     map_says: str = ""
 
 
@@ -110,11 +120,15 @@ def _explained(
     listed = [Listed(name, item.label) for name, item in named.items()]
     said = None if told is None else {name: told[item.file] for name, item in named.items()}
     rows = explain_into(out, classifier, out / "photos", listed, None, (), said)
-    return [
-        replace(named[row["file"]], picture=row["picture"], map_says=row["map_says"])
-        for row in rows
-        if not row["reason"]
-    ]
+    return [_completed(named[row["file"]], row) for row in rows if not row["reason"]]
+
+
+def _completed(item: Shown, row: Mapping[str, Any]) -> Shown:
+    asked = {} if item.predicted else {name: row[name] for name in ("predicted", "probability")}
+    known = {name: row[name] for name in _FROM_ROWS}
+    # no head but one knows how much of a leaf it marks
+    marked = row["severity"] if row["severity"] > 0 else 0.0
+    return replace(item, **asked, **known, marked=marked)
 
 
 def _copied(shown: Sequence[Shown], root: Path, folder: Path) -> dict[str, Shown]:

@@ -165,7 +165,8 @@ def _galleries(out: Path, records: Mapping[str, StageRecord]) -> dict[str, list[
         folder = out / stage / "gallery"
         for item in read_gallery(folder) if _ok(records, stage) else ():
             if picture := inline_picture(folder / item.picture):
-                found.setdefault(item.kind, []).append({"shown": item, "picture": picture})
+                told = {"shown": item, "picture": picture, "stage": stage}
+                found.setdefault(item.kind, []).append(told)
     return found
 
 
@@ -208,5 +209,10 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(duration=say_duration, plain=plain_name)
+    environment.filters.update(duration=say_duration, plain=plain_name, percent=_percent)
     return environment
+
+
+def _percent(share: float) -> str:
+    """Without a line's end before the sign."""
+    return f"{100 * share:.0f}\N{NO-BREAK SPACE}%"
