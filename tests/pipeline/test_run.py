@@ -252,8 +252,8 @@ def test_the_report_says_which_model_draws_the_maps(
     )
     text = (out / "report.html").read_text(encoding="utf-8")
     assert sentence in text
-    assert text.count("The patch head disagrees") == 1
-    assert "The patch head disagrees: &lt;b&gt;x &amp; &#34;y." in text
+    assert text.count("Patch attention disagrees") == 1
+    assert "Patch attention disagrees: &lt;b&gt;x &amp; &#34;y." in text
     assert text.count("<b>rust</b> (80\u00a0%), next late blight (15\u00a0%)") == 2
     assert "<b>rust</b>, taken for <b>late blight</b> (80\u00a0%)" in text
     assert text.count("Weak map: it is.") == 1

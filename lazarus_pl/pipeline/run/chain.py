@@ -124,7 +124,7 @@ class Chain:
         _say(f"[{number}/{len(self._stages)}] {stage.name}: {stage.title}")
         estimate = stage.estimate(read_costs(self._out))
         self._schedule.begin(stage.name)
-        later = [other.name for other in self._stages[number:] if not _can_be_cut(other)]
+        later = [other.name for other in self._stages[number:] if not other.can_be_cut]
         allowed = None if stage.vital else self._schedule.allowed(later)
         self._limit_memory()
         started = time.monotonic()
@@ -191,10 +191,6 @@ def read_costs(out: Path) -> dict[str, float]:
 
 def _will_take(seconds: float | None) -> str:
     return "as long as it takes" if seconds is None else f"about {say_duration(seconds)}"
-
-
-def _can_be_cut(stage: Stage) -> bool:
-    return stage.name in ("patches", "views", "finetune")
 
 
 def _say(text: str) -> None:

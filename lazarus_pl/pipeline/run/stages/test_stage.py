@@ -27,7 +27,7 @@ from lazarus_pl.pipeline.run.stage_outcome import StageOutcome
 
 _LOG = logging.getLogger(__name__)
 
-CHECKPOINTS = {
+_CHECKPOINTS = {
     "grid": "grid/best.ckpt",
     "patches": "patches/checkpoints/best.ckpt",
     "finetune": "finetune/checkpoints/best.ckpt",
@@ -120,7 +120,7 @@ class TestStage(Stage):
         return self.settings.out / rival.checkpoint if knows else None
 
     def _candidates(self, before: Records) -> Iterator[Candidate]:
-        for stage, path in CHECKPOINTS.items():
+        for stage, path in _CHECKPOINTS.items():
             record = before.get(stage)
             if record is None or record.state in ("failed", "left out"):
                 continue
