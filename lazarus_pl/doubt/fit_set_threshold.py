@@ -19,7 +19,8 @@ def fit_set_threshold(
     Wasserman 2019, arXiv:1609.00451): of photos that are exchangeable with these, at least the
     share ``coverage`` has its true class in its set. A set may be empty, or hold several classes.
 
-    With groups the share is that of new leaves, see :func:`~lazarus_pl.doubt.leaf_quantile.leaf_quantile`.
+    With groups the share is that of new leaves, see
+    :func:`~lazarus_pl.doubt.leaf_quantile.leaf_quantile`.
 
     These are a few lines of our own since classifying needs the threshold alone: MAPIE, which the
     tests compare with, wraps an estimator and keeps the threshold to itself.
