@@ -20,6 +20,7 @@ from lazarus_pl.data.decode import read_bytes
 from lazarus_pl.data.listing import list_photos
 from lazarus_pl.doubt.calibrate import COVERAGE, FALSE_ALARM, fit_doubt
 from lazarus_pl.doubt.doubt import Doubt
+from lazarus_pl.doubt.leaf_quantile import leaf_quantile
 from lazarus_pl.doubt.readings import Readings
 from lazarus_pl.pipeline.classifier import Classifier
 
@@ -138,7 +139,8 @@ def compared(name: str, train: Readings, sides: dict[str, Readings], doubt: Doub
     rows: list[Row] = []
     with torch.inference_mode():
         for way, score in ways.items():
-            limit = score(sides["val"]).quantile(1 - FALSE_ALARM)
+            limit = leaf_quantile(score(sides["val"]), 1 - FALSE_ALARM, sides["val"].groups)
+            assert limit is not None, "val has too few leaves"
             shares = {
                 side: round(float((score(readings) > limit).float().mean()), 4)
                 for side, readings in sides.items()

@@ -33,7 +33,7 @@ def calibrate(
         ckpt: A checkpoint of lazarus fit or lazarus grid; it is replaced in one step.
         cache: The feature cache that it was trained on.
         coverage: Share of photos like val whose prediction set is to hold their class.
-        false_alarm: Share of photos like val that may be called unknown.
+        false_alarm: Share of leaves like those of val that may be called unknown.
     """
     doubt = calibrate_checkpoint(ckpt, cache, coverage, false_alarm)
     print("\n".join(describe(doubt)))

@@ -31,7 +31,7 @@ class Doubt:
         temperature: Logits are divided by it.
         coverage: Share of photos like val whose prediction set holds their class.
         set_threshold: Probability from which on a class is in the set.
-        false_alarm: Share of photos like val that is called unknown.
+        false_alarm: Share of leaves like those of val that is called unknown.
         distance: How unlike the training photos a photo is.
         val: Figures of :meth:`measure` on val, on which all of this was fitted.
     """
@@ -52,7 +52,7 @@ class Doubt:
             train: Of training photos.
             val: Of photos that were not trained on.
             coverage: Share of prediction sets that hold the true class.
-            false_alarm: Share of known photos that may be called unknown.
+            false_alarm: Share of known leaves that may be called unknown.
         """
         temperature = fit_temperature(val.logits, val.target)
         probabilities = (val.logits / temperature).softmax(dim=-1)
@@ -61,7 +61,7 @@ class Doubt:
             coverage,
             fit_set_threshold(probabilities, val.target, coverage, val.groups),
             false_alarm,
-            FeatureDistance.fit(train.features, val.features, false_alarm),
+            FeatureDistance.fit(train.features, val.features, false_alarm, val.groups),
             {},
         )
         doubt.val.update(doubt.measure(val))

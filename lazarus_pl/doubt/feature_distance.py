@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+
+from lazarus_pl.doubt.leaf_quantile import leaf_quantile
 
 
 class FeatureDistance(nn.Module):
@@ -32,14 +34,21 @@ class FeatureDistance(nn.Module):
         self.register_buffer("whitening", torch.eye(dimensions))
 
     @classmethod
-    def fit(cls, train: Tensor, val: Tensor, false_alarm: float) -> FeatureDistance:
+    def fit(
+        cls,
+        train: Tensor,
+        val: Tensor,
+        false_alarm: float,
+        groups: Sequence[str] | None = None,
+    ) -> FeatureDistance:
         """Learns what is usual.
 
         Args:
             train: Features of training photos, ``(N, D)``.
             val: Of photos that are known but not trained on, ``(M, D)``: they set the limit.
-            false_alarm: Share of them that is farther than the limit. Where they are too few for
-                that share, the limit is the farthest of them.
+            false_alarm: Share of their leaves that is farther than the limit. Where these are too
+                few for that share, the limit is the farthest photo.
+            groups: Leaf of each photo of val; each is one of its own without them.
         """
         import numpy as np
         from sklearn.covariance import ledoit_wolf
@@ -53,10 +62,10 @@ class FeatureDistance(nn.Module):
         values, vectors = np.linalg.eigh(covariance)
         scaled = vectors / np.sqrt(np.maximum(values, floor))
         distance.whitening.copy_(torch.from_numpy(scaled))
-        ordered = distance(val).sort().values
-        rank = math.ceil((len(val) + 1) * (1 - false_alarm))
-        limit = ordered[min(rank, len(val)) - 1].clamp_min(1e-12)
-        distance.whitening.div_(limit)
+        distances = distance(val)
+        limit = leaf_quantile(distances, 1 - false_alarm, groups)
+        farthest = float(distances.max()) if limit is None else limit
+        distance.whitening.div_(max(farthest, 1e-12))
         return distance
 
     def forward(self, features: Tensor) -> Tensor:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from collections import Counter
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+
+from lazarus_pl.doubt.leaf_quantile import leaf_quantile
 
 
 def fit_set_threshold(
@@ -19,11 +19,10 @@ def fit_set_threshold(
     Wasserman 2019, arXiv:1609.00451): of photos that are exchangeable with these, at least the
     share ``coverage`` has its true class in its set. A set may be empty, or hold several classes.
 
-    Photos of one leaf are no independent witnesses. With groups, each leaf counts as one, its
-    photos in equal parts (pooling of groups; Dunn, Wasserman and Ramdas 2022, arXiv:1809.07441),
-    and the share is that of new leaves, about.
+    With groups the share is that of new leaves, see
+    :func:`~lazarus_pl.doubt.leaf_quantile.leaf_quantile`.
 
-    These are four lines of our own since classifying needs the threshold alone: MAPIE, which the
+    These are a few lines of our own since classifying needs the threshold alone: MAPIE, which the
     tests compare with, wraps an estimator and keeps the threshold to itself.
 
     Args:
@@ -36,12 +35,6 @@ def fit_set_threshold(
         The threshold; 0, with which every class is in every set, where there are too few leaves to
         promise more.
     """
-    leaves = range(len(target)) if groups is None else groups
-    sizes = Counter(leaves)
-    rank = math.ceil((len(sizes) + 1) * coverage)
-    if rank > len(sizes):
-        return 0.0
-    weights = torch.tensor([1 / sizes[leaf] for leaf in leaves], dtype=torch.float64)
-    of_truth = probabilities[torch.arange(len(target)), target].sort(descending=True)
-    reached = weights[of_truth.indices].cumsum(dim=0) >= rank - 1e-9
-    return float(of_truth.values[int(reached.int().argmax())])
+    of_truth = probabilities[torch.arange(len(target)), target]
+    limit = leaf_quantile(-of_truth, coverage, groups)
+    return 0.0 if limit is None else -limit

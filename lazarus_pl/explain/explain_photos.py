@@ -19,6 +19,7 @@ from lazarus_pl.explain.lost_green import lost_green
 from lazarus_pl.explain.on_leaf import on_leaf
 from lazarus_pl.explain.patch_maps import patch_maps
 from lazarus_pl.explain.photo_maps import PhotoMaps
+from lazarus_pl.heads.head import Head
 from lazarus_pl.heads.patch_head import PatchHead
 from lazarus_pl.tasks.classification_task import ClassificationTask
 
@@ -29,7 +30,7 @@ _FINE = 128
 def explain_photos(
     task: ClassificationTask,
     features: Mapping[str, Tensor],
-    target: int | None,
+    target: int | Sequence[int] | None,
     methods: Sequence[str],
     backbone_cam: Tensor | None = None,
     pixels: npt.NDArray[np.uint8] | None = None,
@@ -44,7 +45,7 @@ def explain_photos(
     Args:
         task: In evaluation mode.
         features: As cached, ``(B, C)`` or ``(B, H, W, C)`` by layer.
-        target: The class to explain; None for the predicted one.
+        target: The class to explain, or one a photo; None for the predicted ones.
         methods: Of ``attention``, ``evidence``, ``ig``, ``gradcam``.
         backbone_cam: Grad-CAM ``(B, h, w)``, for heads that read no grids.
         pixels: RGB ``(B, H, W, 3)``; without them evidence is the head's alone, and there is no
@@ -54,50 +55,59 @@ def explain_photos(
     with torch.no_grad():
         standard = task.standardised(features)
         probability = (task.head(standard).float() / temperature).softmax(dim=-1)
-    chosen = (
-        probability.argmax(dim=-1) if target is None else torch.full((len(probability),), target)
-    )
-    with torch.no_grad():
+        best = probability.argmax(dim=-1)
+        chosen = best if target is None else torch.as_tensor(target).expand_as(best)
         read = patch_maps(task.head, standard, chosen)
     if read is None:
         assert backbone_cam is not None
         nothing = torch.full_like(backbone_cam, torch.nan)
         missing = dict.fromkeys(("attention", "evidence", "lesions", "attribution"), nothing)
-        return _photos(probability, chosen, {**missing, "grad_cam": backbone_cam}, {})
-    evidence = read[1]
-    severities = outside = torch.full((len(chosen),), torch.nan)
-    lesions = torch.full((len(chosen), _FINE, _FINE), torch.nan)
-    if pixels is not None and isinstance(task.head, PatchHead):
-        ill = task.head.sound[chosen] != chosen
-        lesions = _coloured(evidence, pixels, ill, (_FINE, _FINE))
-        evidence = _coloured(evidence, pixels, ill, evidence.shape[1:])
-        lesions, severities, outside = _on_leaves(lesions, pixels, ill)
+        return _photos(probability, chosen, {**missing, "grad_cam": backbone_cam})
     grids = {name: values for name, values in standard.items() if values.ndim == 4}
-    nothing = torch.full_like(read[1], torch.nan)
-    attribution, missed = nothing, nothing[:, 0, 0]
+    found = _lesions(task.head, read[1], chosen, pixels)
+    attributed = _attributed(task.head, grids, chosen, methods, read[1])
+    deletion, insertion = deletion_insertion(task.head, grids, found["evidence"], chosen)
+    values = {"attention": read[0], **found, **attributed}
+    values |= {"deletion": deletion, "insertion": insertion}
+    return _photos(probability, chosen, values)
+
+
+def _lesions(
+    head: Head, evidence: Tensor, chosen: Tensor, pixels: npt.NDArray[np.uint8] | None
+) -> dict[str, Tensor]:
+    """Evidence with colours and what is drawn from it, by attribute of :class:`PhotoMaps`."""
+    unknown = torch.full((len(chosen),), torch.nan)
+    if pixels is None or not isinstance(head, PatchHead):
+        lesions = torch.full((len(chosen), _FINE, _FINE), torch.nan)
+        return {
+            "evidence": evidence,
+            "lesions": lesions,
+            "severity": unknown,
+            "outside": unknown,
+        }
+    ill = head.sound[chosen] != chosen
+    fine = _coloured(evidence, pixels, ill, (_FINE, _FINE))
+    lesions, severity, outside = _on_leaves(fine, pixels, ill)
+    coarse = _coloured(evidence, pixels, ill, evidence.shape[1:])
+    return {"evidence": coarse, "lesions": lesions, "severity": severity, "outside": outside}
+
+
+def _attributed(
+    head: Head,
+    grids: Mapping[str, Tensor],
+    chosen: Tensor,
+    methods: Sequence[str],
+    like: Tensor,
+) -> dict[str, Tensor]:
+    """What gradients say, by attribute of :class:`PhotoMaps`; NaN what is not asked for."""
+    nothing = torch.full_like(like, torch.nan)
+    attribution, missed, cam = nothing, nothing[:, 0, 0], nothing
     if "ig" in methods:
-        attribution, missed = integrated_gradients(task.head, grids, chosen)
-    cam = nothing
+        attribution, missed = integrated_gradients(head, grids, chosen)
     if "gradcam" in methods:
-        cam = F.interpolate(
-            grad_cam(task.head, grids, chosen)[:, None], nothing.shape[1:], mode="bilinear"
-        )[:, 0]
-    areas = deletion_insertion(task.head, grids, evidence, chosen)
-    maps = {
-        "attention": read[0],
-        "evidence": evidence,
-        "lesions": lesions,
-        "attribution": attribution,
-        "grad_cam": cam,
-    }
-    numbers = {
-        "completeness": missed,
-        "deletion": areas[0],
-        "insertion": areas[1],
-        "severity": severities,
-        "outside": outside,
-    }
-    return _photos(probability, chosen, maps, numbers)
+        coarse = grad_cam(head, grids, chosen)[:, None]
+        cam = F.interpolate(coarse, like.shape[1:], mode="bilinear")[:, 0]
+    return {"attribution": attribution, "completeness": missed, "grad_cam": cam}
 
 
 def _coloured(
@@ -130,15 +140,14 @@ def _on_leaves(
     return kept, severities, outside
 
 
-def _photos(
-    probability: Tensor, target: Tensor, maps: Mapping[str, Tensor], numbers: Mapping[str, Tensor]
-) -> list[PhotoMaps]:
-    """One a row; maps and numbers by attribute."""
+def _photos(probability: Tensor, target: Tensor, values: Mapping[str, Tensor]) -> list[PhotoMaps]:
+    """One a row of maps ``(B, h, w)`` and numbers ``(B,)`` by attribute."""
     rows: list[PhotoMaps] = []
     for row in range(len(target)):
         fields: dict[str, Any] = {
-            name: values[row].float().numpy() for name, values in maps.items()
-        } | {name: float(values[row]) for name, values in numbers.items()}
+            name: each[row].float().numpy() if each.ndim > 1 else float(each[row])
+            for name, each in values.items()
+        }
         rows.append(
             PhotoMaps(probability=probability[row].numpy(), target=int(target[row]), **fields)
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections import defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from lazarus_pl.data.contact_sheet import contact_sheet
 from lazarus_pl.data.table import Cell, write_table
 from lazarus_pl.explain.photo_maps import PhotoMaps
 from lazarus_pl.explain.picture import as_png, overlay, picture
+from lazarus_pl.plain_name import plain_name
 
 _COLUMNS = (
     "file",
@@ -63,22 +64,43 @@ class ExplanationWriter:
         for folder in ("maps", "pictures", "sheets"):
             (out / folder).mkdir(parents=True, exist_ok=True)
 
-    def add(self, file: str, pixels: npt.NDArray[np.uint8], maps: PhotoMaps) -> None:
+    @property
+    def rows(self) -> Sequence[Mapping[str, Any]]:
+        """One a file so far, in their order.
+
+        Beside the columns of ``explanations.csv``: ``picture``, its path relative to the folder;
+        ``second`` and ``second_probability``, of the class that is next, if there is one; and
+        ``map_says``, the class that the map's model would name where another's is told.
+        """
+        return self._rows
+
+    def add(
+        self,
+        file: str,
+        pixels: npt.NDArray[np.uint8],
+        maps: PhotoMaps,
+        told: npt.NDArray[np.float32] | None = None,
+    ) -> None:
         """Has ``maps/<stem>.npz`` and ``pictures/<stem>.png`` written by another thread.
 
         Args:
             file: The photo's path as it was listed.
             pixels: The photo upright, RGB ``(H, W, 3)``.
             maps: Of the photo.
+            told: Probabilities ``(K,)`` of another model, whose diagnosis is told; None for that of
+                the maps.
 
         Raises:
             OSError: If a file of an earlier photo could not be written.
         """
-        stem, order = self._stem(file), maps.probability.argsort()[::-1]
-        name, chance = self._names[order[0]], float(maps.probability[order[0]])
+        said = maps.probability if told is None else told
+        stem, order = self._stem(file), (-said).argsort(kind="stable")
+        name, chance = self._names[order[0]], float(said[order[0]])
         target = self._names[maps.target]
-        words = (f"{_plain(name)}  {chance:.0%}", self._second_line(maps, order, target))
-        self._under_way.append(self._threads.submit(self._write, stem, pixels, maps, name, words))
+        words = (f"{plain_name(name)}  {chance:.0%}", self._second_line(maps, said, target))
+        self._under_way.append(
+            self._threads.submit(self._write, stem, pixels, maps, name, chance, words)
+        )
         if len(self._under_way) > _UNDER_WAY:
             self._under_way.popleft().result()
         self._remember(target, pixels, maps)
@@ -97,6 +119,9 @@ class ExplanationWriter:
                 "weak": maps.weak,
                 "reason": "",
                 "picture": f"pictures/{stem}.png",
+                "second": self._names[order[1]] if len(order) > 1 else "",
+                "second_probability": float(said[order[1]]) if len(order) > 1 else 0.0,
+                "map_says": "" if told is None else self._names[int(maps.probability.argmax())],
             }
         )
 
@@ -106,6 +131,7 @@ class ExplanationWriter:
         pixels: npt.NDArray[np.uint8],
         maps: PhotoMaps,
         name: str,
+        chance: float,
         words: tuple[str, str],
     ) -> None:
         with replace_file(self._out / "maps" / f"{stem}.npz") as arrays:
@@ -117,7 +143,7 @@ class ExplanationWriter:
                 grad_cam=maps.grad_cam,
                 lesions=maps.lesions,
                 predicted=np.array(name),
-                probability=np.float32(maps.probability.max()),
+                probability=np.float32(chance),
                 severity=np.float32(maps.severity),
             )
         with replace_file(self._out / "pictures" / f"{stem}.png") as image:
@@ -140,7 +166,7 @@ class ExplanationWriter:
         write_table(self._out / "explanations.csv", _COLUMNS, cells)
         for name, pictures in self._pictures.items():
             rows = {
-                f"{_plain(name)}{' ' * start}": pictures[start : start + _SHEET_ROW]
+                f"{plain_name(name)}{' ' * start}": pictures[start : start + _SHEET_ROW]
                 for start in range(0, len(pictures), _SHEET_ROW)
             }
             with replace_file(self._out / "sheets" / f"{_file_name(name)}.png") as sheet:
@@ -151,7 +177,7 @@ class ExplanationWriter:
         classes: dict[str, list[dict[str, Any]]] = defaultdict(list)
         for row in self._rows:
             if not row["reason"]:
-                classes[_plain(row["target"])].append(row)
+                classes[plain_name(row["target"])].append(row)
         environment = jinja2.Environment(
             loader=jinja2.FileSystemLoader(Path(__file__).parent),
             autoescape=True,
@@ -166,12 +192,12 @@ class ExplanationWriter:
             # a file name need not be text
             file.write(page.encode("utf-8", "replace"))
 
-    def _second_line(self, maps: PhotoMaps, order: npt.NDArray[np.intp], target: str) -> str:
-        parts = []
+    def _second_line(self, maps: PhotoMaps, said: npt.NDArray[np.float32], target: str) -> str:
+        parts, order = [], (-said).argsort(kind="stable")
         if len(order) > 1:
-            parts.append(f"next {_plain(self._names[order[1]])} {maps.probability[order[1]]:.0%}")
+            parts.append(f"next {plain_name(self._names[order[1]])} {said[order[1]]:.0%}")
         if maps.target != order[0]:
-            parts.append(f"map of {_plain(target)}")
+            parts.append(f"map of {plain_name(target)}")
         if maps.severity > 0:
             parts.append(f"{maps.severity:.0%} of the leaf marked")
         if maps.weak:
@@ -200,10 +226,6 @@ def _cell(value: Cell) -> Cell:
     if not isinstance(value, float):
         return value
     return "" if math.isnan(value) else f"{value:.4f}"
-
-
-def _plain(name: str) -> str:
-    return name.replace("___", " ").replace("_", " ")
 
 
 def _file_name(name: str) -> str:

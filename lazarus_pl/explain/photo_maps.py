@@ -68,7 +68,7 @@ class PhotoMaps:
         if self.outside > 0.5:
             return "most of what speaks for the class lies off the leaf"
         if self.probability[self.target] < 0.5:
-            return "the class is less likely than not"
+            return "to the model that draws it the class is less likely than not"
         if self.shown.max() <= 0:
             return "no patch speaks for the class"
         if self.insertion + _CLEARLY < self.deletion:

@@ -73,6 +73,11 @@ def picture(
     return sheet
 
 
+def photo_and_map(sheet: Image.Image) -> Image.Image:
+    """The two pictures of a sheet of :func:`picture`, without its words."""
+    return sheet.crop((_MARGIN, _HEAD, sheet.width - _MARGIN, sheet.height - _FOOT))
+
+
 def _scale(
     sheet: Image.Image, draw: ImageDraw.ImageDraw, left: int, top: int, most: float, meaning: str
 ) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
-from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +25,8 @@ if TYPE_CHECKING:
 
 Method = Literal["attention", "evidence", "ig", "gradcam"]
 Pixels = npt.NDArray[np.uint8]
+# probabilities of all classes, by file
+Diagnoses = Mapping[str, npt.NDArray[np.float32]]
 
 _PATCH = 16
 _SHOWN_SIDE = 512
@@ -71,7 +72,6 @@ def explain(
     root, listed = list_photos(data, "path")
     if out.exists() and not out.is_dir():
         raise LazarusError(f"'{out}' is a file: name a folder with --out")
-    from lazarus_pl.explain.explanation_writer import ExplanationWriter
     from lazarus_pl.pipeline.classifier import Classifier
 
     classifier = Classifier(
@@ -87,24 +87,60 @@ def explain(
     number = None if target is None else _class_number(target, classifier.class_names)
     chosen = _methods(classifier, ckpt, methods)
     _check_windows(classifier, ckpt)
+    rows = explain_into(out, classifier, root, listed, number, chosen)
+    refused, weak = (sum(bool(row[name]) for row in rows) for name in ("reason", "weak"))
+    note = f", {refused} with a reason" if refused else ""
+    print(f"{len(rows) - refused} photos in '{out / 'index.html'}'{note}; {weak} maps are weak")
+
+
+def explain_into(
+    out: Path,
+    classifier: Classifier,
+    root: Path,
+    listed: Sequence[Listed],
+    target: int | None,
+    methods: Sequence[str],
+    told: Diagnoses | None = None,
+) -> Sequence[Mapping[str, Any]]:
+    """Explains files, and writes all that is known of them into a folder.
+
+    Args:
+        out: The folder.
+        classifier: As in :func:`explain_all`.
+        root: As in :func:`explain_all`.
+        listed: As in :func:`explain_all`.
+        target: As in :func:`explain_all`.
+        methods: As in :func:`explain_all`.
+        told: As in :func:`explain_all`.
+
+    Returns:
+        One row a file, see :attr:`ExplanationWriter.rows`.
+
+    Raises:
+        LazarusError: If the folder cannot be written.
+    """
+    from lazarus_pl.explain.explanation_writer import ExplanationWriter
+
     head = type(classifier.task.head).__name__
     meaning = _MEANINGS.get(head, "Grad-CAM on the backbone's last map")
     try:
         writer = ExplanationWriter(out, classifier.class_names, meaning)
-        counts = explain_all(classifier, writer, root, listed, number, chosen)
+        explain_all(classifier, writer, root, listed, target, methods, told)
         writer.finish()
     except OSError as error:
         raise LazarusError(
             f"'{out}' cannot be written ({error.strerror}): name another folder with --out"
         ) from error
-    note = f", {counts[1]} with a reason" if counts[1] else ""
-    print(f"{counts[0]} photos in '{out / 'index.html'}'{note}; {counts[2]} maps are weak")
+    return writer.rows
 
 
 def explain_batch(
-    classifier: Classifier, pixels: Pixels, target: int | None, methods: Sequence[str]
+    classifier: Classifier,
+    pixels: Pixels,
+    target: int | Sequence[int] | None,
+    methods: Sequence[str],
 ) -> list[PhotoMaps]:
-    """Explains photos ``(B, S, S, 3)``."""
+    """Explains photos ``(B, S, S, 3)``: one class, one class a photo, or the predicted ones."""
     import torch
 
     from lazarus_pl.explain.attribution import grad_cam_of_pooled
@@ -115,7 +151,7 @@ def explain_batch(
     if not _has_patches(classifier):
         with torch.no_grad():
             best = classifier.task(features).argmax(dim=-1)
-        wanted = best if target is None else torch.full_like(best, target)
+        wanted = best if target is None else torch.as_tensor(target).expand_as(best)
         cam = grad_cam_of_pooled(
             classifier.task, classifier.last_map(pixels), classifier.pool, wanted
         )
@@ -130,37 +166,51 @@ def explain_all(
     listed: Sequence[Listed],
     target: int | None,
     methods: Sequence[str],
-) -> tuple[int, int, int]:
+    told: Diagnoses | None = None,
+) -> None:
     """Explains files one batch after the other, while threads decode the next and write the last.
 
     Args:
-        classifier: What is explained.
+        classifier: What draws the maps.
         writer: Is given every photo.
         root: What the files' paths are relative to.
         listed: The files.
-        target: The class to explain; None for the predicted one.
+        target: The class to explain; None for the one that is told.
         methods: As in :func:`explain`.
-
-    Returns:
-        How many photos were explained, how many files cannot be used, how many maps are weak.
+        told: Probabilities of the same classes by file, as another model gives them: its diagnoses
+            are told. None for those of the classifier.
     """
-    done = refused = weak = 0
     with Progress("explaining", len(listed), "photos") as progress:
         for batch in _batches(classifier, root, listed):
-            usable = [(item, seen) for item, seen in batch if not isinstance(seen, str)]
+            usable = [(item.path, seen) for item, seen in batch if not isinstance(seen, str)]
             for item, seen in batch:
                 if isinstance(seen, str):
                     writer.refuse(item.path, seen)
-                    refused += 1
-            if usable:
-                alike = classifier.batches(seen[0] for _, seen in usable)
-                explained = (explain_batch(classifier, each, target, methods) for each in alike)
-                for (item, seen), maps in zip(usable, chain.from_iterable(explained), strict=True):
-                    writer.add(item.path, seen[1], maps)
-                    done += 1
-                    weak += bool(maps.weak)
+            wanted = _wanted([file for file, _ in usable], target, told)
+            drawn = _drawn(classifier, [seen[0] for _, seen in usable], wanted, methods)
+            for (file, seen), maps in zip(usable, drawn, strict=True):
+                writer.add(file, seen[1], maps, told[file] if told else None)
             progress.advance(len(batch))
-    return done, refused, weak
+
+
+def _wanted(files: Sequence[str], target: int | None, told: Diagnoses | None) -> list[int] | None:
+    """The class that each file is explained for; None for what the classifier predicts."""
+    if target is not None:
+        return [target] * len(files)
+    return [int(told[file].argmax()) for file in files] if told else None
+
+
+def _drawn(
+    classifier: Classifier,
+    pixels: Sequence[Pixels],
+    wanted: Sequence[int] | None,
+    methods: Sequence[str],
+) -> Iterator[PhotoMaps]:
+    done = 0
+    for alike in classifier.batches(pixels):
+        some = None if wanted is None else wanted[done : done + len(alike)]
+        yield from explain_batch(classifier, alike, some, methods)
+        done += len(alike)
 
 
 def _batches(

@@ -96,6 +96,30 @@ def test_distance_keeps_its_false_alarm_and_sees_what_breaks_a_correlation() -> 
     assert distance(torch.tensor([[1.5, -1.5, 2.0]])) > 3  # each channel alone is usual
 
 
+def test_a_leaf_photographed_often_does_not_move_the_limit_of_distance() -> None:
+    """Thirty near copies of a strange leaf say as much as one photo of it."""
+    rng = torch.Generator().manual_seed(0)
+    train, val = (torch.randn(count, 8, generator=rng) for count in (500, 100))
+    strange = torch.full((1, 8), 4.0)
+    copies = strange + 0.01 * torch.randn(30, 8, generator=rng)
+    others = [str(leaf) for leaf in range(100)]
+
+    def limit(photos: Tensor, groups: list[str] | None) -> float:
+        distance = FeatureDistance.fit(train, torch.cat([val, photos]), 0.05, groups)
+        return 1 / float(distance(strange)[0])
+
+    once, often = limit(strange, [*others, "strange"]), limit(copies, [*others, *["strange"] * 30])
+    assert often == pytest.approx(once)
+    assert limit(copies, None) > 1.5 * once, "counted as photos they do move it"
+
+
+def test_too_few_leaves_take_the_farthest_photo_for_the_limit() -> None:
+    rng = torch.Generator().manual_seed(0)
+    train, val = (torch.randn(count, 8, generator=rng) for count in (500, 100))
+    distance = FeatureDistance.fit(train, val, 0.05, [str(photo % 10) for photo in range(100)])
+    assert float(distance(val).max()) == pytest.approx(1)
+
+
 def test_measure_agrees_with_counting_and_the_plain_form_comes_back() -> None:
     logits, labels = drawn_logits(600)
     features = torch.randn(600, 4, generator=torch.Generator().manual_seed(2))
@@ -111,6 +135,28 @@ def test_measure_agrees_with_counting_and_the_plain_form_comes_back() -> None:
     broken = {**doubt.to_plain(), "temperature": float("nan")}
     with pytest.raises(ValueError, match="sound"):
         Doubt.from_plain(broken)
+
+
+def test_doubt_counts_leaves_for_both_of_its_limits() -> None:
+    logits, labels = drawn_logits(200)
+    rng = torch.Generator().manual_seed(3)
+    features = torch.randn(200, 4, generator=rng)
+    train = Readings(logits, features, labels)
+    # the last leaf is strange, and the head is wrong on it
+    often = torch.cat([torch.arange(100), torch.full((30,), 100)])
+    strange = features.clone()
+    strange[100], logits[100] = 9.0, -9.0 * torch.eye(5)[labels[100]]
+    once = Readings(logits[:101], strange[:101], labels[:101], (), [str(n) for n in range(101)])
+    siblings = Readings(
+        logits[often], strange[often], labels[often], (), [str(n) for n in often.tolist()]
+    )
+    alone, together = (Doubt.fit(train, val, 0.95, 0.05) for val in (once, siblings))
+    assert together.distance(strange) == pytest.approx(alone.distance(strange))
+    # the temperature counts photos, so that probabilities differ
+    threshold = fit_set_threshold(
+        together.probabilities(once.logits), once.target, 0.95, once.groups
+    )
+    assert together.set_threshold == pytest.approx(threshold)
 
 
 def test_verdicts() -> None:

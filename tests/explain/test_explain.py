@@ -13,7 +13,7 @@ from PIL import Image
 from lazarus_pl.explain import explanation_writer
 from lazarus_pl.explain.attribution import integrated_gradients
 from lazarus_pl.explain.localisation_score import laid_over, localisation_score
-from lazarus_pl.explain.picture import _colours, as_png, overlay
+from lazarus_pl.explain.picture import _colours, as_png, overlay, photo_and_map, picture
 from lazarus_pl.heads.patch_head import PatchHead
 from lazarus_pl.pipeline.classifier import Classifier
 from tests.conftest import Lazarus
@@ -106,6 +106,18 @@ def test_a_drawn_square_is_found_where_it_was_drawn(checkpoints: dict[str, Path]
     row, column = np.unravel_index(laid_over(change, (120, 240)).argmax(), (120, 240))
     assert 75 <= row < 105
     assert 180 <= column < 240
+
+
+@pytest.mark.parametrize(("height", "width"), [(180, 360), (360, 180)])
+def test_a_sheet_gives_its_two_pictures_back_without_words(height: int, width: int) -> None:
+    pixels = np.full((height, width, 3), 100, dtype=np.uint8)
+    sheet = picture(pixels, np.ones((4, 4), dtype=np.float32), ("rust", "next"), "meaning")
+    both = np.asarray(photo_and_map(sheet))
+    assert both.shape[0] == height
+    assert (both[:, :width] == 100).all()
+    beside = both.shape[1] - max(width, 240)
+    assert (both[:, beside : beside + width] != 100).any(axis=-1).all()
+    assert both.shape[1] == 2 * max(width, 240) + 12
 
 
 def test_an_overlay_colours_only_where_the_map_speaks() -> None:

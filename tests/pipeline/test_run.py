@@ -8,10 +8,12 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import jsonschema
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -23,9 +25,20 @@ from lazarus_pl.data.manifest import Manifest
 from lazarus_pl.data.procedural.procedural_leaves import ProceduralLeaves
 from lazarus_pl.data.table import read_table
 from lazarus_pl.doubt.doubt import Doubt
+from lazarus_pl.encoder.encoder_spec import EncoderSpec
+from lazarus_pl.encoder.engine import Engine
+from lazarus_pl.encoder.make_engine import make_engine
+from lazarus_pl.grid.grid import Grid
+from lazarus_pl.grid.grid_spec import GridRun
+from lazarus_pl.grid.run_result import RunResult
+from lazarus_pl.pipeline.run.gallery import Shown, make_gallery, read_gallery
 from lazarus_pl.pipeline.run.report.curves import read_curves
+from lazarus_pl.pipeline.run.report.write_report import write_report
 from lazarus_pl.pipeline.run.run_lock import RunLock
+from lazarus_pl.pipeline.run.run_settings import RunSettings
+from lazarus_pl.pipeline.run.stage_record import StageRecord
 from lazarus_pl.shipped_config import shipped_config
+from lazarus_pl.tasks.load_task import load_task
 from lazarus_pl.tasks.read_checkpoint import read_checkpoint
 from tests.conftest import Lazarus, save_noise
 from tests.pipeline.browser import find_browser, look_at
@@ -152,6 +165,101 @@ def test_the_report_in_a_browser(whole: Path, width: int, dark: bool, tmp_path: 
     assert look.smallest >= 11, "letters are too small to read"
 
 
+def settings_of(out: Path, photos: Path) -> RunSettings:
+    encoder = EncoderSpec(image_size=64)
+    return RunSettings(
+        photos, out, encoder, device="cpu", precision="32", batch_size=3, engine="torch"
+    )
+
+
+def test_the_patch_head_draws_what_another_model_named(
+    whole: Path,
+    photos: Path,
+    tmp_path: Path,
+    lazarus: Lazarus,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    patches = whole / "patches" / "checkpoints" / "best.ckpt"
+    names = load_task(patches).class_names
+    files = [f"late_blight/{path.name}" for path in sorted((photos / "late_blight").iterdir())[:5]]
+    shown = [Shown("hit", file, "late_blight") for file in files]
+    rust = names.index(ODD)
+    told = np.full(len(names), 0.1, dtype=np.float32)
+    told[rust], told[names.index("healthy")] = 0.7, 0.2
+    asked: list[tuple[object, ...]] = []
+
+    def noted(*words: Any, **more: Any) -> Engine:  # noqa: ANN401  # whatever it is called with
+        asked.append(words[1:])
+        return make_engine(*words, **more)
+
+    monkeypatch.setattr("lazarus_pl.pipeline.classifier.make_engine", noted)
+    settings = settings_of(whole, photos)
+    out = tmp_path / "gallery"
+    written = make_gallery(shown, settings, patches, out, dict.fromkeys(files, told))
+    assert asked == [("cpu", "32", 3, "torch")]
+    items = read_gallery(out)
+    assert written == [out / "gallery.json", *(out / item.picture for item in items)]
+    assert [item.file for item in items] == files
+    assert {(item.second, round(item.second_probability, 2)) for item in items} == {
+        ("healthy", 0.2)
+    }
+    rows = list(read_table(out / "explanations.csv"))
+    assert {(row["predicted"], row["target"], row["probability"]) for row in rows} == {
+        (ODD, ODD, "0.7000")
+    }
+    words = ("--data", out / "photos", "--out", tmp_path / "own", "--engine", "torch")
+    assert lazarus("explain", "--ckpt", patches, *words, "--target", ODD).code == 0
+    own = {row["file"]: row["predicted"] for row in read_table(tmp_path / "own/explanations.csv")}
+    assert [item.map_says for item in items] == list(own.values())
+    for item in items:
+        maps, theirs = (
+            np.load(folder / "maps" / f"{Path(item.picture).stem}.npz")
+            for folder in (out, tmp_path / "own")
+        )
+        assert np.array_equal(maps["lesions"], theirs["lesions"])
+
+
+def test_the_report_says_which_model_draws_the_maps(
+    whole: Path, photos: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(whole, out)
+    drawn_by_another = summary_of(out)["stage"] != "patches"
+    items = read_gallery(out / "test" / "gallery")
+    assert items
+    assert all(bool(item.map_says) == drawn_by_another for item in items)
+    sentence = "the map of that class is drawn by the patch attention head"
+    text = (out / "report.html").read_text(encoding="utf-8")
+    assert (sentence in text) == drawn_by_another
+    agreed = replace(
+        items[0],
+        label="rust",
+        predicted="rust",
+        probability=0.8,
+        second="late_blight",
+        second_probability=0.15,
+        marked=0.3,
+        weak="",
+        map_says="rust",
+    )
+    disagreed = replace(agreed, predicted="late_blight", map_says=ODD, weak="it is")
+    listed = [asdict(item) for item in (agreed, agreed, disagreed)]
+    (out / "test" / "gallery" / "gallery.json").write_text(json.dumps(listed))
+    stages = ("audit", "extract", "findings", "grid", "patches", "views", "finetune", "test")
+    records = {name: StageRecord.read(out, name) for name in stages}
+    write_report(
+        settings_of(out, photos), {name: record for name, record in records.items() if record}
+    )
+    text = (out / "report.html").read_text(encoding="utf-8")
+    assert sentence in text
+    assert text.count("Patch attention disagrees") == 1
+    assert "Patch attention disagrees: &lt;b&gt;x &amp; &#34;y." in text
+    assert text.count("<b>rust</b> (80\u00a0%), next late blight (15\u00a0%)") == 2
+    assert "<b>rust</b>, taken for <b>late blight</b> (80\u00a0%)" in text
+    assert text.count("Weak map: it is.") == 1
+    assert text.count("30\u00a0% of the leaf is marked.") == 2
+
+
 def test_a_second_run_does_nothing_without_torch_and_at_once(
     whole: Path, photos: Path, config: Path
 ) -> None:
@@ -181,6 +289,20 @@ def quick(whole: Path, photos: Path, config: Path, tmp_path: Path) -> tuple[Path
     words = ["--data", str(tmp_path / "photos"), "--out", str(tmp_path / "run"), *QUICK]
     assert main(["run", "-c", str(config), *words]) == 0
     return tmp_path / "run", ["run", "-c", str(config), *words]
+
+
+def test_without_a_patch_head_the_chosen_model_draws_its_own_maps(
+    quick: tuple[Path, list[str]], lazarus: Lazarus
+) -> None:
+    out, words = quick
+    done = lazarus(*[word for word in words if word != "--gallery=0"], "--gallery=1")
+    assert done.code == 0, done.err
+    items = read_gallery(out / "test" / "gallery")
+    assert items
+    assert {item.map_says for item in items} == {""}
+    text = (out / "report.html").read_text(encoding="utf-8")
+    assert "data:image/jpeg" in text
+    assert "patch attention head" not in text
 
 
 def test_what_changed_is_done_again_and_nothing_else(
@@ -305,6 +427,41 @@ def test_a_late_failure_is_told_and_the_rest_is_reported(
     assert summary["stage"] == "grid"
     text = (out / "report.html").read_text(encoding="utf-8")
     assert "finetune failed.</span> lr -1" in text
+
+
+def test_runs_of_the_grid_that_failed_are_tried_again_and_no_others(
+    quick: tuple[Path, list[str]], lazarus: Lazarus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, words = quick
+    shutil.rmtree(out / "grid" / "runs" / "mlp")
+    (out / "stages" / "grid.json").unlink()
+    # of a grid that was asked for before
+    old = out / "grid" / "runs" / "old"
+    old.mkdir()
+    shutil.copy(out / "grid" / "runs" / "linear" / "result.json", old)
+    (old / "result.json").write_text(
+        (old / "result.json").read_text().replace('"error": ""', '"error": "x"')
+    )
+    fit = Grid._fit
+
+    def full(grid: Grid, run: GridRun, started: float) -> RunResult:
+        if run.name == "mlp":
+            raise RuntimeError("out of memory")
+        return fit(grid, run, started)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Grid, "_fit", full)
+        failed = lazarus(*words)
+    assert failed.code == 0, failed.err
+    assert "1 of 2 runs failed, the same command tries again" in failed.out
+    linear = out / "grid" / "runs" / "linear" / "result.json"
+    before = linear.stat().st_mtime_ns
+    again = lazarus(*words)
+    assert again.code == 0, again.err
+    assert "runs failed" not in summary_of(out)["stages"]["grid"]["note"]
+    assert is_whole(out / "grid" / "runs" / "mlp" / "checkpoints" / "best.ckpt")
+    assert linear.stat().st_mtime_ns == before
+    assert "nothing has changed" in lazarus(*words).out
 
 
 def test_without_any_model_there_is_still_a_report(

@@ -1,7 +1,8 @@
-"""Facts to findings."""
+"""Facts to results of checks."""
 
 from __future__ import annotations
 
+from lazarus_pl.audit.doctor.check_result import CheckResult
 from lazarus_pl.audit.doctor.checks.extras import check_extras
 from lazarus_pl.audit.doctor.checks.gpu import check_gpu
 from lazarus_pl.audit.doctor.checks.machine import check_machine
@@ -10,7 +11,6 @@ from lazarus_pl.audit.doctor.checks.packages import check_packages
 from lazarus_pl.audit.doctor.checks.precision import check_precision
 from lazarus_pl.audit.doctor.checks.speed import check_speed
 from lazarus_pl.audit.doctor.checks.weights import check_weights
-from lazarus_pl.audit.doctor.finding import Finding
 from lazarus_pl.audit.doctor.machine import Machine
 
 _CHECKS = (
@@ -25,10 +25,10 @@ _CHECKS = (
 )
 
 
-def diagnose(machine: Machine) -> list[Finding]:
+def diagnose(machine: Machine) -> list[CheckResult]:
     """Judges a machine; nothing is looked at but its facts.
 
     Returns:
-        Findings by section, in the order in which they are read.
+        Results by section, in the order in which they are read.
     """
-    return [finding for check in _CHECKS for finding in check(machine)]
+    return [result for check in _CHECKS for result in check(machine)]

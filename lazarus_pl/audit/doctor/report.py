@@ -10,7 +10,7 @@ from itertools import groupby
 
 from rich.text import Text
 
-from lazarus_pl.audit.doctor.finding import Finding, Status, worst
+from lazarus_pl.audit.doctor.check_result import CheckResult, Status, worst
 from lazarus_pl.audit.doctor.machine import Machine
 
 _COLOURS: dict[Status, str] = {"ok": "green", "warning": "yellow", "fault": "bold red"}
@@ -18,28 +18,28 @@ _STATUS_WIDTH = len("warning") + 2
 _NARROWEST = 30
 
 
-def account(findings: Sequence[Finding], width: int) -> Text:
+def account(results: Sequence[CheckResult], width: int) -> Text:
     """A table with a heading a section, and the summary as its last line.
 
     Args:
-        findings: In the order in which they are read.
+        results: In the order in which they are read.
         width: Of a line, in characters; commands and words are not broken to fit it.
     """
-    names = max((len(finding.name) for finding in findings), default=0)
+    names = max((len(result.name) for result in results), default=0)
     text = Text()
-    for section, members in groupby(findings, key=lambda finding: finding.section):
+    for section, members in groupby(results, key=lambda result: result.section):
         text.append(f"{section}\n", style="bold")
-        for finding in members:
-            text.append(f"  {finding.status:{_STATUS_WIDTH}}", style=_COLOURS[finding.status])
-            text.append(_wrapped(finding, names, width))
-    colour = _COLOURS[worst(findings)]
-    return text.append("\n").append(textwrap.fill(summary(findings), width), style=colour)
+        for result in members:
+            text.append(f"  {result.status:{_STATUS_WIDTH}}", style=_COLOURS[result.status])
+            text.append(_wrapped(result, names, width))
+    colour = _COLOURS[worst(results)]
+    return text.append("\n").append(textwrap.fill(summary(results), width), style=colour)
 
 
-def summary(findings: Sequence[Finding]) -> str:
+def summary(results: Sequence[CheckResult]) -> str:
     """How it stands, in one sentence."""
     faults, warnings = (
-        [finding.name for finding in findings if finding.status == status]
+        [result.name for result in results if result.status == status]
         for status in ("fault", "warning")
     )
     if faults:
@@ -49,26 +49,26 @@ def summary(findings: Sequence[Finding]) -> str:
             f"Lazarus works on this machine, with {_count(len(warnings), 'warning')}: "
             f"{', '.join(warnings)}."
         )
-    return f"Lazarus works on this machine: all {len(findings)} lines are ok."
+    return f"Lazarus works on this machine: all {len(results)} lines are ok."
 
 
-def as_json(machine: Machine, findings: Sequence[Finding]) -> str:
+def as_json(machine: Machine, results: Sequence[CheckResult]) -> str:
     """One object with the keys ``status``, ``findings`` and ``machine``."""
     content = {
-        "status": worst(findings),
-        "findings": [asdict(finding) for finding in findings],
+        "status": worst(results),
+        "findings": [asdict(result) for result in results],
         "machine": asdict(machine),
     }
     return json.dumps(content, indent=2)
 
 
-def _wrapped(finding: Finding, names: int, width: int) -> str:
-    """Name, value and advice of a finding, without the two columns before them."""
+def _wrapped(result: CheckResult, names: int, width: int) -> str:
+    """Name, value and advice of a result, without the two columns before them."""
     margin = " " * (2 + _STATUS_WIDTH)
     hanging = margin + " " * (names + 2)
-    lines = _fill(finding.value, f"{margin}{finding.name:{names}}  ", hanging, width)
-    if finding.advice:
-        lines += _fill(finding.advice, f"{margin}-> ", f"{margin}   ", width)
+    lines = _fill(result.value, f"{margin}{result.name:{names}}  ", hanging, width)
+    if result.advice:
+        lines += _fill(result.advice, f"{margin}-> ", f"{margin}   ", width)
     return lines.removeprefix(margin)
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from rich.console import Console
 
+from lazarus_pl.audit.doctor.check_result import worst
 from lazarus_pl.audit.doctor.diagnose import diagnose
-from lazarus_pl.audit.doctor.finding import worst
 from lazarus_pl.audit.doctor.probe.probe_machine import probe_machine
 from lazarus_pl.audit.doctor.report import account, as_json
 from lazarus_pl.errors import LazarusError
@@ -32,14 +32,14 @@ def doctor(json: bool = False, path: Path = Path()) -> int:
     waiting = Console(stderr=True)
     with waiting.status("looking at this machine") if waiting.is_terminal else nullcontext():
         machine = probe_machine(path)
-    findings = diagnose(machine)
+    results = diagnose(machine)
     if json:
-        print(as_json(machine, findings))
+        print(as_json(machine, results))
     else:
         console = _console()
         # the lines are broken already, at words
-        console.print(account(findings, console.width), soft_wrap=True)
-    return int(worst(findings) == "fault")
+        console.print(account(results, console.width), soft_wrap=True)
+    return int(worst(results) == "fault")
 
 
 def _console() -> Console:

@@ -26,8 +26,8 @@ COSTS = Path("audit", "costs.json")
 class Chain:
     """Does what is left to do, and keeps a record of every stage.
 
-    A stage whose inputs have not changed and whose files are there is not repeated. One that fails
-    does not stop the others, unless nothing can be had without it.
+    A stage whose inputs have not changed and whose files are there is not repeated, unless a part
+    of it failed. One that fails does not stop the others, unless nothing can be had without it.
 
     Args:
         stages: In their order.
@@ -124,7 +124,7 @@ class Chain:
         _say(f"[{number}/{len(self._stages)}] {stage.name}: {stage.title}")
         estimate = stage.estimate(read_costs(self._out))
         self._schedule.begin(stage.name)
-        later = [other.name for other in self._stages[number:] if not _can_be_cut(other)]
+        later = [other.name for other in self._stages[number:] if not other.can_be_cut]
         allowed = None if stage.vital else self._schedule.allowed(later)
         self._limit_memory()
         started = time.monotonic()
@@ -142,6 +142,7 @@ class Chain:
             estimate=None if estimate is None else round(estimate, 1),
             budget=self._budget if outcome.state in ("shortened", "left out") else None,
             note=error or outcome.note,
+            retry=outcome.retry,
         )
         record.write(self._out)
         self._say_end(record)
@@ -190,10 +191,6 @@ def read_costs(out: Path) -> dict[str, float]:
 
 def _will_take(seconds: float | None) -> str:
     return "as long as it takes" if seconds is None else f"about {say_duration(seconds)}"
-
-
-def _can_be_cut(stage: Stage) -> bool:
-    return stage.name in ("patches", "views", "finetune")
 
 
 def _say(text: str) -> None:

@@ -80,10 +80,10 @@ def run(
         label_from: In a folder, the label is the whole path of folders, the top one, or the parent.
         corrections: CSV of relabelled and excluded photos, as of lazarus extract.
         views: Augmented views of the training photos, for fine-tuning alone.
-        device: auto, cpu, cuda, cuda:1, mps: of the audit and the extraction.
-        precision: Of the encoder in the extraction.
-        batch_size: Photos that the encoder takes at once in the extraction.
-        engine: What runs the encoder in the extraction.
+        device: auto, cpu, cuda, cuda:1, mps: of the audit, the extraction and the report's maps.
+        precision: Of the encoder in the extraction and for the maps.
+        batch_size: Photos that the encoder takes at once there.
+        engine: What runs the encoder there.
         audit: Findings about the data, and estimates of time.
         grid: The heads.
         patches: The head that scores every patch.

@@ -29,12 +29,14 @@ class Stage(ABC):
         title: What it does, in a few words.
         needs: Stages whose output it depends on, where they gave one.
         vital: Whether nothing can be had without it; where others fail, the chain goes on.
+        can_be_cut: Whether it may be shortened or left out to keep within a budget of time.
     """
 
     name: ClassVar[str]
     title: ClassVar[str]
     needs: ClassVar[tuple[str, ...]] = ()
     vital: ClassVar[bool] = False
+    can_be_cut: ClassVar[bool] = False
 
     def __init__(self, settings: RunSettings) -> None:
         self.settings = settings

@@ -18,9 +18,11 @@ class StageOutcome:
         output: Digest of what it gave.
         state: ``done``, ``shortened`` or ``left out``.
         note: Why it was shortened or left out, or what else is to be known.
+        retry: Whether a part of it failed, which the next call tries again.
     """
 
     files: Sequence[Path] = field(default_factory=tuple)
     output: str = ""
     state: State = "done"
     note: str = ""
+    retry: bool = False

@@ -30,6 +30,7 @@ class StageRecord:
         estimate: How long it was thought to take.
         budget: Seconds that the whole run might take, where that decided the state.
         note: A sentence on what was shortened or went wrong.
+        retry: Whether a part of it failed, which the next call tries again.
     """
 
     stage: str
@@ -43,6 +44,7 @@ class StageRecord:
     estimate: float | None = None
     budget: float | None = None
     note: str = ""
+    retry: bool = False
 
     def write(self, out: Path) -> None:
         """Writes ``stages/<stage>.json`` in one atomic step."""
@@ -60,7 +62,7 @@ class StageRecord:
 
     def holds(self, out: Path, digest: str, budget: float | None) -> bool:
         """Whether the stage would give the same again, and what it gave is still there."""
-        if self.state == "failed" or self.digest != digest:
+        if self.state == "failed" or self.retry or self.digest != digest:
             return False
         if self.state != "done" and self.budget != budget:
             return False

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from lazarus_pl.audit.doctor.card import Card, guess_capability
+from lazarus_pl.audit.doctor.check_result import CheckResult, worst
 from lazarus_pl.audit.doctor.checks.packages import LIGHTNING, TORCH
 from lazarus_pl.audit.doctor.checks.which_torch import covers, oldest_driver
 from lazarus_pl.audit.doctor.diagnose import diagnose
-from lazarus_pl.audit.doctor.finding import Finding, worst
 from lazarus_pl.audit.doctor.machine import Machine
 from tests.audit.doctor import machines
 from tests.audit.doctor.machines import CPU_ONLY, CUDA_126, CUDA_132, GIB, RTX_3050
@@ -18,8 +18,8 @@ ROOT = Path(__file__).parents[3]
 EVERY_MACHINE = {name: value for name, value in vars(machines).items() if type(value) is Machine}
 
 
-def found(machine: Machine) -> dict[str, Finding]:
-    return {finding.name: finding for finding in diagnose(machine)}
+def found(machine: Machine) -> dict[str, CheckResult]:
+    return {result.name: result for result in diagnose(machine)}
 
 
 def not_ok(machine: Machine) -> list[tuple[str, str]]:
@@ -28,13 +28,13 @@ def not_ok(machine: Machine) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("machine", EVERY_MACHINE.values(), ids=EVERY_MACHINE)
 def test_every_line_that_is_not_ok_has_one_sentence_of_advice(machine: Machine) -> None:
-    findings = diagnose(machine)
-    assert len({finding.name for finding in findings}) == len(findings)
-    for finding in findings:
-        assert finding.value
-        assert bool(finding.advice) or finding.status == "ok"
-        assert "\n" not in finding.advice
-        assert not finding.advice.endswith(".")
+    results = diagnose(machine)
+    assert len({result.name for result in results}) == len(results)
+    for result in results:
+        assert result.value
+        assert bool(result.advice) or result.status == "ok"
+        assert "\n" not in result.advice
+        assert not result.advice.endswith(".")
 
 
 @pytest.mark.parametrize("machine", [CPU_ONLY, RTX_3050], ids=["CPU only", "RTX 3050"])

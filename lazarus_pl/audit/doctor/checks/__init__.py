@@ -1,1 +1,1 @@
-"""Judgements: pure functions from the facts of a machine to findings."""
+"""Judgements: pure functions from the facts of a machine to results of checks."""

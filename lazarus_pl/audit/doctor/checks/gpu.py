@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lazarus_pl.audit.doctor.card import Capability, Card
+from lazarus_pl.audit.doctor.check_result import CheckResult
 from lazarus_pl.audit.doctor.checks.gigabytes import GIB, gigabytes
 from lazarus_pl.audit.doctor.checks.which_torch import (
     advise,
@@ -12,7 +13,6 @@ from lazarus_pl.audit.doctor.checks.which_torch import (
     is_dropped,
     oldest_driver,
 )
-from lazarus_pl.audit.doctor.finding import Finding
 from lazarus_pl.audit.doctor.machine import Machine
 
 _SECTION = "GPU"
@@ -21,7 +21,7 @@ _LEAST_MEMORY = int(3.5 * GIB)
 _LEAST_FREE = 1 * GIB
 
 
-def check_gpu(machine: Machine) -> Iterator[Finding]:
+def check_gpu(machine: Machine) -> Iterator[CheckResult]:
     """Judges whether the GPU, if there is one, does what it could."""
     there = bool(machine.cards) or machine.gpu is not None
     yield _card(machine) if there else _no_card(machine)
@@ -34,13 +34,13 @@ def check_gpu(machine: Machine) -> Iterator[Finding]:
         yield _kernel(machine)
 
 
-def _no_card(machine: Machine) -> Finding:
+def _no_card(machine: Machine) -> CheckResult:
     if machine.mps:
-        return Finding(_SECTION, "card", "Apple GPU: --device mps uses it")
-    return Finding(_SECTION, "card", "none that torch could use; the CPU does everything")
+        return CheckResult(_SECTION, "card", "Apple GPU: --device mps uses it")
+    return CheckResult(_SECTION, "card", "none that torch could use; the CPU does everything")
 
 
-def _card(machine: Machine) -> Finding:
+def _card(machine: Machine) -> CheckResult:
     gpu, card = machine.gpu, machine.cards[0] if machine.cards else None
     name = gpu.name if gpu else card.name if card else ""
     memory = gpu.memory if gpu else card.memory if card else None
@@ -55,74 +55,74 @@ def _card(machine: Machine) -> Finding:
     value = ", ".join(parts)
     if memory and memory < _LEAST_MEMORY:
         advice = "less than 4 GB: train heads on cached features, and fine-tune in batches of 8"
-        return Finding(_SECTION, "card", value, "warning", advice)
+        return CheckResult(_SECTION, "card", value, "warning", advice)
     if gpu and gpu.free_memory is not None and gpu.free_memory < _LEAST_FREE:
         advice = f"only {gigabytes(gpu.free_memory)} of its memory are free: close what holds them"
-        return Finding(_SECTION, "card", value, "warning", advice)
-    return Finding(_SECTION, "card", value)
+        return CheckResult(_SECTION, "card", value, "warning", advice)
+    return CheckResult(_SECTION, "card", value)
 
 
-def _driver(card: Card) -> Finding:
+def _driver(card: Card) -> CheckResult:
     if not card.driver:
         advice = (
             "install NVIDIA's driver (R580 is the last branch for Maxwell, Pascal and Volta), or "
             "pass the card into this container"
         )
-        return Finding(_SECTION, "driver", "none answers for the card", "warning", advice)
+        return CheckResult(_SECTION, "driver", "none answers for the card", "warning", advice)
     stay = "; R580 is the last branch for this card" if is_dropped(card.capability) else ""
-    return Finding(_SECTION, "driver", card.driver + stay)
+    return CheckResult(_SECTION, "driver", card.driver + stay)
 
 
-def _build(machine: Machine) -> Finding:
+def _build(machine: Machine) -> CheckResult:
     if machine.hip_build:
-        return Finding(_SECTION, "torch build", f"ROCm {machine.hip_build}")
+        return CheckResult(_SECTION, "torch build", f"ROCm {machine.hip_build}")
     if machine.cuda_build:
         kernels = f" with {', '.join(machine.architectures)}" if machine.architectures else ""
-        return Finding(_SECTION, "torch build", f"CUDA {machine.cuda_build}{kernels}")
+        return CheckResult(_SECTION, "torch build", f"CUDA {machine.cuda_build}{kernels}")
     if not machine.cards:
-        return Finding(_SECTION, "torch build", "for CPUs only")
+        return CheckResult(_SECTION, "torch build", "for CPUs only")
     advice = f"torch cannot use the card: {advise(_capability(machine))}"
-    return Finding(_SECTION, "torch build", "for CPUs only", "warning", advice)
+    return CheckResult(_SECTION, "torch build", "for CPUs only", "warning", advice)
 
 
-def _kernel(machine: Machine) -> Finding:
+def _kernel(machine: Machine) -> CheckResult:
     if problem := machine.problems.get("cuda"):
         advice = "looking for a GPU breaks torch: update the driver, restart, and try again"
-        return Finding(_SECTION, "kernel", problem, "fault", advice)
+        return CheckResult(_SECTION, "kernel", problem, "fault", advice)
     gpu = machine.gpu
     if gpu is None:
         return _unseen(machine)
     if not gpu.kernel_error:
-        return Finding(_SECTION, "kernel", "runs")
+        return CheckResult(_SECTION, "kernel", "runs")
     value = f"does not run: {gpu.kernel_error}"
     if _lacks(machine, gpu.capability):
-        return Finding(_SECTION, "kernel", value, "fault", _dropped(gpu.capability))
+        return CheckResult(_SECTION, "kernel", value, "fault", _dropped(gpu.capability))
     advice = "torch has kernels for this card: restart the machine, then update the driver"
-    return Finding(_SECTION, "kernel", value, "fault", advice)
+    return CheckResult(_SECTION, "kernel", value, "fault", advice)
 
 
-def _unseen(machine: Machine) -> Finding:
+def _unseen(machine: Machine) -> CheckResult:
     """A build for GPUs that sees none of the cards."""
     value = "not tried: torch sees no GPU"
     card = machine.cards[0]
     if not card.driver:
-        return Finding(_SECTION, "kernel", value, "warning", "mend the driver first")
+        return CheckResult(_SECTION, "kernel", value, "warning", "mend the driver first")
     if machine.visible_cards is not None and machine.visible_cards in ("", "-1"):
         advice = "the variable CUDA_VISIBLE_DEVICES hides the card: unset it"
-        return Finding(_SECTION, "kernel", value, "warning", advice)
+        return CheckResult(_SECTION, "kernel", value, "warning", advice)
     if machine.cuda_error:
         value += f" ({machine.cuda_error})"
     if card.capability and _lacks(machine, card.capability):
-        return Finding(_SECTION, "kernel", value, "fault", _dropped(card.capability))
+        return CheckResult(_SECTION, "kernel", value, "fault", _dropped(card.capability))
     oldest = oldest_driver(machine.cuda_build)
     if oldest and int(card.driver.partition(".")[0] or 0) < oldest:
         advice = (
             f"CUDA {machine.cuda_build} needs a driver from R{oldest} on: update it, or install a "
             "torch built for an older CUDA"
         )
-        return Finding(_SECTION, "kernel", value, "fault", advice)
+        return CheckResult(_SECTION, "kernel", value, "fault", advice)
     advice = "restart the machine, then reinstall the driver: nvidia-smi sees the card"
-    return Finding(_SECTION, "kernel", value, "fault", advice)
+    return CheckResult(_SECTION, "kernel", value, "fault", advice)
 
 
 def _lacks(machine: Machine, capability: Capability) -> bool:

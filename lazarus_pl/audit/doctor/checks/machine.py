@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from lazarus_pl.audit.doctor.check_result import CheckResult
 from lazarus_pl.audit.doctor.checks.gigabytes import GIB, gigabytes
-from lazarus_pl.audit.doctor.finding import Finding
 from lazarus_pl.audit.doctor.machine import Machine
 
 _SECTION = "machine"
@@ -14,12 +14,12 @@ _LEAST_DISK = 2 * GIB
 _MOST_BUSY = 0.4
 
 
-def check_machine(machine: Machine) -> Iterator[Finding]:
+def check_machine(machine: Machine) -> Iterator[CheckResult]:
     """Judges what every step needs."""
     if machine.python:
-        yield Finding(_SECTION, "python", f"{machine.python} on {machine.platform}")
+        yield CheckResult(_SECTION, "python", f"{machine.python} on {machine.platform}")
     if machine.cpu or machine.cpu_features is not None:
-        yield Finding(_SECTION, "processor", _processor(machine))
+        yield CheckResult(_SECTION, "processor", _processor(machine))
     if machine.cores:
         yield _cores(machine, machine.cores)
     if machine.free_ram is not None:
@@ -37,31 +37,31 @@ def _processor(machine: Machine) -> str:
     return f"{name}: {features}" + ("" if fast else "; no AVX-512-BF16, no AMX")
 
 
-def _cores(machine: Machine, cores: int) -> Finding:
+def _cores(machine: Machine, cores: int) -> CheckResult:
     value = str(cores)
     if machine.physical_cores:
         value += f", {machine.physical_cores} physical"
     if not machine.busy_cores or machine.busy_cores < _MOST_BUSY * cores:
-        return Finding(_SECTION, "cores", value)
+        return CheckResult(_SECTION, "cores", value)
     value += f", {machine.busy_cores:.1f} in use by other programs"
     advice = "the speeds below are lower than on an idle machine: close what is running, try again"
-    return Finding(_SECTION, "cores", value, "warning", advice)
+    return CheckResult(_SECTION, "cores", value, "warning", advice)
 
 
-def _memory(free: int, total: int) -> Finding:
+def _memory(free: int, total: int) -> CheckResult:
     value = f"{gigabytes(free)} free of {gigabytes(total)}"
     if free >= _LEAST_RAM:
-        return Finding(_SECTION, "memory", value)
+        return CheckResult(_SECTION, "memory", value)
     advice = f"less than {gigabytes(_LEAST_RAM)} are free: close other programs before you train"
-    return Finding(_SECTION, "memory", value, "warning", advice)
+    return CheckResult(_SECTION, "memory", value, "warning", advice)
 
 
-def _disk(free: int, path: str) -> Finding:
+def _disk(free: int, path: str) -> CheckResult:
     value = f"{gigabytes(free)} free at '{path}'"
     if free >= _LEAST_DISK:
-        return Finding(_SECTION, "disk", value)
+        return CheckResult(_SECTION, "disk", value)
     advice = (
         f"less than {gigabytes(_LEAST_DISK)} are free: keep caches on another disk with --out, or "
         "make room"
     )
-    return Finding(_SECTION, "disk", value, "warning", advice)
+    return CheckResult(_SECTION, "disk", value, "warning", advice)

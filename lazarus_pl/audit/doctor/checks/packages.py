@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 
-from lazarus_pl.audit.doctor.finding import Finding
+from lazarus_pl.audit.doctor.check_result import CheckResult
 from lazarus_pl.audit.doctor.machine import Machine
 
 TORCH = ">=2.6"
@@ -19,11 +19,11 @@ _MALICIOUS = ("2.6.2", "2.6.3")
 _BOTH = "pip install --force-reinstall torch torchvision, both from the same index"
 
 
-def check_packages(machine: Machine) -> Iterator[Finding]:
+def check_packages(machine: Machine) -> Iterator[CheckResult]:
     """Judges versions, and whether the packages that are built against torch can be imported."""
     versions = machine.versions
     if own := versions.get("lazarus-pl"):
-        yield Finding(_SECTION, "lazarus-pl", own)
+        yield CheckResult(_SECTION, "lazarus-pl", own)
     yield _torch(machine)
     yield _torchvision(machine)
     yield _timm(machine)
@@ -32,20 +32,20 @@ def check_packages(machine: Machine) -> Iterator[Finding]:
         yield _unmet(machine)
 
 
-def _torch(machine: Machine) -> Finding:
+def _torch(machine: Machine) -> CheckResult:
     version = machine.versions.get("torch", "")
     if problem := machine.problems.get("torch"):
         if not version and problem.startswith("ModuleNotFoundError"):
             advice = "pip install torch torchvision"
-            return Finding(_SECTION, "torch", "not installed", "fault", advice)
+            return CheckResult(_SECTION, "torch", "not installed", "fault", advice)
         return _broken("torch", version, problem, f"reinstall it: {_BOTH}")
     if version and not _fits(version, TORCH):
         advice = f"torch {TORCH} is needed: pip install --upgrade torch torchvision"
-        return Finding(_SECTION, "torch", version, "fault", advice)
-    return Finding(_SECTION, "torch", version or "of unknown version")
+        return CheckResult(_SECTION, "torch", version, "fault", advice)
+    return CheckResult(_SECTION, "torch", version or "of unknown version")
 
 
-def _torchvision(machine: Machine) -> Finding:
+def _torchvision(machine: Machine) -> CheckResult:
     name, version = "torchvision", machine.versions.get("torchvision", "")
     torch = machine.versions.get("torch", "")
     if name in machine.skipped:
@@ -54,7 +54,7 @@ def _torchvision(machine: Machine) -> Finding:
     if problem := machine.problems.get(name):
         if not version and problem.startswith("ModuleNotFoundError"):
             advice = "timm cannot be imported without it: pip install torchvision"
-            return Finding(_SECTION, name, "not installed", "fault", advice)
+            return CheckResult(_SECTION, name, "not installed", "fault", advice)
         reason = (
             "it was most likely built for another torch"
             if matches
@@ -65,11 +65,11 @@ def _torchvision(machine: Machine) -> Finding:
         advice = (
             f"it was built for torch {machine.torch_wanted}, torch {torch} is installed: {_BOTH}"
         )
-        return Finding(_SECTION, name, version, "warning", advice)
-    return Finding(_SECTION, name, version or "of unknown version")
+        return CheckResult(_SECTION, name, version, "warning", advice)
+    return CheckResult(_SECTION, name, version or "of unknown version")
 
 
-def _timm(machine: Machine) -> Finding:
+def _timm(machine: Machine) -> CheckResult:
     version = machine.versions.get("timm", "")
     if "timm" in machine.skipped:
         return _not_tried("timm", version, machine.skipped["timm"])
@@ -80,10 +80,10 @@ def _timm(machine: Machine) -> Finding:
             else "reinstall it: pip install --force-reinstall --no-deps timm"
         )
         return _broken("timm", version, problem, advice)
-    return Finding(_SECTION, "timm", version or "of unknown version")
+    return CheckResult(_SECTION, "timm", version or "of unknown version")
 
 
-def _lightning(machine: Machine) -> Finding:
+def _lightning(machine: Machine) -> CheckResult:
     found = {
         name: version
         for name in ("lightning", "pytorch-lightning")
@@ -96,34 +96,34 @@ def _lightning(machine: Machine) -> Finding:
                 f"this release steals credentials: do not import it, {mend}, and change every "
                 "password and token that was on this machine"
             )
-            return Finding(_SECTION, "lightning", f"{name} {version}", "fault", advice)
+            return CheckResult(_SECTION, "lightning", f"{name} {version}", "fault", advice)
     version = found.get("lightning", "")
     if not version:
-        return Finding(_SECTION, "lightning", "not installed", "fault", mend)
+        return CheckResult(_SECTION, "lightning", "not installed", "fault", mend)
     if not _fits(version, LIGHTNING):
         advice = f"lazarus is tested with lightning{LIGHTNING}: {mend}"
-        return Finding(_SECTION, "lightning", version, "fault", advice)
-    return Finding(_SECTION, "lightning", version)
+        return CheckResult(_SECTION, "lightning", version, "fault", advice)
+    return CheckResult(_SECTION, "lightning", version)
 
 
-def _unmet(machine: Machine) -> Finding:
+def _unmet(machine: Machine) -> CheckResult:
     value = ", ".join(
         f"{need} ({f'{version} is installed' if version else 'missing'})"
         for need, version in machine.unmet.items()
     )
     advice = "pip install " + " ".join(f'"{need}"' for need in machine.unmet)
     missing = not all(machine.unmet.values())
-    return Finding(_SECTION, "requirements", value, "fault" if missing else "warning", advice)
+    return CheckResult(_SECTION, "requirements", value, "fault" if missing else "warning", advice)
 
 
-def _broken(name: str, version: str, problem: str, advice: str) -> Finding:
+def _broken(name: str, version: str, problem: str, advice: str) -> CheckResult:
     value = f"{version} cannot be imported: {problem}".strip()
-    return Finding(_SECTION, name, value, "fault", advice)
+    return CheckResult(_SECTION, name, value, "fault", advice)
 
 
-def _not_tried(name: str, version: str, need: str) -> Finding:
+def _not_tried(name: str, version: str, need: str) -> CheckResult:
     value = f"{version}, not tried".removeprefix(", ")
-    return Finding(_SECTION, name, value, "warning", f"mend {need} first: {name} imports it")
+    return CheckResult(_SECTION, name, value, "warning", f"mend {need} first: {name} imports it")
 
 
 def _fits(version: str, specifier: str) -> bool:

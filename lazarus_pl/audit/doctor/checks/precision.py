@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from lazarus_pl.audit.doctor.finding import Finding
+from lazarus_pl.audit.doctor.check_result import CheckResult
 from lazarus_pl.audit.doctor.gpu import Gpu
 from lazarus_pl.audit.doctor.machine import Machine
 from lazarus_pl.encoder.precision import MIN_COSINE, NOT_FINITE
@@ -20,16 +20,18 @@ _FULL_RATE = ((5, 3), (6, 0), (6, 2))
 _VOLTA = 7
 
 
-def check_precision(machine: Machine) -> Iterator[Finding]:
+def check_precision(machine: Machine) -> Iterator[CheckResult]:
     """Judges the comparison of reduced precision with float32 on the real backbone."""
     gpu = machine.gpu if machine.gpu and not machine.gpu.kernel_error else None
     for precision, cosine in machine.agreement.items():
         yield _agreement(precision, cosine, gpu)
     if gpu is None and "bf16" not in machine.agreement and machine.cpu_features is not None:
-        yield Finding(_SECTION, "bf16", "not in this processor's hardware; float32 is faster here")
+        yield CheckResult(
+            _SECTION, "bf16", "not in this processor's hardware; float32 is faster here"
+        )
 
 
-def _agreement(precision: str, cosine: float, gpu: Gpu | None) -> Finding:
+def _agreement(precision: str, cosine: float, gpu: Gpu | None) -> CheckResult:
     name = _NAMES[precision]
     if cosine < MIN_COSINE:
         value = (
@@ -37,15 +39,15 @@ def _agreement(precision: str, cosine: float, gpu: Gpu | None) -> Finding:
             if cosine == NOT_FINITE
             else f"disagrees with float32 on 8 photos (cosine {cosine:.4f})"
         )
-        return Finding(_SECTION, name, value, "warning", _unsound(precision, gpu))
+        return CheckResult(_SECTION, name, value, "warning", _unsound(precision, gpu))
     value = f"agrees with float32 on 8 photos (cosine {cosine:.4f})"
     if precision == "16" and gpu and _is_slow(gpu):
         advice = (
             "fp16 arithmetic is many times slower than float32 on this card (1/64 on Pascal): "
             "train with --trainer.precision 32-true, 16-mixed only saves memory"
         )
-        return Finding(_SECTION, name, f"{value}, but slow", "warning", advice)
-    return Finding(_SECTION, name, value)
+        return CheckResult(_SECTION, name, f"{value}, but slow", "warning", advice)
+    return CheckResult(_SECTION, name, value)
 
 
 def _unsound(precision: str, gpu: Gpu | None) -> str:

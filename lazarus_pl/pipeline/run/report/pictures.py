@@ -8,15 +8,21 @@ from pathlib import Path
 
 from PIL import Image
 
+from lazarus_pl.explain.picture import photo_and_map
+
 _WIDEST = 720
 _QUALITY = 80
 
 
 def inline_picture(path: Path) -> str:
-    """A picture as a JPEG in a ``data:`` address; nothing if it cannot be read."""
+    """A photo with its map as a JPEG in a ``data:`` address; nothing if it cannot be read.
+
+    Args:
+        path: A sheet of ``lazarus explain``, whose words would be too small to read here.
+    """
     try:
         with Image.open(path) as file:
-            image = file.convert("RGB")
+            image = photo_and_map(file.convert("RGB"))
     except OSError:
         return ""
     image.thumbnail((_WIDEST, _WIDEST), Image.Resampling.LANCZOS)

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from lazarus_pl.plain_name import plain_name
+
 Trust = Literal["yes", "care", "no"]
 
 _WIDE = 0.10
@@ -44,8 +46,12 @@ class Verdict:
         side = "test" if result["test"] else "val"
         scores = result[side]
         faults = [f["text"] for f in _findings(audit, "fault")]
-        doubtful = [*_of_the_data(audit)]
-        cautions = [*_cautions(result, scores, side), *doubtful]
+        cautions = [
+            *_of_the_size(result, side),
+            *_of_the_classes(scores["classes"], side),
+            *_of_the_probabilities(scores),
+            *_of_the_data(audit),
+        ]
         trust: Trust = "no" if faults or scores["macro_f1"] < _USELESS else "care"
         if not faults and not cautions and trust != "no":
             trust = "yes"
@@ -115,13 +121,13 @@ def _confuses(scores: Mapping[str, Any]) -> str:
     if not pairs:
         return "It confused nothing."
     told = "; ".join(
-        f"{_plain(true)} for {_plain(said)} ({count} of {total})"
+        f"{plain_name(true)} for {plain_name(said)} ({count} of {total})"
         for count, true, said, total in pairs
     )
     return f"What it takes most often for something else: {told}."
 
 
-def _cautions(result: Mapping[str, Any], scores: Mapping[str, Any], side: str) -> Iterator[str]:
+def _of_the_size(result: Mapping[str, Any], side: str) -> Iterator[str]:
     if side == "val":
         yield "There are no test photos: nothing here was scored on photos that chose nothing."
     elif result["interval"] and (width := _width(result)) > _WIDE:
@@ -129,7 +135,9 @@ def _cautions(result: Mapping[str, Any], scores: Mapping[str, Any], side: str) -
             f"The interval is {width:.2f} wide: test has too few leaves to say how good the model "
             "is. More photos would help more than more training."
         )
-    rows = scores["classes"]
+
+
+def _of_the_classes(rows: Mapping[str, Mapping[str, float]], side: str) -> Iterator[str]:
     few = [name for name, row in rows.items() if 0 < row["groups"] < _FEW_GROUPS]
     if few:
         yield (
@@ -144,8 +152,11 @@ def _cautions(result: Mapping[str, Any], scores: Mapping[str, Any], side: str) -
         key=lambda name: rows[name]["recall"],
     )
     if weak:
-        told = [f"{_plain(name)} ({rows[name]['recall']:.0%})" for name in weak[:3]]
+        told = [f"{plain_name(name)} ({rows[name]['recall']:.0%})" for name in weak[:3]]
         yield f"It misses much of {', '.join(told)}{_more(weak)}: the share that it finds."
+
+
+def _of_the_probabilities(scores: Mapping[str, Any]) -> Iterator[str]:
     if scores["calibration_error"] > _BADLY_CALIBRATED:
         sure = "too sure" if scores["confidence"] > scores["accuracy"] else "not sure enough"
         yield (
@@ -173,12 +184,8 @@ def _of_the_data(audit: Mapping[str, Any] | None) -> Iterator[str]:
 
 
 def _named(names: Sequence[str]) -> str:
-    return f"{', '.join(_plain(name) for name in names[:3])}{_more(names)}"
+    return f"{', '.join(plain_name(name) for name in names[:3])}{_more(names)}"
 
 
 def _more(names: Sequence[str]) -> str:
     return f" and {len(names) - 3} more" if len(names) > 3 else ""
-
-
-def _plain(name: str) -> str:
-    return name.replace("___", " ").replace("_", " ")

@@ -24,6 +24,7 @@ from lazarus_pl.pipeline.run.report.verdict import Verdict
 from lazarus_pl.pipeline.run.report.versions import package_versions
 from lazarus_pl.pipeline.run.run_settings import RunSettings
 from lazarus_pl.pipeline.run.stage_record import StageRecord
+from lazarus_pl.plain_name import plain_name
 
 Json = dict[str, Any]
 
@@ -46,12 +47,28 @@ def write_report(settings: RunSettings, records: Mapping[str, StageRecord]) -> l
         OSError: If it cannot be written.
     """
     out = settings.out
-    tested = _ok(records, "test")
-    result = _read(out / "test" / "result.json") if tested else None
-    audit = _read(out / "audit" / "audit.json") if _ok(records, "findings") else None
+    result = _read(out / "test" / "result.json") if _ok(records, "test") else None
     summary = _summary(settings, records, result)
     page = _environment().get_template("run.html.jinja")
-    context = {
+    # a file name need not be text
+    text = page.render(_context(settings, records, result, summary)).encode("utf-8", "replace")
+    with replace_file(out / "report.html") as file:
+        file.write(text)
+    with replace_file(out / "summary.json") as file:
+        file.write(json.dumps(summary, indent=2).encode("utf-8", "replace"))
+    return [out / "report.html", out / "summary.json"]
+
+
+def _context(
+    settings: RunSettings,
+    records: Mapping[str, StageRecord],
+    result: Json | None,
+    summary: Json,
+) -> Json:
+    """What the page is told."""
+    out = settings.out
+    audit = _read(out / "audit" / "audit.json") if _ok(records, "findings") else None
+    return {
         "settings": settings,
         "summary": summary,
         "result": result,
@@ -66,32 +83,26 @@ def write_report(settings: RunSettings, records: Mapping[str, StageRecord]) -> l
         "digests": _digests(settings, records),
         "encoder": (_read(settings.cache / "cache.json") or {}).get("encoder", {}),
     }
-    # a file name need not be text
-    text = page.render(context).encode("utf-8", "replace")
-    with replace_file(out / "report.html") as file:
-        file.write(text)
-    with replace_file(out / "summary.json") as file:
-        file.write(json.dumps(summary, indent=2).encode("utf-8", "replace"))
-    return [out / "report.html", out / "summary.json"]
 
 
 def _summary(
     settings: RunSettings, records: Mapping[str, StageRecord], result: Json | None
 ) -> Json:
     manifest = Manifest.read(settings.cache)
-    test, interval = (result or {}).get("test"), (result or {}).get("interval")
-    chosen = (result or {}).get("chosen")
+    chosen, test, interval = (
+        (result or {}).get(name) or {} for name in ("chosen", "test", "interval")
+    )
     gpu = settings.budget.gpu_bytes
     return {
-        "model": chosen["name"] if chosen else None,
-        "stage": chosen["stage"] if chosen else None,
+        "model": chosen.get("name"),
+        "stage": chosen.get("stage"),
         "checkpoint": settings.best.name if chosen else None,
-        "val_macro_f1": chosen["val_macro_f1"] if chosen else None,
-        "test_macro_f1": test["macro_f1"] if test else None,
-        "test_macro_f1_interval": interval["macro_f1"] if interval else None,
-        "test_accuracy": test["accuracy"] if test else None,
-        "test_accuracy_interval": interval["accuracy"] if interval else None,
-        "test_calibration_error": test["calibration_error"] if test else None,
+        "val_macro_f1": chosen.get("val_macro_f1"),
+        "test_macro_f1": test.get("macro_f1"),
+        "test_macro_f1_interval": interval.get("macro_f1"),
+        "test_accuracy": test.get("accuracy"),
+        "test_accuracy_interval": interval.get("accuracy"),
+        "test_calibration_error": test.get("calibration_error"),
         "test_readings": (result or {}).get("readings", 0),
         "candidates": (result or {}).get("candidates", []),
         "images": len(manifest.photos),
@@ -154,7 +165,8 @@ def _galleries(out: Path, records: Mapping[str, StageRecord]) -> dict[str, list[
         folder = out / stage / "gallery"
         for item in read_gallery(folder) if _ok(records, stage) else ():
             if picture := inline_picture(folder / item.picture):
-                found.setdefault(item.kind, []).append({"shown": item, "picture": picture})
+                told = {"shown": item, "picture": picture, "stage": stage}
+                found.setdefault(item.kind, []).append(told)
     return found
 
 
@@ -197,9 +209,10 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(duration=say_duration, plain=_plain)
+    environment.filters.update(duration=say_duration, plain=plain_name, percent=_percent)
     return environment
 
 
-def _plain(name: str) -> str:
-    return name.replace("___", " ").replace("_", " ")
+def _percent(share: float) -> str:
+    """Without a line's end before the sign."""
+    return f"{100 * share:.0f}\N{NO-BREAK SPACE}%"

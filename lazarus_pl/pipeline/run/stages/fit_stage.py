@@ -28,6 +28,7 @@ class FitStage(Stage):
         least_share: Fewer of its epochs than this share are not worth their time.
     """
 
+    can_be_cut = True
     doing: ClassVar[str]
     shipped: ClassVar[str]
     least_share: ClassVar[float] = 0.3
@@ -50,10 +51,6 @@ class FitStage(Stage):
     def inputs(self) -> Any:  # noqa: ANN401  # anything that can be written as text
         """The config and what differs from it."""
         return [config_text(self.config), self.values()]
-
-    def estimate(self, costs: Mapping[str, float]) -> float | None:
-        """Seconds of all epochs."""
-        raise NotImplementedError
 
     def fit(
         self,

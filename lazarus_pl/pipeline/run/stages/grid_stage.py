@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from lazarus_pl.grid.grid_spec import GridSpec
+from lazarus_pl.grid.run_result import RunResult
 from lazarus_pl.pipeline.run.digests import config_text, file_digest
 from lazarus_pl.pipeline.run.run_settings import RunSettings
 from lazarus_pl.pipeline.run.schedule import Schedule
@@ -43,19 +43,19 @@ class GridStage(Stage):
         return None if nine is None else nine * len(self._runs) / _NINE
 
     def run(self, before: Records, allowed: float | None, schedule: Schedule) -> StageOutcome:
-        """Trains the runs that are not trained yet."""
+        """Trains the runs that are not trained yet, and again those that failed."""
         from lazarus_pl.grid.run_grid import run_grid
 
         folder = self.settings.out / self.name
         memory = self.settings.budget.gpu_memory
         summary = run_grid(self._spec, self.settings.cache, folder, False, memory)
-        failed = _failures(folder)
+        failed = self._failures(folder)
         best = folder / "best.ckpt"
         note = f"best on val: {summary['run']}, macro-F1 {summary['val_macro_f1']:.3f}"
         if failed:
-            note += f"; {failed} of {len(self._runs)} runs failed"
+            note += f"; {failed} of {len(self._runs)} runs failed, the same command tries again"
         files = (best, folder / "summary.json", folder / "leaderboard.csv")
-        return StageOutcome(files, file_digest(best), note=note)
+        return StageOutcome(files, file_digest(best), note=note, retry=failed > 0)
 
     def _read(self) -> GridSpec:
         spec = GridSpec.from_file(self._path)
@@ -65,7 +65,7 @@ class GridStage(Stage):
         overrides = {**spec.overrides, **self.settings.grid.overrides}
         return GridSpec(spec.configs, axes, overrides)
 
-
-def _failures(folder: Path) -> int:
-    results = folder.glob("runs/*/result.json")
-    return sum(bool(json.loads(path.read_bytes())["error"]) for path in results)
+    def _failures(self, folder: Path) -> int:
+        """Of this grid's runs: those of an earlier one may lie beside them."""
+        results = (RunResult.read(folder / "runs" / run.name) for run in self._runs)
+        return sum(result is None or bool(result.error) for result in results)

@@ -16,6 +16,8 @@ from lazarus_pl.pipeline.run.stages.fit_stage import SETTING_UP, FitStage
 
 # epochs of the attention head that the audit's cost is of
 _TRIED_EPOCHS = 20
+# than that head; measured
+_SLOWER = 1.5
 
 
 class PatchesStage(FitStage):
@@ -45,12 +47,8 @@ class PatchesStage(FitStage):
         asked = self.settings
         gallery = asked.out / self.name / "gallery"
         shown = _spread(Manifest.read(asked.cache), asked.gallery)
-        files = make_gallery(shown, asked.root, end.best, gallery, asked.weights_file)
+        files = make_gallery(shown, asked, end.best, gallery)
         return self.outcome(end, *files)
-
-
-# than the attention head, whose steps the audit tries; measured
-_SLOWER = 1.5
 
 
 def _spread(manifest: Manifest, number: int) -> list[Shown]:

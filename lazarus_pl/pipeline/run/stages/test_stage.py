@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -27,11 +27,12 @@ from lazarus_pl.pipeline.run.stage_outcome import StageOutcome
 
 _LOG = logging.getLogger(__name__)
 
-CHECKPOINTS = {
+_CHECKPOINTS = {
     "grid": "grid/best.ckpt",
     "patches": "patches/checkpoints/best.ckpt",
     "finetune": "finetune/checkpoints/best.ckpt",
 }
+_NAMES = {"patches": "patch attention", "finetune": "fine-tuned encoder and head"}
 
 
 class TestStage(Stage):
@@ -73,29 +74,53 @@ class TestStage(Stage):
             "interval": None,
             "readings": 0,
         }
-        folder = asked.out / self.name
-        folder.mkdir(exist_ok=True)
-        files = [asked.best, folder / "result.json"]
+        self._folder.mkdir(exist_ok=True)
+        files = [asked.best, self._folder / "result.json"]
         if Manifest.read(asked.cache).side("test"):
-            said = predict_side(asked.best, asked.cache, "test")
-            result["test"] = asdict(SideScores.of(said))
-            result["readings"] = _readings(folder / "result.json") + 1
-            interval = LeafBootstrap.of(said, asked.seed or 0)
-            result["interval"] = asdict(interval) if interval else None
-            said.write(folder / "predictions.csv")
-            # before the pictures: who stops them has read test all the same
-            _write(result, folder / "result.json")
-            shown = _hits_and_misses(said, asked.gallery)
-            files += [folder / "predictions.csv"]
-            files += make_gallery(
-                shown, asked.root, asked.best, folder / "gallery", asked.weights_file
-            )
+            files += self._read_test(result, self._map_maker(best, candidates))
         else:
-            _write(result, folder / "result.json")
-        return StageOutcome(files, file_digest(folder / "result.json"), note=_note(result))
+            _write(result, self._folder / "result.json")
+        return StageOutcome(files, file_digest(self._folder / "result.json"), note=_note(result))
+
+    @property
+    def _folder(self) -> Path:
+        return self.settings.out / self.name
+
+    def _read_test(self, result: dict[str, Any], map_maker: Path | None) -> list[Path]:
+        """Scores test and completes the result, then shows hits and misses.
+
+        Args:
+            result: What is known so far.
+            map_maker: Another checkpoint than the chosen one that is to draw the maps.
+        """
+        asked, folder = self.settings, self._folder
+        said = predict_side(asked.best, asked.cache, "test")
+        interval = LeafBootstrap.of(said, asked.seed or 0)
+        result["test"] = asdict(SideScores.of(said))
+        result["interval"] = asdict(interval) if interval else None
+        result["readings"] = _readings(folder / "result.json") + 1
+        said.write(folder / "predictions.csv")
+        # before the pictures: who stops them has read test all the same
+        _write(result, folder / "result.json")
+        shown = _hits_and_misses(said, asked.gallery)
+        told = dict(zip(said.files, said.probability, strict=True)) if map_maker else None
+        drawn = make_gallery(shown, asked, map_maker or asked.best, folder / "gallery", told)
+        return [folder / "predictions.csv", *drawn]
+
+    def _map_maker(self, chosen: Candidate, candidates: Sequence[Candidate]) -> Path | None:
+        """The patch head, where it knows the classes of another model that was chosen."""
+        from lazarus_pl.heads.patch_head import PatchHead
+        from lazarus_pl.tasks.load_task import load_task
+
+        rival = next((item for item in candidates if item.stage == "patches"), None)
+        if rival is None or rival is chosen:
+            return None
+        theirs, ours = (load_task(self.settings.out / item.checkpoint) for item in (chosen, rival))
+        knows = isinstance(ours.head, PatchHead) and ours.class_names == theirs.class_names
+        return self.settings.out / rival.checkpoint if knows else None
 
     def _candidates(self, before: Records) -> Iterator[Candidate]:
-        for stage, path in CHECKPOINTS.items():
+        for stage, path in _CHECKPOINTS.items():
             record = before.get(stage)
             if record is None or record.state in ("failed", "left out"):
                 continue
@@ -107,9 +132,6 @@ class TestStage(Stage):
             scores = SideScores.of(said)
             name = _grid_winner(self.settings.out) if stage == "grid" else _NAMES[stage]
             yield Candidate(name, stage, path, scores.macro_f1, scores.accuracy)
-
-
-_NAMES = {"patches": "patch attention", "finetune": "fine-tuned encoder and head"}
 
 
 def _write(result: Mapping[str, Any], path: Path) -> None:

@@ -26,6 +26,7 @@ class ViewsStage(Stage):
     name = "views"
     title = "augmented views of the training photos, for fine-tuning"
     needs = ("extract",)
+    can_be_cut = True
 
     def inputs(self) -> Any:  # noqa: ANN401  # anything that can be written as text
         """Which views, and the text of their policy."""

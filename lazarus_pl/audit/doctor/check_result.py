@@ -12,7 +12,7 @@ SEVERITY: tuple[Status, ...] = ("ok", "warning", "fault")
 
 
 @dataclass(frozen=True)
-class Finding:
+class CheckResult:
     """What was found, and what to do about it.
 
     Attributes:
@@ -31,6 +31,6 @@ class Finding:
     advice: str = ""
 
 
-def worst(findings: Iterable[Finding]) -> Status:
-    """The most severe status of some findings; ``ok`` if there are none."""
-    return max((finding.status for finding in findings), key=SEVERITY.index, default="ok")
+def worst(results: Iterable[CheckResult]) -> Status:
+    """The most severe status of some results; ``ok`` if there are none."""
+    return max((result.status for result in results), key=SEVERITY.index, default="ok")
