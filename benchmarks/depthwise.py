@@ -12,7 +12,7 @@ import argparse
 import time
 
 import torch
-from report import report
+from report import Row, report
 from torch import nn
 
 from lazarus_pl.encoder.encoder import Encoder
@@ -42,7 +42,7 @@ def main() -> None:
     ):
         seconds[way] = min(_step(tail, grids, mixed) for _ in range(options.repeats))
     ours = min(seconds.values())
-    rows = [
+    rows: list[Row] = [
         {"way": way, "processor_seconds": took, "ratio": took / ours}
         for way, took in seconds.items()
     ]

@@ -31,6 +31,7 @@ _COPIES = 4
 
 @dataclass(frozen=True)
 class _HeadProbe:
+    layers: tuple[str, ...]
     epochs: int
     train_seconds: float
     val_seconds: float
@@ -53,18 +54,19 @@ def probe_heads(cache: Path, counts: Mapping[str, int], folder: Path) -> list[St
     quiet()
     fixed, per_epoch = _overhead(cache, folder)
     probes = {name: _probe(name, cache) for name in HEADS}
-    seconds = {
-        name: fixed
-        + probe.epochs
-        * (per_epoch + counts["train"] * probe.train_seconds + counts["val"] * probe.val_seconds)
+    steps = {
+        name: probe.epochs
+        * (counts["train"] * probe.train_seconds + counts["val"] * probe.val_seconds)
         for name, probe in probes.items()
     }
+    # runs on the same layers share a pass over the data
+    passes = {probe.layers: probe.epochs for probe in probes.values()}
+    overhead = LEARNING_RATES * len(HEADS) * fixed + per_epoch * sum(passes.values())
     # pooled features of all photos are held in memory, grids are mapped
     ram = resident_mb() + (counts["train"] + counts["val"]) * _pooled_mb(cache)
-    nine = LEARNING_RATES * sum(seconds.values())
+    nine = overhead + LEARNING_RATES * sum(steps.values())
     attention = probes["attention"]
-    overhead = LEARNING_RATES * sum(fixed + probe.epochs * per_epoch for probe in probes.values())
-    share = LEARNING_RATES * seconds["attention"] / nine
+    share = LEARNING_RATES * steps["attention"] / nine
     return [
         StageCost(
             stage="nine heads",
@@ -82,7 +84,7 @@ def probe_heads(cache: Path, counts: Mapping[str, int], folder: Path) -> list[St
         ),
         StageCost(
             stage="patch attention",
-            seconds=seconds["attention"],
+            seconds=fixed + attention.epochs * per_epoch + steps["attention"],
             disk_mb=attention.checkpoint_mb,
             ram_mb=ram,
             gpu_mb=attention.gpu_mb,
@@ -132,7 +134,7 @@ def _probe(name: str, cache: Path) -> _HeadProbe:
     dataset = data.train_dataloader().dataset
     assert isinstance(dataset, CachedDataset)
     places = torch.randint(len(dataset), (batch_size,), generator=torch.Generator()).tolist()
-    optimizer = AdamW(task.parameters())
+    optimizer = AdamW(task.parameters(), fused=True)
     with cli.trainer.precision_plugin.forward_context():
         train = _best_of(lambda: _step(task, dataset.__getitems__(places), optimizer))
         with torch.inference_mode():
@@ -143,6 +145,7 @@ def _probe(name: str, cache: Path) -> _HeadProbe:
     weights = FLOAT_BYTES * sum(p.numel() for p in task.parameters())
     inputs = sum(values.numel() * FLOAT_BYTES for values in batch["features"].values())
     return _HeadProbe(
+        layers=tuple(data.layers),
         epochs=int(cli.trainer.max_epochs or 1),
         train_seconds=train / batch_size,
         val_seconds=val / batch_size,
