@@ -106,13 +106,11 @@ class Progress:
             self._write_line(rate)
 
     def _write_line(self, rate: str) -> None:
-        left = (self._total - self._done) / max(self.rate, 1e-9)
-        sys.stderr.write(
-            f"{self._title}: {self._done}/{self._total} {self._unit}, "
-            + (f"{rate}, " if rate else "")
-            + f"{left:.0f} s left {self._shown_note()}".rstrip()
-            + "\n"
-        )
+        parts = [f"{self._title}: {self._done}/{self._total} {self._unit}", rate]
+        if self._done:
+            parts.append(f"{(self._total - self._done) / self.rate:.0f} s left")
+        line = ", ".join(part for part in parts if part)
+        sys.stderr.write(f"{line} {self._shown_note()}".rstrip() + "\n")
 
     def _shown_note(self) -> str:
         ask = _BESIDE.get()

@@ -8,11 +8,11 @@ import logging
 import math
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import LambdaCallback, ModelCheckpoint
 
 from lazarus_pl import __version__
 from lazarus_pl.cache.cache_header import CacheHeader
@@ -65,8 +65,9 @@ class Grid:
         with Progress("training", len(self._runs), "runs") as progress:
             progress.advance(len(done))
             for stack in self._stacks([run for run in self._runs if run.name not in done]):
-                progress.advance(0, note=", ".join(run.name for run in stack))
-                done |= {result.run: result for result in self._train_all(stack)}
+                progress.advance(0, note=_name(stack))
+                results = self._train_all(stack, lambda note: progress.advance(0, note))
+                done |= {result.run: result for result in results}
                 self._board(done).write(self._out)
                 progress.advance(len(stack))
         board = self._board(done)
@@ -95,11 +96,11 @@ class Grid:
             self._built[run.name] = built
         return key
 
-    def _train_all(self, stack: Sequence[GridRun]) -> list[RunResult]:
+    def _train_all(self, stack: Sequence[GridRun], tell: Callable[[str], None]) -> list[RunResult]:
         if len(stack) == 1:
             return [self._train(stack[0])]
         try:
-            return self._train_together(stack)
+            return self._train_together(stack, tell)
         except Exception as error:
             if _is_full(error):
                 raise
@@ -147,7 +148,9 @@ class Grid:
         lr = float(cli.model.hparams.get("lr", math.nan))
         return self._result(run, Path(checkpoint.best_model_path), lr, seed, epochs, seconds)
 
-    def _train_together(self, stack: Sequence[GridRun]) -> list[RunResult]:
+    def _train_together(
+        self, stack: Sequence[GridRun], tell: Callable[[str], None]
+    ) -> list[RunResult]:
         """Trains runs in one trainer; each is told its share of the time."""
         started = time.monotonic()
         folders = [self._emptied(run) for run in stack]
@@ -156,8 +159,15 @@ class Grid:
             one.write_config()
         trained = [one.stacked() for one in built]
         trainer: Any = built[0].trainer
-        # all that these do is done for each run by itself
-        trainer.logger, trainer.callbacks = None, []
+        # what the config's do is done for each run by itself
+        trainer.logger = None
+        trainer.callbacks = [
+            LambdaCallback(
+                on_train_epoch_start=lambda trainer, _: tell(
+                    f"{_name(stack)}, epoch {trainer.current_epoch + 1} of {trainer.max_epochs}"
+                )
+            )
+        ]
         trainer.fit(StackedTask(trained), datamodule=built[0].datamodule)
         seconds = (time.monotonic() - started) / len(stack)
         results = [
@@ -226,6 +236,10 @@ class Grid:
             digest=self._digest(run),
             error=reason,
         )
+
+
+def _name(stack: Sequence[GridRun]) -> str:
+    return stack[0].name if len(stack) == 1 else f"{len(stack)} runs together"
 
 
 def _is_full(error: Exception) -> bool:
