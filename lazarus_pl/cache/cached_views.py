@@ -92,11 +92,8 @@ class CachedViews:
             index.setdefault(photos[place].sha256, []).append(int(place))
         places = np.full((len(photos), 1 + most, 2), _NOWHERE, dtype=np.intp)
         done = np.zeros((len(photos), 1 + most), dtype=bool)
-        for number, job in enumerate(plan.jobs):
-            state = self._jobs.state(number)
-            if state is None:
-                continue
-            for row, (sha256, view) in enumerate(job):
+        for number, rows, state in self._jobs.done():
+            for row, (sha256, view) in enumerate(rows):
                 mine = index.get(sha256, [])
                 if row in state.gone or not mine:
                     continue

@@ -103,7 +103,7 @@ class JobFile:
 
 def rows_digest(rows: Sequence[Row]) -> str:
     """Which photos and views a job holds, in which order."""
-    text = "\n".join(f"{row.sha256} {row.view}" for row in rows)
+    text = "\n".join([f"{sha256} {view}" for sha256, view in rows])
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from lazarus_pl.cache.aligned_npz import NpzError, locate_npz, map_members
 from lazarus_pl.cache.job_index import JobIndex, JobState
-from lazarus_pl.cache.job_plan import JobPlan
+from lazarus_pl.cache.job_plan import JobPlan, Row
 from lazarus_pl.cache.npz_member import NpzMember
 from lazarus_pl.cache.ragged_grids import Layer, RaggedGrids, as_layers
 from lazarus_pl.errors import LazarusError
@@ -48,16 +48,19 @@ class MappedJobs:
         # what was closed is opened again without a search
         self._members: dict[int, tuple[str, dict[str, NpzMember]]] = {}
 
-    def state(self, number: int) -> JobState | None:
-        """The state of a job, or None if it has not been done.
+    def done(self) -> Iterator[tuple[int, Sequence[Row], JobState]]:
+        """The jobs that have been done: number, rows and state.
 
         Raises:
-            LazarusError: If its file is damaged.
+            LazarusError: If the file of one is damaged.
         """
-        try:
-            return self._index.state(number, self.plan.jobs[number])
-        except (NpzError, OSError) as error:
-            raise self._damaged(number, error) from error
+        for number, rows in enumerate(self.plan.jobs):
+            try:
+                state = self._index.state(number, rows)
+            except (NpzError, OSError) as error:
+                raise self._damaged(number, error) from error
+            if state is not None:
+                yield number, rows, state
 
     def gather(
         self, layer: str, shape: Sequence[int], places: npt.NDArray[np.intp]

@@ -26,7 +26,8 @@ WORKER = """
 import sys
 from pathlib import Path
 from lazarus_pl.cache.at_work import AtWork
-AtWork(Path(sys.argv[1])).begin()
+worker = AtWork(Path(sys.argv[1]))
+worker.begin()
 print("begun", flush=True)
 sys.stdin.read()
 """
@@ -93,9 +94,6 @@ def test_a_finished_cache_says_what_contradicts_it(
     assert done.code == 2
     assert len(done.err.splitlines()) == 1
     assert re.search(said, done.err), done.err
-    again = lazarus(*plain, "--precision", "bf16", "--engine", "torch", "--batch_size", "64")
-    assert again.code == 0, again.err
-    assert "80 photos" in again.out
 
 
 def test_a_finished_cache_is_told_of_without_torch(data: Path, tmp_path: Path) -> None:
@@ -112,6 +110,18 @@ def test_a_finished_cache_is_told_of_without_torch(data: Path, tmp_path: Path) -
         [sys.executable, "-c", code, *map(str, words)], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_what_a_finished_cache_was_made_with_may_be_asked_for(
+    data: Path, tmp_path: Path, lazarus: Lazarus
+) -> None:
+    out = tmp_path / "cache"
+    extract(data, out, named("torch", "bf16"))
+    plain = ("extract", "--data", data, "--out", out, "--encoder.weights", "random")
+    for words in ([], ["--precision", "bf16", "--engine", "torch", "--batch_size", "64"]):
+        done = lazarus(*plain, *words)
+        assert done.code == 0, done.err
+        assert "80 photos" in done.out
 
 
 def test_in_float32_any_engine_may_be_named(data: Path, tmp_path: Path) -> None:
