@@ -347,7 +347,7 @@ def _told(manifest: Manifest) -> dict[str, Any]:
         "photos": len(manifest.photos),
         "quarantined": len(manifest.quarantine),
         "classes": manifest.num_classes,
-        "sides": dict(Counter(photo.split for photo in manifest.photos)),
+        "sides": dict(Counter(manifest.column("split"))),
     }
 
 

@@ -182,7 +182,7 @@ class FeatureCache:
     def _done(self) -> tuple[Digests, npt.NDArray[np.intp], Digests]:
         """Digests, jobs and rows of photos that have features, and digests of those that failed."""
         digests, failed = [pack_digests(())], [pack_digests(())]
-        places = array("i")
+        places = array("q")
         for number, rows, state in self._jobs.done():
             plain = [row for row, (_, view) in enumerate(rows) if not view]
             bad = [row for row in plain if row in state.failed and row not in state.gone]
