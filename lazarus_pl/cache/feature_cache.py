@@ -163,7 +163,7 @@ class FeatureCache:
                     f"--encoder.layers including {layer}"
                 )
 
-    def _locate(self) -> npt.NDArray[np.intp]:
+    def _locate(self) -> npt.NDArray[np.int32]:
         """Job and row of every photo; drops those that could not be decoded."""
         photos = pack_digests(self.manifest.column("sha256"))
         digests, places, failed = self._done()
@@ -179,16 +179,17 @@ class FeatureCache:
             self.manifest = self.manifest.take(kept)
         return places[found]
 
-    def _done(self) -> tuple[Digests, npt.NDArray[np.intp], Digests]:
+    def _done(self) -> tuple[Digests, npt.NDArray[np.int32], Digests]:
         """Digests, jobs and rows of photos that have features, and digests of those that failed."""
-        digests, failed = [pack_digests(())], [pack_digests(())]
-        places = array("q")
+        digests = [pack_digests(())]
+        places = array("i")
+        failed: list[str] = []
         for number, rows, state in self._jobs.done():
             plain = [row for row, (_, view) in enumerate(rows) if not view]
             bad = [row for row in plain if row in state.failed and row not in state.gone]
             good = [row for row in plain if row not in state.failed and row not in state.gone]
-            failed.append(pack_digests([rows[row].sha256 for row in bad]))
+            failed += [rows[row].sha256 for row in bad]
             digests.append(pack_digests([rows[row].sha256 for row in good]))
             places.extend(chain.from_iterable(zip(repeat(number), good, strict=False)))
-        pairs = np.array(places, dtype=np.intp).reshape(-1, 2)
-        return np.concatenate(digests), pairs, np.concatenate(failed)
+        pairs = np.array(places, dtype=np.int32).reshape(-1, 2)
+        return np.concatenate(digests), pairs, pack_digests(failed)

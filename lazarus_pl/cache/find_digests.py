@@ -38,11 +38,13 @@ def find_digests(wanted: Digests, among: Digests) -> npt.NDArray[np.intp]:
     order = np.argsort(among[:, 0], kind="stable")
     after = np.searchsorted(among[order, 0], wanted[:, 0], side="right")
     places = order[after - 1]
-    return np.where((among[places] == wanted).all(axis=1), places, -1)
+    for part in range(4):
+        places[among[places, part] != wanted[:, part]] = -1
+    return places
 
 
 def _packed(texts: Sequence[str]) -> bytes | None:
-    if any(len(text) != 2 * _BYTES for text in texts):
+    if set(map(len, texts)) != {2 * _BYTES}:
         return None
     try:
         packed = bytes.fromhex("".join(texts))

@@ -48,13 +48,14 @@ class JobIndex:
     """
 
     def __init__(self, folder: Path, key: str) -> None:
-        self._folder = folder
+        self._path = folder / _NAME
+        self._jobs = folder / "jobs"
         self.key = key
-        self._states = _read(folder / _NAME)
+        self._states = _read(self._path)
 
     def path(self, number: int) -> Path:
         """The file of a job."""
-        return self._folder / "jobs" / f"{number:05d}.npz"
+        return self._jobs / f"{number:05d}.npz"
 
     def state(self, number: int, rows: Sequence[Row]) -> JobState | None:
         """The state of a job, or None if it has not been done.
@@ -106,9 +107,9 @@ class JobIndex:
 
     def write(self) -> None:
         """Writes the memo, with what other processes wrote to it meanwhile."""
-        self._states = {**_read(self._folder / _NAME), **self._states}
+        self._states = {**_read(self._path), **self._states}
         content = {str(number): asdict(state) for number, state in sorted(self._states.items())}
-        with replace_file(self._folder / _NAME) as file:
+        with replace_file(self._path) as file:
             file.write(json.dumps(content).encode())
 
 

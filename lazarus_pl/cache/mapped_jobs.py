@@ -63,7 +63,7 @@ class MappedJobs:
                 yield number, rows, state
 
     def gather(
-        self, layer: str, shape: Sequence[int], places: npt.NDArray[np.intp]
+        self, layer: str, shape: Sequence[int], places: npt.NDArray[np.integer]
     ) -> npt.NDArray[np.float16]:
         """Copies rows out of the files.
 
@@ -89,7 +89,7 @@ class MappedJobs:
                 out[chosen] = values[rows[chosen]]
         return out
 
-    def grids(self, layer: str, places: npt.NDArray[np.intp]) -> list[npt.NDArray[np.float16]]:
+    def grids(self, layer: str, places: npt.NDArray[np.integer]) -> list[npt.NDArray[np.float16]]:
         """Grids in the mapped files, not copied.
 
         Args:
