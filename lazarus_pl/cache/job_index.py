@@ -9,6 +9,7 @@ from pathlib import Path
 
 from lazarus_pl.cache.job_file import JobFile, rows_digest
 from lazarus_pl.cache.job_plan import Row
+from lazarus_pl.cache.npz_member import NpzMember
 from lazarus_pl.data.atomic import replace_file
 
 _NAME = "jobs.json"
@@ -81,8 +82,8 @@ class JobIndex:
         self._states[number] = state
         return state
 
-    def map(self, number: int, rows: Sequence[Row]) -> JobFile:
-        """Maps a job's features.
+    def locate(self, number: int, rows: Sequence[Row]) -> dict[str, NpzMember]:
+        """Where a job's features lie in its file.
 
         Args:
             number: Of the job.
@@ -92,7 +93,7 @@ class JobIndex:
             NpzError: If its file is damaged.
             OSError: If its file cannot be read.
         """
-        return JobFile.map(self.path(number), self.key, rows)
+        return JobFile.locate(self.path(number), self.key, rows)
 
     def remember(self, number: int, job: JobFile) -> None:
         """Takes a file just written as verified."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lazarus_pl.cache.aligned_npz import NpzError, locate_npz, map_members
+from lazarus_pl.cache.aligned_npz import NpzError, map_members
 from lazarus_pl.cache.job_index import JobIndex, JobState
 from lazarus_pl.cache.job_plan import JobPlan, Row
 from lazarus_pl.cache.npz_member import NpzMember
@@ -110,9 +110,8 @@ class MappedJobs:
             return self._maps[number]
         try:
             if number not in self._members:
-                path = self._index.path(number)
-                self._index.map(number, self.plan.jobs[number])
-                self._members[number] = str(path), locate_npz(path)
+                members = self._index.locate(number, self.plan.jobs[number])
+                self._members[number] = str(self._index.path(number)), members
             layers = as_layers(map_members(*self._members[number]))
         except (NpzError, OSError, ValueError) as error:
             raise self._damaged(number, error) from error
