@@ -20,22 +20,11 @@ class Photos(Sequence[Photo]):
     """Behaves as a tuple of photos and takes the memory of their table.
 
     Args:
-        table: With the columns of :meth:`Photo.columns`.
-
-    Raises:
-        KeyError: If a column is missing.
-        ValueError: If a number is not one.
+        table: With the columns of :meth:`Photo.columns`, unless it is empty.
     """
 
     def __init__(self, table: TextTable) -> None:
         self._table = table
-        if not len(table):
-            return
-        for name in Photo.columns():
-            if name in _NUMBERS:
-                table.integers(name)
-            elif name not in table.columns:
-                raise KeyError(name)
 
     @classmethod
     def read(cls, path: Path) -> Photos:
@@ -46,13 +35,17 @@ class Photos(Sequence[Photo]):
             ValueError: If it is no CSV, or a number is not one.
             OSError: If it cannot be read.
         """
-        return cls(TextTable.read(path))
+        table = TextTable.read(path)
+        for name in Photo.columns() if len(table) else ():
+            if name not in table.columns:
+                raise KeyError(name)
+            if name in _NUMBERS:
+                table.integers(name)
+        return cls(table)
 
     def take(self, places: slice | npt.NDArray[np.integer]) -> Photos:
         """Some of the photos."""
-        some = Photos.__new__(Photos)
-        some._table = self._table.take(places)
-        return some
+        return Photos(self._table.take(places))
 
     def column(self, name: str) -> Iterator[str]:
         """One text of every photo, such as its ``path``."""
