@@ -231,9 +231,10 @@ class Extraction:
         return header, root, manifest
 
     def _header(self, old: CacheHeader | None) -> CacheHeader:
+        # what has not begun binds nobody
+        begun = old if old is not None and self._engine.has_begun else None
         request = _as_json(self._spec)
-        has_begun = old is not None and self._engine.has_begun
-        encoder, layers, precision = self._encoder_of(old if has_begun else None, request)
+        encoder, layers, precision = self._encoder_of(begun, request)
         header = CacheHeader(
             encoder=encoder,
             layers=layers,
@@ -243,15 +244,15 @@ class Extraction:
             label_from=self._label_from,
             split=_as_json(self._split),
             windows=self._windows,
-            engines=old.engines if old is not None and has_begun else (),
+            engines=begun.engines if begun else (),
         )
         if old is not None and old.key != header.key:
             raise LazarusError(
                 f"the cache '{self._out}' was made by {_describe(old)}, not by "
                 f"{_describe(header)}: name another folder with --out"
             )
-        if old is not None and has_begun:
-            self._engine.check_precision(old.precision, precision)
+        if begun:
+            self._engine.check_precision(begun.precision, precision)
         return header
 
     def _encoder_of(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-from array import array
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from operator import methodcaller
@@ -14,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 _COMMA, _NEWLINE, _ZERO = b",\n0"
+_ODD = (b'"', b"\r")
 _BLOCK = 1 << 22
 _CHUNK = 1 << 14
 # an int64 has no more digits
@@ -53,10 +53,7 @@ class TextTable:
             ValueError: If it is no CSV, or a row has not as many cells as there are columns.
             OSError: If it cannot be read.
         """
-        content = path.read_bytes()
-        ends = _plain_ends(content)
-        if ends is None:
-            content, ends = _parsed(content)
+        content, ends = _split(path.read_bytes())
         starts = np.zeros(len(ends), dtype=ends.dtype)
         if not len(ends):
             return cls((), content, starts, ends)
@@ -128,53 +125,76 @@ def _texts(content: bytes, start: np.unsignedinteger, ends: Offsets) -> list[str
     return texts
 
 
-def _plain_ends(content: bytes) -> Offsets | None:
-    """Where cells end, if commas and line feeds are nothing but ends of cells.
+def _split(content: bytes) -> tuple[bytes, Offsets]:
+    """Cells, one behind the other with a byte between them, and where each ends."""
+    parts: list[bytes | memoryview] = []
+    # an end of the last line may be missing
+    kind = np.uint32 if len(content) < np.iinfo(np.uint32).max else np.uint64
+    ends: list[Offsets] = []
+    size = rows = 0
+    for start, end in _blocks(content):
+        width = ends[0].shape[1] if ends else 0
+        places = _plain_ends(content, start, end, width)
+        part: bytes | memoryview = memoryview(content)[start:end]
+        if places is None:
+            part, places = _parsed(bytes(part), width, rows)
+        parts.append(part)
+        ends.append((places + size).astype(kind))
+        size, rows = size + len(part), rows + len(places)
+    if any(isinstance(part, bytes) for part in parts):
+        content = b"".join(parts)
+    return content, np.concatenate(ends) if ends else np.zeros((0, 0), dtype=kind)
 
-    None if the csv module has to look: at quotes, other line ends, rows of different lengths.
+
+def _blocks(content: bytes) -> Iterator[tuple[int, int]]:
+    """Where parts of whole rows start and end."""
+    start = 0
+    while start < len(content):
+        end = content.find(b"\n", start + _BLOCK) + 1 or len(content)
+        quotes = content.count(b'"', start, end)
+        # a line end between quotes ends no row
+        while quotes % 2 and end < len(content):
+            line, end = end, content.find(b"\n", end) + 1 or len(content)
+            quotes += content.count(b'"', line, end)
+        yield start, end
+        start = end
+
+
+def _plain_ends(
+    content: bytes, start: int, end: int, width: int
+) -> npt.NDArray[np.signedinteger] | None:
+    """Where cells of a part end in it, ``(rows, width)``; a width of 0 is that of the first row.
+
+    None if the csv module has to look: where there are quotes, other line ends than a line feed,
+    or rows of different lengths.
     """
-    if not content.endswith(b"\n") or b'"' in content or b"\r" in content:
+    if content[end - 1] != _NEWLINE or any(content.find(odd, start, end) >= 0 for odd in _ODD):
         return None
-    width = content.count(b",", 0, content.index(b"\n")) + 1
+    width = width or content.count(b",", start, content.index(b"\n", start)) + 1
+    data = np.frombuffer(content, np.uint8, end - start, start)
+    ends = np.flatnonzero((data == _COMMA) | (data == _NEWLINE))
     # a line with nothing in it is no row
-    if width == 1:
+    if width == 1 or len(ends) % width:
         return None
-    data = np.frombuffer(content, dtype=np.uint8)
-    kind = _offset_type(len(content))
-    parts = []
-    for at in range(0, len(data), _BLOCK):
-        block = data[at : at + _BLOCK]
-        parts.append((np.flatnonzero((block == _COMMA) | (block == _NEWLINE)) + at).astype(kind))
-    ends = np.concatenate(parts)
-    if len(ends) % width:
-        return None
-    ends = ends.reshape(-1, width)
-    is_last = data[ends] == _NEWLINE
-    return ends if is_last[:, -1].all() and not is_last[:, :-1].any() else None
+    is_last = (data[ends] == _NEWLINE).reshape(-1, width)
+    is_regular = is_last[:, -1].all() and not is_last[:, :-1].any()
+    return ends.reshape(-1, width) if is_regular else None
 
 
-def _parsed(content: bytes) -> tuple[bytes, Offsets]:
-    """Cells as the csv module reads them, one behind the other, and where they end."""
-    text = io.TextIOWrapper(io.BytesIO(content), "utf-8", "surrogateescape", newline="")
-    joined = bytearray()
-    lengths = array("Q")
-    width = 0
+def _parsed(block: bytes, width: int, first: int) -> tuple[bytes, npt.NDArray[np.signedinteger]]:
+    """Cells of a part as the csv module reads them, one behind the other, and where they end."""
+    text = io.TextIOWrapper(io.BytesIO(block), "utf-8", "surrogateescape", newline="")
+    cells: list[bytes] = []
     try:
-        for number, row in enumerate(filter(None, csv.reader(text))):
+        for number, row in enumerate(filter(None, csv.reader(text)), start=first):
             width = width or len(row)
             if len(row) != width:
                 raise ValueError(f"row {number} has {len(row)} cells, not {width}")
-            cells = [cell.encode("utf-8", "surrogateescape") for cell in row]
-            lengths.extend(map(len, cells))
-            joined += b",".join(cells) + b","
+            cells += [cell.encode("utf-8", "surrogateescape") for cell in row]
     except csv.Error as error:
         raise ValueError(str(error)) from error
-    ends = np.cumsum(np.array(lengths, dtype=np.int64) + 1) - 1
-    return bytes(joined), ends.astype(_offset_type(len(joined))).reshape(-1, max(1, width))
-
-
-def _offset_type(size: int) -> type[np.unsignedinteger]:
-    return np.uint32 if size < np.iinfo(np.uint32).max else np.uint64
+    ends = np.cumsum(np.fromiter(map(len, cells), np.int64, len(cells)) + 1) - 1
+    return b",".join([*cells, b""]), ends.reshape(-1, width or 1)
 
 
 def _integers(content: bytes, starts: Offsets, ends: Offsets) -> npt.NDArray[np.int64]:

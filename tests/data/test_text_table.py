@@ -23,13 +23,15 @@ def written(path: Path, text: str) -> TextTable:
 
 
 @settings(deadline=None)
-@given(rows=ROWS)
+@given(rows=ROWS, block=st.sampled_from([1, 16, 1 << 20]))
 def test_gives_what_was_written(
-    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str, int]]
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str, int]], block: int
 ) -> None:
     path = tmp_path_factory.mktemp("table") / "t.csv"
     write_table(path, COLUMNS, rows)
-    table = TextTable.read(path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(text_table, "_BLOCK", block)
+        table = TextTable.read(path)
     assert [table.row(place) for place in range(len(table))] == read_table(path)
     assert list(table.column("label")) == [row[1] for row in rows]
     assert table.integers("bytes").tolist() == [row[2] for row in rows]
