@@ -36,7 +36,8 @@ from lazarus_pl.data.ordered_map import ordered_map
 from lazarus_pl.data.procedural.procedural_leaves import ProceduralLeaves
 from lazarus_pl.data.split.split_spec import SplitSpec
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
-from lazarus_pl.encoder.make_engine import EngineName, make_engine
+from lazarus_pl.encoder.engine_options import EngineName
+from lazarus_pl.encoder.make_engine import make_engine
 
 _DECODING, _ENCODING = "decode alone, in threads", "encoder alone, on ready pixels"
 

@@ -29,7 +29,7 @@ import argparse
 import json
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -289,7 +289,7 @@ def _thaw() -> BackboneFinetuning:
     return BackboneFinetuning(unfreeze_backbone_at_epoch=1, lambda_func=lambda epoch: 1.5)
 
 
-def _listed(photos: tuple[Photo, ...], names: list[str]) -> list[tuple[str, int]]:
+def _listed(photos: Sequence[Photo], names: list[str]) -> list[tuple[str, int]]:
     return [(photo.path, names.index(photo.label)) for photo in photos]
 
 

@@ -24,7 +24,7 @@ import csv
 import logging
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -204,7 +204,7 @@ def _far_table(data: Path, cache: Path, table: Path) -> Path:
     return table
 
 
-def _far_sides(photos: tuple[Photo, ...]) -> list[str]:
+def _far_sides(photos: Sequence[Photo]) -> list[str]:
     """Sides by place in the range, none for what is left out; no leaf is on two sides.
 
     Train and val come out of train, test is test: what lies between them was a gap before.
@@ -228,7 +228,7 @@ def _far_sides(photos: tuple[Photo, ...]) -> list[str]:
     return sides
 
 
-def _places(photos: tuple[Photo, ...]) -> list[float]:
+def _places(photos: Sequence[Photo]) -> list[float]:
     """Where each photo lies in its range of camera numbers, 0 to 1."""
     numbers: dict[tuple[str, str], set[float]] = defaultdict(set)
     found = []

@@ -35,7 +35,8 @@ from lazarus_pl.data.decode import read_pixels
 from lazarus_pl.data.procedural.procedural_leaves import ProceduralLeaves
 from lazarus_pl.data.split.split_spec import SplitSpec
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
-from lazarus_pl.encoder.make_engine import EngineName, make_engine
+from lazarus_pl.encoder.engine_options import EngineName
+from lazarus_pl.encoder.make_engine import make_engine
 
 _MODEL = "tf_efficientnet_lite0"
 _SIZE = 256

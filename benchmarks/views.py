@@ -31,7 +31,8 @@ from lazarus_pl.data.ordered_map import ordered_map
 from lazarus_pl.data.procedural.procedural_leaves import ProceduralLeaves
 from lazarus_pl.data.split.split_spec import SplitSpec
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
-from lazarus_pl.encoder.make_engine import EngineName, make_engine
+from lazarus_pl.encoder.engine_options import EngineName
+from lazarus_pl.encoder.make_engine import make_engine
 from lazarus_pl.views import policy_builder
 from lazarus_pl.views.view_maker import Pixels, ViewMaker
 from lazarus_pl.views.view_policy import ViewPolicy

@@ -115,7 +115,7 @@ def _joined(
 
 def _gather(cache: FeatureCache, seen: Sequence[Surveyed]) -> npt.NDArray[np.float16]:
     """Pooled features, or the mean over the coarsest grid where those are not kept."""
-    places = {photo.path: place for place, photo in enumerate(cache.manifest.photos)}
+    places = {path: place for place, path in enumerate(cache.manifest.column("path"))}
     indices = np.array([places[item.photo.path] for item in seen], dtype=np.intp)
     layer = next(name for name in _FALLBACKS if name in cache.feature_shapes)
     if layer == "pooled":

@@ -25,7 +25,7 @@ from lazarus_pl.data.atomic import replace_file
 from lazarus_pl.data.listing import LabelFrom
 from lazarus_pl.data.split.split_spec import SplitSpec
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
-from lazarus_pl.encoder.make_engine import EngineName
+from lazarus_pl.encoder.engine_options import EngineName
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.progress import Progress
 

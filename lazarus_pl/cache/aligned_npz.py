@@ -14,6 +14,7 @@ import os
 import struct
 import zipfile
 from collections.abc import Mapping
+from functools import lru_cache
 from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -26,6 +27,9 @@ from lazarus_pl.cache.npz_member import NpzMember
 ALIGNMENT = 64
 
 _LOCAL_HEADER = 30
+# of an .npy: its version, behind the magic string
+_VERSION_PLACE = 6
+_LONGEST_HEADER = 4096
 # "LZ": an extra-field tag that the zip specification leaves to applications
 _PADDING_TAG = 0x5A4C
 _EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -135,20 +139,39 @@ def _locate(view: memoryview, member: zipfile.ZipInfo) -> NpzMember:
     start = member.header_offset + _LOCAL_HEADER + name_length + extra_length
     if start + member.file_size > len(view):
         raise NpzError(f"member {member.filename} is cut short")
-    content = view[start : start + member.file_size]
-    header = io.BytesIO(content[:4096])
-    version = np.lib.format.read_magic(header)
+    header = _header(view[start : start + min(member.file_size, _LONGEST_HEADER)])
+    try:
+        shape, fortran_order, dtype = _parsed(header)
+    except NpzError as error:
+        raise NpzError(f"member {member.filename} {error}") from error
+    if (start + len(header)) % ALIGNMENT:
+        raise NpzError(f"member {member.filename} is not aligned")
+    if len(header) + dtype.itemsize * prod(shape) > member.file_size:
+        raise NpzError(f"member {member.filename} is cut short")
+    return NpzMember(start + len(header), dtype, shape, "F" if fortran_order else "C")
+
+
+def _header(content: memoryview) -> bytes:
+    """The part of a ``.npy`` that stands before its values."""
+    form = "<H" if content[_VERSION_PLACE] == 1 else "<I"
+    begins = _VERSION_PLACE + 2 + struct.calcsize(form)
+    (length,) = struct.unpack_from(form, content, _VERSION_PLACE + 2)
+    return bytes(content[: begins + length])
+
+
+# most files of a cache have the same few headers, and numpy.lib.format takes long to read one
+@lru_cache(maxsize=256)
+def _parsed(header: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, whether it is in Fortran order, and dtype."""
+    file = io.BytesIO(header)
+    version = np.lib.format.read_magic(file)
     read_header = {
         (1, 0): np.lib.format.read_array_header_1_0,
         (2, 0): np.lib.format.read_array_header_2_0,
     }.get(version)
     if read_header is None:
-        raise NpzError(f"member {member.filename} has npy version {version}")
-    shape, fortran_order, dtype = read_header(header)
+        raise NpzError(f"has npy version {version}")
+    shape, fortran_order, dtype = read_header(file)
     if dtype.hasobject:
-        raise NpzError(f"member {member.filename} holds Python objects")
-    if (start + header.tell()) % ALIGNMENT:
-        raise NpzError(f"member {member.filename} is not aligned")
-    if header.tell() + dtype.itemsize * prod(shape) > member.file_size:
-        raise NpzError(f"member {member.filename} is cut short")
-    return NpzMember(start + header.tell(), dtype, shape, "F" if fortran_order else "C")
+        raise NpzError("holds Python objects")
+    return shape, fortran_order, dtype

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from lazarus_pl.cache.feature_cache import FeatureCache
+from lazarus_pl.cache.find_digests import Digests, find_digests, pack_digests
 from lazarus_pl.cache.mapped_jobs import MappedJobs
 from lazarus_pl.cache.views_header import ViewsHeader
 from lazarus_pl.errors import LazarusError
 
 _NOWHERE = -1
+# of a row's job, row and view
+_VIEW = 2
 
 
 class CachedViews:
@@ -84,24 +88,31 @@ class CachedViews:
 
     def _locate(self) -> tuple[npt.NDArray[np.intp], int]:
         """Job and row of every view, ``(photos, 1 + views, 2)``, and how many all photos have."""
-        plan = self._jobs.plan
-        most = max((row.view for job in plan.jobs for row in job), default=0)
-        photos = self._cache.manifest.photos
-        index: dict[str, list[int]] = {}
-        for place in self._cache.indices("train"):
-            index.setdefault(photos[place].sha256, []).append(int(place))
-        places = np.full((len(photos), 1 + most, 2), _NOWHERE, dtype=np.intp)
-        done = np.zeros((len(photos), 1 + most), dtype=bool)
-        for number, job in enumerate(plan.jobs):
-            state = self._jobs.state(number)
-            if state is None:
-                continue
-            for row, (sha256, view) in enumerate(job):
-                mine = index.get(sha256, [])
-                if row in state.gone or not mine:
-                    continue
-                done[mine, view] = True
-                if row not in state.failed:
-                    places[mine, view] = number, row
-        complete = done[self._cache.indices("train"), 1:].all(axis=0)
-        return places, int(np.append(complete, False).argmin())
+        digests, rows = self._done()
+        train = self._cache.indices("train")
+        wanted = pack_digests(self._cache.manifest.take(train).column("sha256"))
+        most = int(rows[:, _VIEW].max(initial=0))
+        places = np.full((len(self._cache.manifest.photos), 1 + most, 2), _NOWHERE, dtype=np.intp)
+        complete = []
+        for view in range(1, 1 + most):
+            mine = np.flatnonzero(rows[:, _VIEW] == view)
+            found = find_digests(wanted, digests[mine])
+            places[train[found >= 0], view] = rows[mine[found[found >= 0]], :_VIEW]
+            complete.append(bool((found >= 0).all()))
+        return places, [*complete, False].index(False)
+
+    def _done(self) -> tuple[Digests, npt.NDArray[np.intp]]:
+        """Digests of the photos that views were made of; job, row and view, ``(N, 3)``.
+
+        Job and row are nowhere where a view could not be made.
+        """
+        digests = [pack_digests(())]
+        places = array("q")
+        for number, rows, state in self._jobs.done():
+            kept = [row for row in range(len(rows)) if row not in state.gone]
+            digests.append(pack_digests([rows[row].sha256 for row in kept]))
+            for row in kept:
+                failed = row in state.failed
+                place = (_NOWHERE, _NOWHERE) if failed else (number, row)
+                places.extend((*place, rows[row].view))
+        return np.concatenate(digests), np.array(places, dtype=np.intp).reshape(-1, 3)

@@ -8,14 +8,12 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-
+from lazarus_pl.cache.bound_engine import BoundEngine
 from lazarus_pl.cache.cache_header import CacheHeader
 from lazarus_pl.cache.job_folder import JobFolder
 from lazarus_pl.cache.job_plan import Row
@@ -26,14 +24,13 @@ from lazarus_pl.cache.windows_cost import windows_cost
 from lazarus_pl.data.atomic import is_temporary
 from lazarus_pl.data.build_manifest import build_manifest
 from lazarus_pl.data.corrections import Corrections
-from lazarus_pl.data.decode import PhotoError, read_bytes, read_pixels
 from lazarus_pl.data.listing import LabelFrom
 from lazarus_pl.data.manifest import Manifest
 from lazarus_pl.data.photo import Photo
 from lazarus_pl.data.rejected import Rejected
 from lazarus_pl.data.split.split_spec import SplitSpec
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
-from lazarus_pl.encoder.measured_engine import MeasuredEngine
+from lazarus_pl.encoder.engine_options import EngineOptions
 from lazarus_pl.encoder.weights import find_weights
 from lazarus_pl.encoder.windows_spec import WindowsSpec
 from lazarus_pl.errors import LazarusError
@@ -48,7 +45,6 @@ _GONE = "vanished or changed while it was extracted, extract again"
 _MAY_PASS = (_GONE, "cannot be read", "needs more memory")
 # what a killed first call leaves
 _OURS = {"engine", "jobs", "locks", "scan", "manifest.csv", "quarantine.csv"}
-_SAMPLE = 16
 _DISK_FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
@@ -91,6 +87,8 @@ class Extraction:
         views: Augmented views of the training photos.
         say: Told what windows and views will cost, before they are made.
         windows: How large photos are read.
+        options: How the user wants the encoder to be run, to compare with what a cache was made
+            with before an engine is built.
 
     Raises:
         LazarusError: If views are asked for of photos that are read in windows.
@@ -108,12 +106,13 @@ class Extraction:
         views: ViewsSpec | None = None,
         say: Callable[[str], None] = lambda _: None,
         windows: WindowsSpec | None = None,
+        options: EngineOptions | None = None,
     ) -> None:
         self._data = data
         self._out = out
         self._spec = encoder
         self._split = split
-        self._make_engine = make_engine
+        self._engine = BoundEngine(out, lambda: make_engine(encoder), options or EngineOptions())
         self._label_from: LabelFrom = label_from
         self._corrections = corrections
         self._views = views or ViewsSpec()
@@ -124,7 +123,6 @@ class Extraction:
                 "views show photos as a whole, and do not go with photos in windows: leave out "
                 "--views.count or --windows.count"
             )
-        self._engine: Engine | None = None
 
     def run(self, verify: bool = False) -> ExtractionSummary:
         """Does what is left to do.
@@ -135,7 +133,7 @@ class Extraction:
 
         Raises:
             LazarusError: If the data cannot be read or split, the folder holds a cache of another
-                encoder or something else, or the disk is full.
+                encoder, precision or engine or something else, or the disk is full.
         """
         started = time.monotonic()
         if not self._data.exists():
@@ -145,6 +143,7 @@ class Extraction:
         views = ViewExtraction(self._views, self._out, self._say) if self._views.count else None
         try:
             self._check_folder()
+            self._engine.check()
             seal = Seal(self._data, self._out)
             extracted = made = 0
             told = seal.read(self._asked(views)) if seal.is_there and not verify else None
@@ -156,6 +155,8 @@ class Extraction:
                         seal.write(self._asked(views), told)
         except OSError as error:
             raise self._explained(error) from error
+        finally:
+            self._engine.release()
         seconds = time.monotonic() - started
         return ExtractionSummary(**told, extracted=extracted, views=made, seconds=seconds)
 
@@ -177,7 +178,7 @@ class Extraction:
         if not views or not maker:
             return manifest, extracted, 0
         left = len(manifest.side("train")) * self._views.count
-        engine = partial(self._matching_engine, root, manifest, left)
+        engine = partial(self._engine.bind, root, manifest, left)
         return manifest, extracted, views.run(header, root, manifest, maker, engine, verify)
 
     def _may_be_sealed(self, manifest: Manifest) -> bool:
@@ -230,8 +231,10 @@ class Extraction:
         return header, root, manifest
 
     def _header(self, old: CacheHeader | None) -> CacheHeader:
+        # what has not begun binds nobody
+        begun = old if old is not None and self._engine.has_begun else None
         request = _as_json(self._spec)
-        encoder, layers, precision = self._encoder_of(old, request)
+        encoder, layers, precision = self._encoder_of(begun, request)
         header = CacheHeader(
             encoder=encoder,
             layers=layers,
@@ -241,37 +244,27 @@ class Extraction:
             label_from=self._label_from,
             split=_as_json(self._split),
             windows=self._windows,
-            engines=old.engines if old is not None and old.precision == precision else (),
+            engines=begun.engines if begun else (),
         )
         if old is not None and old.key != header.key:
             raise LazarusError(
                 f"the cache '{self._out}' was made by {_describe(old)}, not by "
                 f"{_describe(header)}: name another folder with --out"
             )
-        if old is not None and self._has_jobs:
-            self._check_precision(old.precision, header.precision)
+        if begun:
+            self._engine.check_precision(begun.precision, precision)
         return header
 
     def _encoder_of(
         self, old: CacheHeader | None, request: dict[str, Any]
     ) -> tuple[dict[str, Any], dict[str, tuple[int, ...]], str]:
         """Identity, layers and precision; from the header when the same is asked for again."""
-        if old is not None and self._has_jobs and old.request == request:
+        if old is not None and old.request == request:
             weights = find_weights(self._spec)
             if weights.sha256 == old.encoder["weights"]["sha256"]:
                 return old.encoder, old.layers, old.precision
-        engine = self._running_engine()
+        engine = self._engine.engine
         return engine.identity, dict(engine.layer_shapes), engine.precision
-
-    @property
-    def _has_jobs(self) -> bool:
-        """Whether there are features to keep to; until then another precision may be tried."""
-        return any((self._out / "jobs").glob("*.npz"))
-
-    def _running_engine(self) -> Engine:
-        if self._engine is None:
-            self._engine = self._make_engine(self._spec)
-        return self._engine
 
     @staticmethod
     def _due(left: Sequence[int], photos: Mapping[str, Photo], jobs: JobFolder) -> list[Photo]:
@@ -281,7 +274,7 @@ class Extraction:
 
     def _looks(self, photos: Sequence[Photo]) -> int:
         """How often the encoder looks at photos: once at each window."""
-        size = int(self._running_engine().identity["image_size"])
+        size = int(self._engine.engine.identity["image_size"])
         return sum(self._windows_of(photo, size) for photo in photos)
 
     def _windows_of(self, photo: Photo, size: int) -> int:
@@ -301,7 +294,7 @@ class Extraction:
 
         def run(left: Sequence[int]) -> int:
             looks = self._looks(self._due(left, photos, jobs))
-            engine = self._matching_engine(root, manifest, looks + views)
+            engine = self._engine.bind(root, manifest, looks + views)
             return JobRunner(root, photos, jobs, engine, windows=self._windows).run(left)
 
         if self._windows.count > 1:
@@ -312,64 +305,8 @@ class Extraction:
         self, root: Path, manifest: Manifest, photos: Mapping[str, Photo], jobs: JobFolder
     ) -> None:
         if due := self._due(jobs.pending(), photos, jobs):
-            engine = self._matching_engine(root, manifest, self._looks(due))
+            engine = self._engine.bind(root, manifest, self._looks(due))
             self._say(windows_cost(root, due, self._windows, engine))
-
-    def _matching_engine(self, root: Path, manifest: Manifest, left: int) -> Engine:
-        """The engine, if its features may lie beside those that are there; settled among several.
-
-        The first process to come chooses for all of them.
-        """
-        engine = self._running_engine()
-        with JobFolder.lock_of(self._out):
-            header = CacheHeader.read(self._out)
-            self._check_precision(header.precision, engine.precision)
-            began = self._began(header)
-            if isinstance(engine, MeasuredEngine):
-                engine.settle(self._sample(root, manifest), left, began)
-            self._check_engine(began, engine)
-            if engine.name not in [each["name"] for each in header.engines]:
-                replace(header, engines=(*header.engines, _record(engine))).write(self._out)
-        return engine
-
-    def _began(self, header: CacheHeader) -> str | None:
-        """The engine whose features are there and must stay among themselves, if there are any.
-
-        In float32 all engines agree but for rounding.
-        """
-        if header.precision == "32":
-            return None
-        if header.engines:
-            return str(header.engines[0]["name"])
-        # before engines were written down, torch alone reduced the precision
-        return "torch" if self._has_jobs else None
-
-    def _check_engine(self, began: str | None, engine: Engine) -> None:
-        if began is not None and engine.name != began:
-            raise LazarusError(
-                f"the cache '{self._out}' was made by {began} in precision {engine.precision}, "
-                f"this call would go on with {engine.name}: add --engine {began}, or name another "
-                "folder with --out"
-            )
-
-    def _sample(self, root: Path, manifest: Manifest) -> npt.NDArray[np.uint8]:
-        """Pixels of a few photos from all over the manifest, to measure engines on."""
-        identity = self._running_engine().identity
-        size, kind = identity["image_size"], identity["interpolation"]
-        pixels = [np.empty((0, size, size, 3), np.uint8)]
-        for photo in manifest.photos[:: max(1, len(manifest.photos) // _SAMPLE)][:_SAMPLE]:
-            try:
-                pixels.append(read_pixels(read_bytes(root / photo.path), size, kind)[None])
-            except PhotoError:
-                continue
-        return np.concatenate(pixels)
-
-    def _check_precision(self, made_in: str, precision: str) -> None:
-        if precision != made_in:
-            raise LazarusError(
-                f"the cache '{self._out}' was made in precision {made_in}, this call would go on "
-                f"in {precision}: add --precision {made_in}, or name another folder with --out"
-            )
 
     def _explained(self, error: OSError) -> LazarusError:
         if error.errno in _DISK_FULL:
@@ -411,14 +348,8 @@ def _told(manifest: Manifest) -> dict[str, Any]:
         "photos": len(manifest.photos),
         "quarantined": len(manifest.quarantine),
         "classes": manifest.num_classes,
-        "sides": dict(Counter(photo.split for photo in manifest.photos)),
+        "sides": dict(Counter(manifest.column("split"))),
     }
-
-
-def _record(engine: Engine) -> dict[str, Any]:
-    """What the header says of an engine."""
-    measured = engine.measured if isinstance(engine, MeasuredEngine) else {}
-    return {"name": engine.name, "device": str(engine.device), "measured": measured}
 
 
 def _as_json(spec: EncoderSpec | SplitSpec | WindowsSpec) -> dict[str, Any]:

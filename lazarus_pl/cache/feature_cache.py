@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import cached_property
+from itertools import chain, repeat
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lazarus_pl.cache.cache_header import CacheHeader
+from lazarus_pl.cache.find_digests import Digests, find_digests, pack_digests
 from lazarus_pl.cache.mapped_jobs import MappedJobs
 from lazarus_pl.data.manifest import Manifest
 from lazarus_pl.encoder.encoder_spec import LAYERS
@@ -71,10 +74,9 @@ class FeatureCache:
     def sizes(self) -> npt.NDArray[np.int64]:
         """Pixels at which every photo in the manifest was read."""
         size, windows = int(self.header.encoder["image_size"]), self.header.windows
-        return np.array(
-            [prod(windows.over(p.width, p.height, size).shape) for p in self.manifest.photos],
-            dtype=np.int64,
-        )
+        widths, heights = (map(int, self.manifest.column(name)) for name in ("width", "height"))
+        shapes = (windows.over(*sides, size).shape for sides in zip(widths, heights, strict=True))
+        return np.fromiter(map(prod, shapes), np.int64, len(self.manifest.photos))
 
     def is_ragged(self, layer: str) -> bool:
         """Whether photos have grids of different sizes in a layer."""
@@ -82,14 +84,12 @@ class FeatureCache:
 
     def indices(self, split: str) -> npt.NDArray[np.intp]:
         """Places in the manifest of the photos of one side."""
-        sides = [photo.split == split for photo in self.manifest.photos]
-        return np.flatnonzero(np.array(sides, dtype=bool))
+        return self.manifest.indices(split)
 
-    @cached_property
+    @property
     def targets(self) -> npt.NDArray[np.int64]:
         """Class index of every photo in the manifest."""
-        index = {name: number for number, name in enumerate(self.manifest.class_names)}
-        return np.array([index[photo.label] for photo in self.manifest.photos], dtype=np.int64)
+        return self.manifest.targets
 
     def gather(
         self, layer: str, indices: Sequence[int] | npt.NDArray[np.intp]
@@ -163,27 +163,33 @@ class FeatureCache:
                     f"--encoder.layers including {layer}"
                 )
 
-    def _locate(self) -> npt.NDArray[np.intp]:
+    def _locate(self) -> npt.NDArray[np.int32]:
         """Job and row of every photo; drops those that could not be decoded."""
-        places: dict[str, tuple[int, int]] = {}
-        failed: set[str] = set()
-        for number, job in enumerate(self._jobs.plan.jobs):
-            state = self._jobs.state(number)
-            if state is None:
-                continue
-            for row, (sha256, view) in enumerate(job):
-                if view or row in state.gone:
-                    continue
-                if row in state.failed:
-                    failed.add(sha256)
-                else:
-                    places[sha256] = (number, row)
-        photos = [photo for photo in self.manifest.photos if photo.sha256 not in failed]
-        missing = sum(photo.sha256 not in places for photo in photos)
+        photos = pack_digests(self.manifest.column("sha256"))
+        digests, places, failed = self._done()
+        kept = np.flatnonzero(find_digests(photos, failed) < 0)
+        found = find_digests(photos[kept], digests)
+        missing = np.count_nonzero(found < 0)
         if missing:
             raise LazarusError(
-                f"the cache '{self.folder}' is unfinished: {missing} of {len(photos)} photos have "
+                f"the cache '{self.folder}' is unfinished: {missing} of {len(kept)} photos have "
                 f"no features yet; run {self.way_out} again, it continues where it stopped"
             )
-        self.manifest = Manifest(tuple(photos), self.manifest.quarantine)
-        return np.array([places[p.sha256] for p in photos], dtype=np.intp).reshape(-1, 2)
+        if len(kept) < len(photos):
+            self.manifest = self.manifest.take(kept)
+        return places[found]
+
+    def _done(self) -> tuple[Digests, npt.NDArray[np.int32], Digests]:
+        """Digests, jobs and rows of photos that have features, and digests of those that failed."""
+        digests = [pack_digests(())]
+        places = array("i")
+        failed: list[str] = []
+        for number, rows, state in self._jobs.done():
+            plain = [row for row, (_, view) in enumerate(rows) if not view]
+            bad = [row for row in plain if row in state.failed and row not in state.gone]
+            good = [row for row in plain if row not in state.failed and row not in state.gone]
+            failed += [rows[row].sha256 for row in bad]
+            digests.append(pack_digests([rows[row].sha256 for row in good]))
+            places.extend(chain.from_iterable(zip(repeat(number), good, strict=False)))
+        pairs = np.array(places, dtype=np.int32).reshape(-1, 2)
+        return np.concatenate(digests), pairs, pack_digests(failed)

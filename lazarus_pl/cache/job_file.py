@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lazarus_pl.cache.aligned_npz import NpzError, map_npz, write_npz
+from lazarus_pl.cache.aligned_npz import NpzError, locate_npz, map_members, map_npz, write_npz
 from lazarus_pl.cache.job_plan import Row
+from lazarus_pl.cache.npz_member import NpzMember
 from lazarus_pl.cache.ragged_grids import Layer, as_layers, as_members
 from lazarus_pl.data.atomic import replace_file
 
@@ -77,7 +78,33 @@ class JobFile:
             NpzError: If the file is damaged, of another key, of other rows, or fails its digest.
             OSError: If there is no such file.
         """
-        arrays = map_npz(path)
+        return cls._of(map_npz(path), key, rows, verify)
+
+    @classmethod
+    def locate(cls, path: Path, key: str, rows: Sequence[Row]) -> dict[str, NpzMember]:
+        """Where the features lie, for :func:`~lazarus_pl.cache.aligned_npz.map_members`.
+
+        Args:
+            path: The file.
+            key: As for :meth:`map`.
+            rows: As for :meth:`map`.
+
+        Raises:
+            NpzError: As :meth:`map`.
+            OSError: If there is no such file.
+        """
+        members = locate_npz(path)
+        cls._of(map_members(path, members), key, rows)
+        return {name: member for name, member in members.items() if name != _META}
+
+    @classmethod
+    def _of(
+        cls,
+        arrays: dict[str, npt.NDArray[Any]],
+        key: str,
+        rows: Sequence[Row],
+        verify: bool = False,
+    ) -> JobFile:
         try:
             meta: dict[str, Any] = json.loads(bytes(arrays.pop(_META)))
             job = cls(
@@ -103,7 +130,7 @@ class JobFile:
 
 def rows_digest(rows: Sequence[Row]) -> str:
     """Which photos and views a job holds, in which order."""
-    text = "\n".join(f"{row.sha256} {row.view}" for row in rows)
+    text = "\n".join([f"{sha256} {view}" for sha256, view in rows])
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from lazarus_pl.cache.job_file import JobFile, rows_digest
 from lazarus_pl.cache.job_plan import Row
+from lazarus_pl.cache.npz_member import NpzMember
 from lazarus_pl.data.atomic import replace_file
 
 _NAME = "jobs.json"
@@ -48,13 +49,14 @@ class JobIndex:
     """
 
     def __init__(self, folder: Path, key: str) -> None:
-        self._folder = folder
+        self._path = folder / _NAME
+        self._jobs = folder / "jobs"
         self.key = key
-        self._states = _read(folder / _NAME)
+        self._states = _read(self._path)
 
     def path(self, number: int) -> Path:
         """The file of a job."""
-        return self._folder / "jobs" / f"{number:05d}.npz"
+        return self._jobs / f"{number:05d}.npz"
 
     def state(self, number: int, rows: Sequence[Row]) -> JobState | None:
         """The state of a job, or None if it has not been done.
@@ -80,8 +82,8 @@ class JobIndex:
         self._states[number] = state
         return state
 
-    def map(self, number: int, rows: Sequence[Row]) -> JobFile:
-        """Maps a job's features.
+    def locate(self, number: int, rows: Sequence[Row]) -> dict[str, NpzMember]:
+        """Where a job's features lie in its file.
 
         Args:
             number: Of the job.
@@ -91,7 +93,7 @@ class JobIndex:
             NpzError: If its file is damaged.
             OSError: If its file cannot be read.
         """
-        return JobFile.map(self.path(number), self.key, rows)
+        return JobFile.locate(self.path(number), self.key, rows)
 
     def remember(self, number: int, job: JobFile) -> None:
         """Takes a file just written as verified."""
@@ -106,9 +108,9 @@ class JobIndex:
 
     def write(self) -> None:
         """Writes the memo, with what other processes wrote to it meanwhile."""
-        self._states = {**_read(self._folder / _NAME), **self._states}
+        self._states = {**_read(self._path), **self._states}
         content = {str(number): asdict(state) for number, state in sorted(self._states.items())}
-        with replace_file(self._folder / _NAME) as file:
+        with replace_file(self._path) as file:
             file.write(json.dumps(content).encode())
 
 

@@ -6,11 +6,15 @@ import csv
 import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from operator import eq
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, overload
+
+import numpy as np
+import numpy.typing as npt
 
 from lazarus_pl.data.atomic import replace_file
+from lazarus_pl.data.text_table import TextTable
 from lazarus_pl.errors import LazarusError
 
 _COLUMNS = ("job", "sha256", "view")
@@ -35,10 +39,11 @@ class JobPlan:
     Photos that come later get jobs of their own, so a job once done stays as it is.
 
     Attributes:
-        jobs: Rows by job number.
+        jobs: Rows by job number; of a plan that was read, those of a job are built when they are
+            asked for.
     """
 
-    jobs: tuple[tuple[Row, ...], ...] = ()
+    jobs: Sequence[tuple[Row, ...]] = ()
 
     def extended(
         self, rows: Iterable[Row], job_size: int, size_of: Callable[[Row], int] = lambda _: 1
@@ -72,12 +77,11 @@ class JobPlan:
         if not path.exists():
             return cls()
         try:
-            with path.open(encoding="utf-8", newline="") as file:
-                header, *lines = csv.reader(file)
-            if tuple(header) != _COLUMNS:
-                raise ValueError(f"its columns are {', '.join(header)}")
-            return cls(tuple(_jobs(lines)))
-        except (ValueError, IndexError, csv.Error) as error:
+            table = TextTable.read(path)
+            if table.columns != _COLUMNS:
+                raise ValueError(f"its columns are {', '.join(table.columns)}")
+            return cls(_PlannedJobs(table))
+        except ValueError as error:
             raise LazarusError(
                 f"'{path}' is damaged ({error}): restore it from a copy, or extract into another "
                 "folder"
@@ -100,8 +104,41 @@ def _chunks(
         yield tuple(chunk)
 
 
-def _jobs(lines: Sequence[Sequence[str]]) -> Iterable[tuple[Row, ...]]:
-    for expected, (number, group) in enumerate(groupby(lines, key=lambda line: int(line[0]))):
-        if number != expected:
-            raise ValueError(f"job {expected} is missing")
-        yield tuple(Row(line[1], int(line[2])) for line in group)
+class _PlannedJobs(Sequence[tuple[Row, ...]]):
+    """The jobs of a table."""
+
+    def __init__(self, table: TextTable) -> None:
+        self._table = table
+        self._views = table.integers("view")
+        self._bounds = _bounds(table.integers("job"))
+
+    def __len__(self) -> int:
+        return len(self._bounds) - 1
+
+    @overload
+    def __getitem__(self, place: int) -> tuple[Row, ...]: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> tuple[tuple[Row, ...], ...]: ...
+
+    def __getitem__(self, place: int | slice) -> tuple[Row, ...] | tuple[tuple[Row, ...], ...]:
+        if isinstance(place, slice):
+            return tuple(map(self.__getitem__, range(len(self))[place]))
+        number = range(len(self))[place]
+        rows = slice(self._bounds[number], self._bounds[number + 1])
+        digests = self._table.take(rows).column("sha256")
+        return tuple(map(Row, digests, self._views[rows].tolist()))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Sequence):
+            return NotImplemented
+        return len(self) == len(other) and all(map(eq, self, other))
+
+
+def _bounds(numbers: npt.NDArray[np.int64]) -> list[int]:
+    """Where each job's rows start, and where the last one's end."""
+    starts = np.flatnonzero(np.append(True, numbers[1:] != numbers[:-1])[: len(numbers)])
+    wrong = np.flatnonzero(numbers[starts] != np.arange(len(starts)))
+    if len(wrong):
+        raise ValueError(f"job {wrong[0]} is missing")
+    return [*starts.tolist(), len(numbers)]

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from lazarus_pl.cache.aligned_npz import NpzError, locate_npz, map_members
+from lazarus_pl.cache.aligned_npz import NpzError, map_members
 from lazarus_pl.cache.job_index import JobIndex, JobState
-from lazarus_pl.cache.job_plan import JobPlan
+from lazarus_pl.cache.job_plan import JobPlan, Row
 from lazarus_pl.cache.npz_member import NpzMember
 from lazarus_pl.cache.ragged_grids import Layer, RaggedGrids, as_layers
 from lazarus_pl.errors import LazarusError
@@ -48,19 +48,22 @@ class MappedJobs:
         # what was closed is opened again without a search
         self._members: dict[int, tuple[str, dict[str, NpzMember]]] = {}
 
-    def state(self, number: int) -> JobState | None:
-        """The state of a job, or None if it has not been done.
+    def done(self) -> Iterator[tuple[int, Sequence[Row], JobState]]:
+        """The jobs that have been done: number, rows and state.
 
         Raises:
-            LazarusError: If its file is damaged.
+            LazarusError: If the file of one is damaged.
         """
-        try:
-            return self._index.state(number, self.plan.jobs[number])
-        except (NpzError, OSError) as error:
-            raise self._damaged(number, error) from error
+        for number, rows in enumerate(self.plan.jobs):
+            try:
+                state = self._index.state(number, rows)
+            except (NpzError, OSError) as error:
+                raise self._damaged(number, error) from error
+            if state is not None:
+                yield number, rows, state
 
     def gather(
-        self, layer: str, shape: Sequence[int], places: npt.NDArray[np.intp]
+        self, layer: str, shape: Sequence[int], places: npt.NDArray[np.integer]
     ) -> npt.NDArray[np.float16]:
         """Copies rows out of the files.
 
@@ -86,7 +89,7 @@ class MappedJobs:
                 out[chosen] = values[rows[chosen]]
         return out
 
-    def grids(self, layer: str, places: npt.NDArray[np.intp]) -> list[npt.NDArray[np.float16]]:
+    def grids(self, layer: str, places: npt.NDArray[np.integer]) -> list[npt.NDArray[np.float16]]:
         """Grids in the mapped files, not copied.
 
         Args:
@@ -107,9 +110,8 @@ class MappedJobs:
             return self._maps[number]
         try:
             if number not in self._members:
-                path = self._index.path(number)
-                self._index.map(number, self.plan.jobs[number])
-                self._members[number] = str(path), locate_npz(path)
+                members = self._index.locate(number, self.plan.jobs[number])
+                self._members[number] = str(self._index.path(number)), members
             layers = as_layers(map_members(*self._members[number]))
         except (NpzError, OSError, ValueError) as error:
             raise self._damaged(number, error) from error

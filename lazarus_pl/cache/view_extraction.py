@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -148,9 +148,7 @@ class ViewExtraction:
         )
 
 
-def _seconds_a_view(
-    root: Path, photos: tuple[Photo, ...], maker: ViewMaker, engine: Engine
-) -> float:
+def _seconds_a_view(root: Path, photos: Sequence[Photo], maker: ViewMaker, engine: Engine) -> float:
     step = max(1, len(photos) // engine.batch_size)
     views: list[Pixels] = []
     started = time.perf_counter()

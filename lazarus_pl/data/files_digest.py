@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 from array import array
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -22,21 +24,44 @@ def files_digest(folder: Path) -> str:
     folders = [os.fspath(folder)]
     while folders:
         parent = folders.pop()
-        names: list[str] = []
-        stats = array("q")
-        with os.scandir(parent) as entries:
-            for entry in entries:
-                if entry.name[0] == ".":
-                    continue
-                if entry.is_dir(follow_symlinks=False):
-                    folders.append(entry.path)
-                    continue
-                names.append(entry.name)
-                stats.extend(seen(entry))
+        with _opened(parent) as opened:
+            inner, names, stats = _listed(opened)
+        folders += [os.fspath(Path(parent, name)) for name in inner]
         for text in (os.path.relpath(parent, folder), "/".join(names)):
             digest.update(f"{text}\0".encode("utf-8", "surrogateescape"))
         digest.update(stats)
     return digest.hexdigest()
+
+
+@contextmanager
+def _opened(folder: str) -> Iterator[int | str]:
+    """A folder by its descriptor: no path is walked for each of its files, where that may be."""
+    if os.scandir not in os.supports_fd:
+        yield folder
+        return
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        yield number
+    finally:
+        os.close(number)
+
+
+def _listed(opened: int | str) -> tuple[list[str], list[str], array[int]]:
+    """Folders in a folder, its files, and sizes and times of those."""
+    folders: list[str] = []
+    names: list[str] = []
+    stats = array("q")
+    with os.scandir(opened) as entries:
+        for entry in entries:
+            name = entry.name
+            if name[0] == ".":
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(name)
+                continue
+            names.append(name)
+            stats.extend(seen(entry))
+    return folders, names, stats
 
 
 def seen(entry: Path | os.DirEntry[str]) -> tuple[int, int]:

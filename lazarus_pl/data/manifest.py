@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from lazarus_pl.data.photo import Photo
+from lazarus_pl.data.photos import Photos
 from lazarus_pl.data.rejected import Rejected
 from lazarus_pl.data.table import read_table, write_table
 from lazarus_pl.errors import LazarusError
@@ -15,32 +20,59 @@ from lazarus_pl.errors import LazarusError
 _PHOTOS = "manifest.csv"
 _QUARANTINE = "quarantine.csv"
 
+_Numbered = tuple[tuple[str, ...], npt.NDArray[np.int64]]
+
 
 @dataclass(frozen=True)
 class Manifest:
     """All photos of a dataset with their sides, and the quarantine.
 
     Attributes:
-        photos: Usable photos, ordered by path.
+        photos: Usable photos, ordered by path; of a manifest that was read, each is built when it
+            is asked for.
         quarantine: Unusable ones with their reasons, ordered by path.
     """
 
-    photos: tuple[Photo, ...]
+    photos: Sequence[Photo]
     quarantine: tuple[Rejected, ...] = ()
 
-    @cached_property
+    @property
     def class_names(self) -> tuple[str, ...]:
         """Names of the classes, sorted; a label's index is its place here."""
-        return tuple(sorted({photo.label for photo in self.photos}))
+        return self._labels[0]
 
     @property
     def num_classes(self) -> int:
         """Number of classes."""
         return len(self.class_names)
 
-    def side(self, split: str) -> tuple[Photo, ...]:
+    @property
+    def targets(self) -> npt.NDArray[np.int64]:
+        """Class index of every photo."""
+        return self._labels[1]
+
+    def column(self, name: str) -> Iterator[str]:
+        """One text of every photo, such as its ``path``, without building the photos."""
+        if isinstance(self.photos, Photos):
+            return self.photos.column(name)
+        return (getattr(photo, name) for photo in self.photos)
+
+    def indices(self, split: str) -> npt.NDArray[np.intp]:
+        """Places of the photos of ``train``, ``val``, ``test`` or ``unused``."""
+        names, sides = self._sides
+        if split not in names:
+            return np.zeros(0, dtype=np.intp)
+        return np.flatnonzero(sides == names.index(split))
+
+    def side(self, split: str) -> Sequence[Photo]:
         """The photos of ``train``, ``val``, ``test`` or ``unused``."""
-        return tuple(photo for photo in self.photos if photo.split == split)
+        return self.take(self.indices(split)).photos
+
+    def take(self, places: npt.NDArray[np.integer]) -> Manifest:
+        """Some of the photos, and the whole quarantine."""
+        if isinstance(self.photos, Photos):
+            return replace(self, photos=self.photos.take(places))
+        return replace(self, photos=tuple(self.photos[place] for place in places.tolist()))
 
     def conflicts(self) -> list[tuple[Photo, ...]]:
         """Photos with the same bytes under more than one label."""
@@ -68,7 +100,7 @@ class Manifest:
             LazarusError: If the files are missing or not ours.
         """
         try:
-            photos = tuple(Photo.from_row(row) for row in read_table(folder / _PHOTOS))
+            photos = Photos.read(folder / _PHOTOS)
             rejected = tuple(
                 Rejected(row["path"], row["label"], row["reason"])
                 for row in read_table(folder / _QUARANTINE)
@@ -84,3 +116,22 @@ class Manifest:
                 "again; no features are lost"
             ) from error
         return cls(photos, rejected)
+
+    @cached_property
+    def _labels(self) -> _Numbered:
+        return _numbered(self.column("label"), len(self.photos))
+
+    @cached_property
+    def _sides(self) -> _Numbered:
+        return _numbered(self.column("split"), len(self.photos))
+
+
+def _numbered(texts: Iterable[str], count: int) -> _Numbered:
+    """The different texts, sorted, and the place of each text among them."""
+    found: dict[str, int] = {}
+    numbers = (found.setdefault(text, len(found)) for text in texts)
+    as_found = np.fromiter(numbers, np.int64, count)
+    names = sorted(found)
+    places = np.zeros(len(found), dtype=np.int64)
+    places[[found[name] for name in names]] = np.arange(len(names))
+    return tuple(names), places[as_found]

@@ -95,7 +95,7 @@ class CachedFeatureDataModule(LightningDataModule):
     @property
     def item_names(self) -> list[str]:
         """Path of every photo by its place in the manifest, which batches call its index."""
-        return [photo.path for photo in self._features.manifest.photos]
+        return list(self._features.manifest.column("path"))
 
     @property
     def num_classes(self) -> int:
@@ -122,9 +122,9 @@ class CachedFeatureDataModule(LightningDataModule):
     @property
     def data_digest(self) -> str:
         """Digest of all photos with their labels and sides: other data, another digest."""
-        photos = self._features.manifest.photos
-        text = "\n".join(f"{photo.sha256} {photo.split} {photo.label}" for photo in photos)
-        return hashlib.sha256(text.encode()).hexdigest()
+        column = self._features.manifest.column
+        rows = zip(column("sha256"), column("split"), column("label"), strict=True)
+        return hashlib.sha256("\n".join(map(" ".join, rows)).encode()).hexdigest()
 
     @property
     def has_test(self) -> bool:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING
 
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
+from lazarus_pl.encoder.engine_options import EngineName, EngineOptions
 from lazarus_pl.encoder.precision import Precision
 from lazarus_pl.errors import LazarusError
 
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
     from lazarus_pl.encoder.encoder import Encoder
     from lazarus_pl.encoder.engine import Engine
     from lazarus_pl.encoder.measured_engine import Candidate
-
-EngineName = Literal["auto", "torch", "openvino"]
 
 # to start OpenVINO with the encoder to convert, and with it converted
 _CONVERTING, _STARTING = 5.0, 0.5
@@ -50,13 +49,12 @@ def make_engine(
         LazarusError: If the weights, the device, the precision or the engine cannot be used.
     """
     from lazarus_pl.encoder.encoder import Encoder
+    from lazarus_pl.encoder.find_device import find_device
     from lazarus_pl.encoder.measured_engine import Candidate, MeasuredEngine
-    from lazarus_pl.encoder.torch_engine import TorchEngine, find_device
+    from lazarus_pl.encoder.torch_engine import TorchEngine
 
-    if engine not in get_args(EngineName):
-        raise LazarusError(
-            f"there is no engine '{engine}': use one of {', '.join(get_args(EngineName))}"
-        )
+    # says what cannot be
+    EngineOptions(device, precision, batch_size, engine)
     encoder = Encoder.from_spec(spec)
     place = find_device(device)
     several = place.type == "cpu" and precision != "16"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,8 @@ from torch import Tensor
 
 from lazarus_pl.encoder.agreement import Agreement
 from lazarus_pl.encoder.encoder import Encoder
-from lazarus_pl.encoder.launch_kernel import launch_kernel
+from lazarus_pl.encoder.engine_options import EngineOptions
+from lazarus_pl.encoder.find_device import find_device
 from lazarus_pl.encoder.precision import MIN_COSINE, Precision, best_precision
 from lazarus_pl.errors import LazarusError
 
@@ -51,12 +52,8 @@ class TorchEngine:
         precision: Precision = "auto",
         batch_size: int = 8,
     ) -> None:
-        if precision not in get_args(Precision):
-            raise LazarusError(
-                f"there is no precision '{precision}': use one of {', '.join(get_args(Precision))}"
-            )
-        if batch_size < 1:
-            raise LazarusError(f"batch_size {batch_size} must be at least 1")
+        # says what cannot be
+        EngineOptions(device, precision, batch_size)
         self.device: torch.device = find_device(device)
         self.batch_size = batch_size
         self._encoder = self._placed(encoder)
@@ -175,32 +172,3 @@ def noise_photos(size: int) -> npt.NDArray[np.uint8]:
 
 def _automatic(device: torch.device) -> str:
     return "32" if device.type == "cpu" else best_precision(device)
-
-
-def find_device(name: str) -> torch.device:
-    """The device of a name; ``auto`` is the GPU if a kernel runs on it, else the CPU.
-
-    Raises:
-        LazarusError: If it cannot be used.
-    """
-    if name == "auto":
-        return torch.device("cuda" if _cuda_works() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        raise LazarusError(
-            f"the device '{name}' cannot be used ({reason}): use --device auto or cpu"
-        ) from error
-    return device
-
-
-def _cuda_works() -> bool:
-    """Whether a kernel runs: a driver and a card are not enough, the build must know the card."""
-    if not torch.cuda.is_available():
-        return False
-    error = launch_kernel()
-    if error:
-        _LOG.warning("the GPU cannot be used (%s): using the CPU", error)
-    return not error

@@ -259,10 +259,9 @@ def _number(value: object, otherwise: float) -> float:
 def _data_digest(cache: Path) -> str:
     """What a run is given: features, labels and sides."""
     digest = hashlib.sha256(f"{__version__}{CacheHeader.read(cache).key}".encode())
-    for photo in Manifest.read(cache).photos:
-        digest.update(
-            f"{photo.sha256}{photo.label}{photo.split}\n".encode(errors="surrogateescape")
-        )
+    column = Manifest.read(cache).column
+    for row in zip(column("sha256"), column("label"), column("split"), strict=True):
+        digest.update(f"{''.join(row)}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()
 
 

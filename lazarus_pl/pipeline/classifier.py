@@ -21,7 +21,8 @@ from lazarus_pl.encoder.encode_photos import encode_photos
 from lazarus_pl.encoder.encoder import Encoder
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
 from lazarus_pl.encoder.encoder_tail import START
-from lazarus_pl.encoder.make_engine import EngineName, make_engine
+from lazarus_pl.encoder.engine_options import EngineName
+from lazarus_pl.encoder.make_engine import make_engine
 from lazarus_pl.encoder.precision import Precision
 from lazarus_pl.encoder.windows_spec import WindowsSpec
 from lazarus_pl.errors import LazarusError

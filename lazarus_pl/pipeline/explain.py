@@ -13,7 +13,7 @@ import numpy.typing as npt
 from lazarus_pl.data.decode import PhotoError, open_photo, read_bytes
 from lazarus_pl.data.listing import Listed, list_photos
 from lazarus_pl.data.ordered_map import ordered_map
-from lazarus_pl.encoder.make_engine import EngineName
+from lazarus_pl.encoder.engine_options import EngineName
 from lazarus_pl.encoder.precision import Precision
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.progress import Progress

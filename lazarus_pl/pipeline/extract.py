@@ -9,7 +9,8 @@ from lazarus_pl.data.corrections import Corrections
 from lazarus_pl.data.listing import LabelFrom
 from lazarus_pl.data.split.split_spec import SplitSpec
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
-from lazarus_pl.encoder.make_engine import EngineName, make_engine
+from lazarus_pl.encoder.engine_options import EngineName, EngineOptions
+from lazarus_pl.encoder.make_engine import make_engine
 from lazarus_pl.encoder.precision import Precision
 from lazarus_pl.encoder.windows_spec import WindowsSpec
 from lazarus_pl.views.views_spec import ViewsSpec
@@ -74,6 +75,7 @@ def extract(
         views,
         say=_say,
         windows=windows,
+        options=EngineOptions(device, precision, batch_size, engine),
     )
     summary = extraction.run(verify)
     made = f"{summary.views} views made, " if views.count else ""

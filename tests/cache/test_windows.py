@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lazarus_pl.cache.bound_engine import BoundEngine
 from lazarus_pl.cache.extraction import Extraction, ExtractionSummary
 from lazarus_pl.cache.feature_cache import FeatureCache
 from lazarus_pl.cache.job_plan import JobPlan, Row
@@ -198,13 +199,13 @@ def test_an_engine_is_chosen_for_the_number_of_windows(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[int] = []
-    matching = Extraction._matching_engine
+    bind = BoundEngine.bind
 
-    def counted(self: Extraction, root: Path, manifest: Manifest, left: int) -> object:
+    def counted(self: BoundEngine, root: Path, manifest: Manifest, left: int) -> object:
         told.append(left)
-        return matching(self, root, manifest, left)
+        return bind(self, root, manifest, left)
 
-    monkeypatch.setattr(Extraction, "_matching_engine", counted)
+    monkeypatch.setattr(BoundEngine, "bind", counted)
     extract(data, tmp_path / "cache")
     photos = FeatureCache(tmp_path / "cache").manifest.photos
     count = sum(len(WindowsSpec(2).over(p.width, p.height, 32).places) for p in photos)

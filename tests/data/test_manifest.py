@@ -166,6 +166,37 @@ def test_links_to_folders_are_told(
     assert "links to folders are not followed" in caplog.text
 
 
+def test_a_manifest_that_was_read_is_what_was_written(noise: Noise, tmp_path: Path) -> None:
+    built = build(noise({"b": 30, "a": 30}), tmp_path / "out")
+    read = Manifest.read(tmp_path / "out")
+    assert read == built
+    assert built == read
+    assert read.photos[3:9:2] == built.photos[3:9:2]
+    assert read.photos[-1] == built.photos[-1]
+    assert list(reversed(read.photos)) == list(reversed(built.photos))
+    for manifest in (built, read):
+        labels = [manifest.class_names[place] for place in manifest.targets]
+        assert labels == [photo.label for photo in built.photos]
+        assert list(manifest.column("path")) == [photo.path for photo in built.photos]
+        for side in ("train", "val", "test", "unused", "nowhere"):
+            expected = [photo for photo in built.photos if photo.split == side]
+            assert list(manifest.side(side)) == expected
+            assert [built.photos[place] for place in manifest.indices(side)] == expected
+    some = read.take(np.array([5, 2]))
+    assert some.photos == (built.photos[5], built.photos[2])
+    assert some != read
+    with pytest.raises(IndexError):
+        read.photos[60]
+
+
+def test_a_cut_manifest_is_named(noise: Noise, tmp_path: Path) -> None:
+    build(noise({"a": 4, "b": 4}), tmp_path / "out")
+    path = tmp_path / "out" / "manifest.csv"
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(LazarusError, match=r"manifest\.csv' is damaged \(row 8 has"):
+        Manifest.read(tmp_path / "out")
+
+
 @pytest.mark.parametrize("damage", ["", "path,label\n1,2\n", "nonsense"])
 def test_a_damaged_manifest_is_named(damage: str, noise: Noise, tmp_path: Path) -> None:
     build(noise({"a": 4, "b": 4}), tmp_path / "out")

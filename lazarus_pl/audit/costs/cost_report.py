@@ -15,8 +15,8 @@ from lazarus_pl.audit.costs.heads_cost import probe_heads
 from lazarus_pl.audit.costs.sample import sample_photos
 from lazarus_pl.audit.costs.stage_cost import StageCost
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
-from lazarus_pl.encoder.make_engine import EngineName
-from lazarus_pl.encoder.torch_engine import find_device
+from lazarus_pl.encoder.engine_options import EngineName
+from lazarus_pl.encoder.find_device import find_device
 
 _SMALL_GPU_MB = 4000.0
 _EFFECTIVE_BATCH = 64

@@ -24,7 +24,8 @@ from lazarus_pl.data.photo import Photo
 from lazarus_pl.data.split.split_spec import SplitSpec
 from lazarus_pl.encoder.encoder import Encoder
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
-from lazarus_pl.encoder.make_engine import EngineName, make_engine
+from lazarus_pl.encoder.engine_options import EngineName
+from lazarus_pl.encoder.make_engine import make_engine
 
 _DECODED = 64
 _ENCODED = 32

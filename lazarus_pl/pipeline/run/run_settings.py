@@ -10,7 +10,7 @@ from pathlib import Path
 from lazarus_pl.data.listing import LabelFrom
 from lazarus_pl.data.split.split_spec import SplitSpec
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
-from lazarus_pl.encoder.make_engine import EngineName
+from lazarus_pl.encoder.engine_options import EngineName
 from lazarus_pl.encoder.precision import Precision
 from lazarus_pl.pipeline.run.audit_options import AuditOptions
 from lazarus_pl.pipeline.run.budget import Budget

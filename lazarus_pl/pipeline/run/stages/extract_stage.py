@@ -51,10 +51,9 @@ class ExtractStage(Stage):
         from lazarus_pl.cache.cache_header import CacheHeader
 
         cache = self.settings.cache
-        photos = [
-            (photo.path, photo.sha256, photo.label, photo.group, photo.split)
-            for photo in Manifest.read(cache).photos
-        ]
+        column = Manifest.read(cache).column
+        names = ("path", "sha256", "label", "group", "split")
+        photos = list(zip(*map(column, names), strict=True))
         return digest_of(CacheHeader.read(cache).key, photos)
 
 
