@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,7 +52,7 @@ def repeated_cache(source: FeatureCache, out: Path, count: int) -> None:
     index.write()
 
 
-def _photos(photos: tuple[Photo, ...], count: int) -> Iterator[Photo]:
+def _photos(photos: Sequence[Photo], count: int) -> Iterator[Photo]:
     for number in range(count):
         photo = photos[number % len(photos)]
         again = f"{number // len(photos)}/{photo.path}"
