@@ -285,8 +285,8 @@ def _in_one_sentence() -> Iterator[None]:
             raise LazarusError(mistake) from error
         if is_out_of_memory(error):
             raise LazarusError(
-                "memory ran out where a batch is not taken in parts, as only training steps are: "
-                "set data.init_args.batch_size to fewer photos "
+                "memory ran out in a batch that was taken whole: set data.init_args.batch_size to "
+                "fewer photos, or for fit --budget.gpu_memory, which takes validation in parts "
                 f"({str(error).splitlines()[0] if str(error) else 'out of memory'})"
             ) from error
         raise

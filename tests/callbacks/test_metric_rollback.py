@@ -453,6 +453,23 @@ def test_a_resumed_run_is_the_same_to_the_bit(
         assert same(resumed.state_dict(), rollback.state_dict()), epoch
 
 
+def test_a_file_has_once_what_snapshot_and_checkpoint_have_in_common(tmp_path: Path) -> None:
+    def sizes(folder: Path, *callbacks: Callback) -> list[int]:
+        model = Scripted([1.0, 1.1, 0.5])
+        model.head = torch.nn.Sequential(torch.nn.Linear(8, 30_000), torch.nn.Linear(30_000, 3))  # type: ignore[assignment]
+        fit(folder, 3, *callbacks, _all_epochs(folder), model=model, enable_checkpointing=True)
+        return [(folder / f"epoch={epoch}.ckpt").stat().st_size for epoch in range(3)]
+
+    (plain, *_), ours = (
+        sizes(tmp_path / name, *callbacks)
+        for name, callbacks in (("plain", []), ("ours", [MetricRollback("score", tolerance=0.2)]))
+    )
+    assert plain > 4_000_000
+    assert ours[0] < 1.05 * plain, "the best state so far"
+    assert ours[2] < 1.05 * plain, "the best state so far"
+    assert ours[1] > 1.9 * plain, "another one than the snapshot"
+
+
 def test_the_state_survives_a_file_with_weights_only(tmp_path: Path) -> None:
     rollback = MetricRollback("score")
     fit(tmp_path, 3, rollback, model=Scripted([1.0, 2.0, 1.5], schedule="sequential"))
