@@ -347,13 +347,20 @@ def _options_of_specs() -> list[tuple[str, str, object]]:
 
 @pytest.mark.parametrize(("verb", "option", "value"), _options_of_specs())
 def test_own_specs_are_allowed(
-    verb: str, option: str, value: object, lazarus: Lazarus, monkeypatch: pytest.MonkeyPatch
+    verb: str,
+    option: str,
+    value: object,
+    tmp_path: Path,
+    lazarus: Lazarus,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("LAZARUS_CLASSES", raising=False)
     text = yaml.safe_dump(list(value) if isinstance(value, tuple) else value).split("\n...")[0]
     done = lazarus(verb, "--data", "gone", "--out", "new", option, text.strip())
     assert done.code == 2
     assert "'gone' does not exist" in done.err
+    assert not list(tmp_path.iterdir())
 
 
 def test_files_of_a_run_execute_nothing(

@@ -27,6 +27,10 @@ class Scoring(Tiny):
         self.accuracy = MulticlassAccuracy(3)
         self.sizes: list[int] = []
 
+    def on_train_epoch_start(self) -> None:
+        # frozen, so that gradients of parts are those of the batch
+        self.body[1].eval()
+
     def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
         x, y = batch
         self.sizes.append(len(y))
@@ -62,23 +66,13 @@ def scored(folder: Path, *callbacks: Callback) -> tuple[Scoring, dict[str, Tenso
 @pytest.mark.parametrize("size", [1, 5, 11])
 def test_what_is_logged_and_given_is_that_of_the_whole_batch(size: int, tmp_path: Path) -> None:
     whole, scores, outputs = scored(tmp_path)
-    # more than what trains at once would change weights in their last bits
-    split, ours, given = scored(tmp_path, MemoryBudget(micro_batch=size), KeepTraining())
+    split, ours, given = scored(tmp_path, MemoryBudget(micro_batch=size))
     assert max(split.sizes) <= size < max(whole.sizes)
     assert sum(split.sizes) == sum(whole.sizes)
     assert scores.keys() <= ours.keys()
     for name, score in scores.items():
-        torch.testing.assert_close(ours[name], score, msg=name)
-    torch.testing.assert_close(given, outputs)
-
-
-class KeepTraining(Callback):
-    """Training takes whole batches, so that weights are the same to the bit."""
-
-    def on_fit_start(self, trainer: Any, pl_module: LightningModule) -> None:
-        vars(pl_module).pop("training_step")
-        (budget,) = (c for c in trainer.callbacks if isinstance(c, MemoryBudget))
-        budget._own.pop("training_step")
+        torch.testing.assert_close(ours[name], score, rtol=1e-4, atol=1e-5, msg=name)
+    torch.testing.assert_close(given, outputs, rtol=1e-3, atol=1e-4)
 
 
 class Short(Scoring):
