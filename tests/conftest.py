@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 
@@ -19,6 +20,12 @@ from PIL import Image
 
 from lazarus_pl.cli import main
 from lazarus_pl.data.procedural.procedural_leaves import ProceduralLeaves
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays, so that looking for garbage need not look through it."""
+    gc.collect()
+    gc.freeze()
 
 
 class Outcome(NamedTuple):
