@@ -587,7 +587,7 @@ def train(folder, ckpt=None):
     rollback = MetricRollback("val_loss", max_rollbacks=99, dirpath=folder)
     versions = CheckpointVersions("val_loss", dirpath=folder / "versions")
     model = Tiny(3)
-    fit(folder, 12, Fault("nan", 4), rollback, keep, versions, model=model,
+    fit(folder, 8, Fault("nan", 3), rollback, keep, versions, model=model,
         enable_checkpointing=True, ckpt_path=ckpt, num_sanity_val_steps=0)
     torch.save(model.state_dict(), folder / "final.pt")
 

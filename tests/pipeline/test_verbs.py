@@ -176,22 +176,23 @@ def test_no_test_time_views_is_the_plain_photo_and_views_are_averaged(
     from lazarus_pl.pipeline.classifier import Classifier
     from lazarus_pl.views.views_spec import ViewsSpec
 
+    folder = drawn / "rust"
     outs = [tmp_path / name for name in ("plain.csv", "none.csv", "two.csv", "again.csv")]
     for out, options in zip(
         outs, [[], ["--tta", 0], ["--tta", 2], ["--tta=2", "--tta-policy=light"]], strict=True
     ):
-        done = lazarus("classify", "--ckpt", checkpoint, "--data", drawn, "--out", out, *options)
+        done = lazarus("classify", "--ckpt", checkpoint, "--data", folder, "--out", out, *options)
         assert done.code == 0, done.err
-        assert len(done.out.splitlines()) == 3
+        assert len(done.out.splitlines()) == 1
     plain, none, two, again = (out.read_bytes() for out in outs)
     assert plain == none != two == again
     classifier = Classifier(checkpoint, views=ViewsSpec(2))
-    path = sorted(drawn.rglob("*.jpg"))[5]
+    path = sorted(folder.rglob("*.jpg"))[5]
     looks = classifier.look(path.read_bytes())
     assert looks.shape == (3, 64, 64, 3)
     assert (looks[0] == classifier.read(path.read_bytes())).all()
     expected = classifier.probabilities(looks).mean(axis=0)
-    row = next(r for r in rows(outs[2]) if r["file"] == path.relative_to(drawn).as_posix())
+    row = next(r for r in rows(outs[2]) if r["file"] == path.name)
     for name, value in zip(classifier.class_names, expected, strict=True):
         assert float(row[name]) == pytest.approx(float(value), abs=1e-3)
 
