@@ -119,6 +119,7 @@ def adapted(words: Sequence[str]) -> list[str]:
     return [verb, *BEFORE.get(verb, ()), *rest, *AFTER.get(verb, ()), *hub]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
 def test_every_command_and_example_of_the_page_runs(
     page: Path, desk: Path, lazarus: Lazarus

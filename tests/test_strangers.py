@@ -285,6 +285,7 @@ def test_the_configs_that_a_grid_and_a_run_name_import_nothing(
     assert not proof.exists()
 
 
+@pytest.mark.slow
 def test_own_classes_are_allowed_by_the_environment_not_by_a_config(
     proof: Path, cache: Path, lazarus: Lazarus
 ) -> None:

@@ -3,10 +3,14 @@ from __future__ import annotations
 import csv
 import shutil
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from lazarus_pl.pipeline import demo
+from lazarus_pl.pipeline.run.grid_options import GridOptions
+from lazarus_pl.pipeline.run.run_settings import RunSettings
 from lazarus_pl.shipped_config import shipped_config
 from lazarus_pl.views.views_spec import ViewsSpec
 from tests.conftest import Lazarus, save_noise
@@ -183,7 +187,7 @@ def test_no_test_time_views_is_the_plain_photo_and_views_are_averaged(
     ):
         done = lazarus("classify", "--ckpt", checkpoint, "--data", folder, "--out", out, *options)
         assert done.code == 0, done.err
-        assert len(done.out.splitlines()) == 1
+        assert len(done.out.splitlines()) == 2
     plain, none, two, again = (out.read_bytes() for out in outs)
     assert plain == none != two == again
     classifier = Classifier(checkpoint, views=ViewsSpec(2))
@@ -277,10 +281,15 @@ def test_extract_a_second_time_is_quick(drawn: Path, cache: Path, lazarus: Lazar
 
 
 @pytest.mark.slow
-def test_demo_does_it_all_and_repeats_nothing(tmp_path: Path, lazarus: Lazarus) -> None:
+def test_demo_does_it_all_and_repeats_nothing(
+    tmp_path: Path, lazarus: Lazarus, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = tmp_path / "demo"
+    # all nine heads, each for a few epochs
+    short = partial(RunSettings, grid=GridOptions(overrides={"trainer.max_epochs": 3}))
+    monkeypatch.setattr(demo, "RunSettings", short)
     # time for the heads, none for fine-tuning
-    words = ("demo", "--out", out, "--leaves", 0.1, "--time", "30s")
+    words = ("demo", "--out", out, "--leaves", 0.1, "--time", "20s")
     done = lazarus(*words)
     assert done.code == 0, done.err
     assert "| 1    |" in done.out

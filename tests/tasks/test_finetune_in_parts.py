@@ -170,6 +170,7 @@ def test_memory_that_runs_out_changes_nothing(start: Path, data: CachedFeatureDa
     assert distance(ours - first, theirs - first) < 0.02
 
 
+@pytest.mark.slow
 def test_the_command_line_sets_it_and_resuming_keeps_it(
     start: Path, viewed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lazarus: Lazarus
 ) -> None:
