@@ -190,7 +190,7 @@ def test_no_test_time_views_is_the_plain_photo_and_views_are_averaged(
         assert len(done.out.splitlines()) == 2
     plain, none, two, again = (out.read_bytes() for out in outs)
     assert plain == none != two == again
-    classifier = Classifier(checkpoint, views=ViewsSpec(2))
+    classifier = Classifier(checkpoint, views=ViewsSpec(2), engine="torch")
     path = sorted(folder.rglob("*.jpg"))[5]
     looks = classifier.look(path.read_bytes())
     assert looks.shape == (3, 64, 64, 3)
