@@ -109,10 +109,11 @@ class MixedPrecisionGuard(Callback):
         """Checks the forward before the first step."""
         if self._checked or _fp16(trainer) is None:
             return
-        self._checked = True
         fault = self._compare(trainer, pl_module, batch)
-        bad = trainer.strategy.reduce_boolean_decision(fault is not None, all=False)
-        if bad:
+        all_ranks = trainer.strategy.reduce_boolean_decision
+        # a batch that is broken itself, say of NaN, tells nothing: the next one does
+        self._checked = all_ranks(fault is not None)
+        if all_ranks(bool(fault), all=False):
             self.reason = fault or "the self-check of fp16 failed on another rank"
             self._fall_back(trainer)
 
@@ -205,7 +206,7 @@ class MixedPrecisionGuard(Callback):
         return Precision()
 
     def _compare(self, trainer: Trainer, module: LightningModule, batch: object) -> str | None:
-        """A sentence on what is wrong with fp16, None if nothing is or fp32 is as wrong."""
+        """A sentence on what is wrong with fp16, or nothing; None if fp32 is not finite either."""
         plugin = _fp16(trainer)
         assert plugin is not None
         inputs = _inputs(module, batch)
@@ -218,14 +219,17 @@ class MixedPrecisionGuard(Callback):
             with torch.no_grad():
                 for name, value in module.named_buffers():
                     value.copy_(buffers[name])
-        if not exact.isfinite().all():
+        # masks of -inf are not finite by design
+        finite = exact.isfinite()
+        if not finite.any():
             return None
+        exact, half = exact[finite], half[finite]
         if not half.isfinite().all():
             return "forward is not finite in fp16, and is in fp32"
         distance = float((half - exact).norm() / exact.norm().clamp_min(1e-12))
         if distance > self.tolerance:
             return f"forward in fp16 is {distance:.3g} away from fp32, {self.tolerance:g} may be"
-        return None
+        return ""
 
 
 def _both(

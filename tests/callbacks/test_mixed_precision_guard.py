@@ -12,7 +12,7 @@ from lightning.pytorch.plugins import MixedPrecision, Precision
 from torch import Tensor
 
 from callbacks import MetricRollback, MixedPrecisionGuard
-from tests.callbacks.tiny import Tiny, fit, same
+from tests.callbacks.tiny import Fault, Tiny, fit, same
 
 
 def plugin(**options: Any) -> MixedPrecision:
@@ -132,6 +132,28 @@ def test_a_model_that_is_broken_in_fp32_too_is_not_fp16s_fault(tmp_path: Path) -
     guard = MixedPrecisionGuard(max_skipped=1)
     fit(tmp_path, 1, guard, model=Broken(), plugins=[plugin()])
     assert guard.reason is None
+
+
+def test_a_first_batch_that_is_broken_itself_is_no_check(tmp_path: Path) -> None:
+    guard, plugins = MixedPrecisionGuard(), Plugins()
+    fault = Fault("nan", epoch=0, batch=0)
+    fit(tmp_path, 1, fault, guard, plugins, model=Noisy(), plugins=[plugin()])
+    assert guard.reason is not None
+    assert "away from fp32" in guard.reason
+    assert plugins.seen == ["16-mixed"] + ["32-true"] * 3
+
+
+@pytest.mark.parametrize("kind", [Tiny, Noisy])
+def test_outputs_that_are_infinite_by_design_hide_nothing(kind: type[Tiny], tmp_path: Path) -> None:
+    class Masked(kind):  # type: ignore[misc,valid-type]
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = super().forward(x)
+            wide = torch.full((len(out), 5), -torch.inf, dtype=out.dtype)
+            return torch.cat([out, wide], dim=1)
+
+    guard = MixedPrecisionGuard()
+    fit(tmp_path, 1, guard, model=Masked(), plugins=[plugin()])
+    assert (guard.reason is None) == (kind is Tiny)
 
 
 def test_a_forward_that_cannot_be_called_is_said_and_not_trusted(tmp_path: Path) -> None:
