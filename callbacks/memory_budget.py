@@ -211,7 +211,8 @@ class MemoryBudget(Callback):
     ) -> Output:
         rows = count_rows(batch)
         if not rows:
-            return step(batch, *others)
+            output: Output = step(batch, *others)
+            return output
         self._rows = max(self._rows, rows)
         if self._budget not in (None, self._measured):
             self._measure(trainer, module, batch, others)

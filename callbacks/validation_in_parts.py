@@ -116,7 +116,8 @@ def evaluate_in_parts(
 def _counting(module: LightningModule, rows: int) -> Iterator[None]:
     """Gives what is logged the weight of a part; Lightning knows that of the whole batch only."""
     own = vars(module)
-    before, log = own.get("log"), module.log
+    before = own.get("log")
+    log: Callable[..., None] = module.log
 
     def counted(*values: Any, batch_size: int | None = None, **options: Any) -> None:  # noqa: ANN401
         log(*values, batch_size=rows if batch_size is None else batch_size, **options)
