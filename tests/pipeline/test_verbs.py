@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from lazarus_pl.data.procedural.procedural_leaves import ProceduralLeaves
 from lazarus_pl.pipeline import demo
 from lazarus_pl.pipeline.run.grid_options import GridOptions
 from lazarus_pl.pipeline.run.run_settings import RunSettings
@@ -285,9 +286,11 @@ def test_demo_does_it_all_and_repeats_nothing(
     tmp_path: Path, lazarus: Lazarus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "demo"
-    # all nine heads, each for a few epochs
+    # all nine heads, each for a few epochs, on two photos of each leaf
     short = partial(RunSettings, grid=GridOptions(overrides={"trainer.max_epochs": 3}))
     monkeypatch.setattr(demo, "RunSettings", short)
+    few = partial(ProceduralLeaves, photos_per_leaf=(2, 2))
+    monkeypatch.setattr(demo, "ProceduralLeaves", few)
     # time for the heads, none for fine-tuning
     words = ("demo", "--out", out, "--leaves", 0.1, "--time", "20s")
     done = lazarus(*words)
