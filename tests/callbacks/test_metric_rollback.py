@@ -453,6 +453,27 @@ def test_a_resumed_run_is_the_same_to_the_bit(
         assert same(resumed.state_dict(), rollback.state_dict()), epoch
 
 
+@pytest.mark.parametrize("file", ["there", "gone", "damaged"])
+def test_a_checkpoint_alone_is_enough_to_resume(file: str, tmp_path: Path) -> None:
+    def run(ckpt: Path | None = None) -> Tiny:
+        model, rollback = Tiny(5), MetricRollback("val_loss", dirpath=tmp_path)
+        keep = _all_epochs(tmp_path)
+        guards = (Fault("nan", 2), rollback, keep)
+        fit(tmp_path, 4, *guards, model=model, enable_checkpointing=True, ckpt_path=ckpt)
+        assert rollback.rollbacks == 1
+        return model
+
+    whole = run()
+    snapshot = tmp_path / "last_good.ckpt"
+    if file == "gone":
+        snapshot.unlink()
+    if file == "damaged":
+        snapshot.write_bytes(b"half")
+    again = run(tmp_path / "epoch=1.ckpt")
+    assert same(again.state_dict(), whole.state_dict())
+    assert torch.load(snapshot, weights_only=True)["state_dict"].keys() == whole.state_dict().keys()
+
+
 def test_a_file_has_once_what_snapshot_and_checkpoint_have_in_common(tmp_path: Path) -> None:
     def sizes(folder: Path, *callbacks: Callback) -> list[int]:
         model = Scripted([1.0, 1.1, 0.5])
