@@ -14,12 +14,14 @@ from callbacks.loss_scale import loss_scale
 from callbacks.memory_probe import MemoryProbe, least_rows
 from callbacks.require import require
 from callbacks.step_in_parts import Output, count_rows, step_in_parts
+from callbacks.validation_in_parts import ValidationInParts
 
-Step = Callable[..., Output]
+Step = Callable[..., Any]
+Way = Callable[[Trainer, LightningModule, Step, Any, tuple[Any, ...]], Any]
 
 
 class MemoryBudget(Callback):
-    """Keeps training steps within memory; the batch that counts stays what it is.
+    """Keeps training and validation within memory; the batch that counts stays what it is.
 
     A training step runs on a few rows of its batch after the other, and the gradients are those of
     the whole batch: one optimizer step a batch as before, with the same learning rate. With
@@ -34,11 +36,18 @@ class MemoryBudget(Callback):
     At one row gradient checkpointing is turned on, and after that the run ends with a sentence. The
     number of rows is part of the checkpoint, and is logged as ``memory/micro_batch``.
 
+    Batches of validation are taken in parts too, without gradients. A step that ran out of memory
+    may have updated metrics and cannot be taken again. So with ``gpu_bytes`` the rows that fit are
+    found on a copy of the module, at the first batch and, when there are states of the optimizer,
+    at the first one after that. Without it they are as many as training takes at once, where that
+    is not the whole batch, and memory that runs out in validation ends the run. Batches of test and
+    prediction must fit as they are, under the same cap.
+
     The loss must be a mean over the rows of a batch, and what mixes rows belongs into
-    ``on_after_batch_transfer``. Only training steps are split: batches of validation, test and
-    prediction must fit as they are, under the same cap. Batch norms in training mode see the rows
-    of a part only, and there is a warning; dropout draws other random numbers. A part that ran out
-    of memory in its backward pass is logged twice in that epoch's means.
+    ``on_after_batch_transfer``. What validation logs must be means over rows, or metrics. Batch
+    norms in training mode see the rows of a part only, and there is a warning; dropout draws other
+    random numbers. A part that ran out of memory in its backward pass is logged twice in that
+    epoch's means.
 
     Gradients of parts are found with ``torch.autograd.grad``, also for a batch that is taken whole.
     So ``torch.utils.checkpoint`` needs ``use_reentrant=False``, and hooks on parameters see each
@@ -50,10 +59,10 @@ class MemoryBudget(Callback):
     Args:
         gpu_bytes: What torch's tensors may take. CUDA itself takes some hundred MB more. None
             measures nothing.
-        micro_batch: Most rows at once; None for as many as fit.
+        micro_batch: Most rows that train at once; None for as many as fit.
 
     Attributes:
-        micro_batch: Most rows at once so far; None for whole batches.
+        micro_batch: Most rows that train at once so far; None for whole batches.
         checkpointing: Whether gradient checkpointing was turned on.
 
     Raises:
@@ -80,14 +89,18 @@ class MemoryBudget(Callback):
         self._resumed = False
         self._rows = 0
         self._warned = False
-        self._inside = False
-        self._own: Step | None = None
+        self._own: dict[str, Step | None] = {}
         self._forget()
 
     @property
     def is_asked_for(self) -> bool:
         """Whether there is a budget or a largest part, and not only help where memory runs out."""
         return self._budget is not None or self._wished is not None
+
+    @property
+    def validation_batch(self) -> int | None:
+        """Most rows of validation at once so far; None for whole batches."""
+        return self._validation.rows_at_once
 
     @property
     def is_split(self) -> bool:
@@ -111,38 +124,30 @@ class MemoryBudget(Callback):
         if self._budget is not None:
             cap_gpu_memory(self._budget)
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Puts itself between the loop and the module's training step."""
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Puts itself between the loops and the module's steps."""
         if not self._resumed and trainer.current_epoch == 0:
             self._forget()
         if not self._can_split(trainer, pl_module):
             return
         if self.checkpointing:
             self._checkpoint(pl_module)
-        step: Step = pl_module.training_step
-        self._own = vars(pl_module).get("training_step")
-
-        # a function, not a method or a partial: copies of the module do not copy this callback
-        @functools.wraps(step)
-        def in_parts(batch: Any, *others: Any) -> Output:  # noqa: ANN401  # of any type
-            return self._step(trainer, pl_module, step, batch, others)
-
-        vars(pl_module)["training_step"] = in_parts
-        self._inside = True
+        self._put_between(trainer, pl_module, "training_step", self._step)
+        self._put_between(trainer, pl_module, "validation_step", self._evaluate)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Logs how many rows are taken at once, where that is not a whole batch."""
         if self.is_split and self.micro_batch is not None:
             pl_module.log("memory/micro_batch", float(self.micro_batch))
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Gives the module its training step back."""
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Gives the module its steps back."""
         self._release(pl_module)
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        """Gives the module its training step back."""
+        """Gives the module its steps back."""
         self._release(pl_module)
 
     def state_dict(self) -> dict[str, Any]:
@@ -168,16 +173,27 @@ class MemoryBudget(Callback):
 
     def _forget(self) -> None:
         self.micro_batch = self._wished
+        self._validation = ValidationInParts(self._budget)
         self.checkpointing = False
         self._measured = None
 
+    def _put_between(self, trainer: Trainer, module: LightningModule, name: str, way: Way) -> None:
+        step: Step = getattr(module, name)
+        self._own[name] = vars(module).get(name)
+
+        # a function, not a method or a partial: copies of the module do not copy this callback
+        @functools.wraps(step)
+        def in_parts(batch: Any, *others: Any) -> Any:  # noqa: ANN401  # of any type
+            return way(trainer, module, step, batch, others)
+
+        vars(module)[name] = in_parts
+
     def _release(self, module: LightningModule) -> None:
-        if not self._inside:
-            return
-        self._inside = False
-        vars(module).pop("training_step")
-        if self._own is not None:
-            vars(module)["training_step"] = self._own
+        for name, step in self._own.items():
+            vars(module).pop(name)
+            if step is not None:
+                vars(module)[name] = step
+        self._own = {}
 
     def _can_split(self, trainer: Trainer, module: LightningModule) -> bool:
         """Whether steps can be taken in parts here; refuses only where that was asked for."""
@@ -201,7 +217,8 @@ class MemoryBudget(Callback):
     ) -> Output:
         rows = count_rows(batch)
         if not rows:
-            return step(batch, *others)
+            output: Output = step(batch, *others)
+            return output
         self._rows = max(self._rows, rows)
         if self._budget not in (None, self._measured):
             self._measure(trainer, module, batch, others)
@@ -214,6 +231,18 @@ class MemoryBudget(Callback):
             lambda failed, reason: self._make_smaller(module, failed, reason),
             loss_scale(trainer, module.device),
         )
+
+    def _evaluate(
+        self,
+        trainer: Trainer,
+        module: LightningModule,
+        step: Step,
+        batch: Any,  # noqa: ANN401  # a batch is of any type
+        others: tuple[Any, ...],
+    ) -> Any:  # noqa: ANN401  # what the step gives
+        if self._budget is None:
+            self._validation.rows_at_once = self.micro_batch
+        return self._validation.step(trainer, module, step, batch, others)
 
     def _measure(
         self,

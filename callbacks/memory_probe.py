@@ -1,10 +1,12 @@
-"""Training steps on a copy of a module, to see what memory they take."""
+"""Steps on a copy of a module, to see what memory they take."""
 
 from __future__ import annotations
 
 import copy
+import functools
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
@@ -28,7 +30,7 @@ from callbacks.step_memory import StepMemory
 
 
 class MemoryProbe:
-    """Measures whole training steps, optimizer included, on rows of a real batch.
+    """Measures whole training steps, optimizer included, or validation steps, on rows of a batch.
 
     All that is run is a copy: weights, statistics of batch norms, metrics, optimizer states and
     random numbers are as before. Where a ``ProgressiveUnfreezing`` is at work, the copy trains all
@@ -37,8 +39,8 @@ class MemoryProbe:
     Args:
         trainer: With its optimizer.
         module: What is trained.
-        batch: A training batch on the device.
-        others: What training steps get after the batch.
+        batch: A batch on the device.
+        others: What steps get after the batch.
     """
 
     def __init__(
@@ -65,25 +67,54 @@ class MemoryProbe:
             The most rows that fit, or 0; and the bytes that they take, or that one row takes where
             it does not fit; None where not even the device had as much.
         """
+        with self._watched() as memory:
+            trial = _Trial(self._trainer, self._module, self._others, checkpointing)
+            return self._largest(most, trial, memory)
+
+    def largest_evaluation(self, most: int) -> tuple[int, int | None]:
+        """Tries a validation step on the whole batch, on half of it, and so on.
+
+        Args:
+            most: Bytes that a step may take.
+
+        Returns:
+            As of :meth:`largest_part`.
+        """
+        with self._watched() as memory:
+            twin = _silent_copy(self._trainer, self._module)
+            spare = _size(_weights(self._module))
+            rows = self._rows
+            while True:
+                part = take_rows(self._batch, self._rows, 0, rows)
+                step = functools.partial(twin.validation_step, part, *self._others)
+                peak = _peak(step, memory, spare)
+                if peak is not None and peak <= most:
+                    return rows, peak
+                if rows == 1:
+                    return 0, peak
+                rows //= 2
+
+    @contextmanager
+    def _watched(self) -> Iterator[StepMemory]:
+        """Counts what is there already, and leaves nothing behind."""
         try:
             with isolate_rng(), StepMemory(self._module.device) as memory:
-                return self._largest(most, checkpointing, memory)
+                memory.include([*_state(self._module, self._trainer), *_tensors(self._batch)])
+                yield memory
         finally:
             empty_cache()
             StepMemory(self._module.device).reset()
 
-    def _largest(
-        self, most: int, checkpointing: bool, memory: StepMemory
-    ) -> tuple[int, int | None]:
-        memory.include([*_state(self._module, self._trainer), *_tensors(self._batch)])
-        trial = _Trial(self._trainer, self._module, self._others, checkpointing)
-        spare = sum(tensor.nbytes for tensor in _state(self._module, self._trainer))
+    def _largest(self, most: int, trial: _Trial, memory: StepMemory) -> tuple[int, int | None]:
+        spare = _size(_state(self._module, self._trainer))
         best: tuple[int, int | None] = (0, None)
         for size in self._sizes():
-            peak = self._peak(trial, size, memory)
-            if peak is None or peak - spare > most:
-                return best if best[0] else (0, None if peak is None else peak - spare)
-            best = (size, peak - spare)
+            # two parts
+            batch = take_rows(self._batch, self._rows, 0, min(self._rows, 2 * size))
+            peak = _peak(functools.partial(trial.step, batch, size), memory, spare)
+            if peak is None or peak > most:
+                return best if best[0] else (0, peak)
+            best = (size, peak)
         return best
 
     def _sizes(self) -> Iterator[int]:
@@ -92,21 +123,6 @@ class MemoryProbe:
             yield size
             size *= 2
         yield self._rows
-
-    def _peak(self, trial: _Trial, size: int, memory: StepMemory) -> int | None:
-        """Most bytes in a step of two parts; None where there are not as many."""
-        batch = take_rows(self._batch, self._rows, 0, min(self._rows, 2 * size))
-        try:
-            if not trial.has_states:
-                # the step that makes the optimizer's states is not the one that takes most
-                trial.step(batch, size)
-            memory.reset()
-            trial.step(batch, size)
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
-            return None
-        return memory.peak
 
 
 def least_rows(module: nn.Module) -> int:
@@ -125,13 +141,8 @@ class _Trial:
         others: tuple[Any, ...],
         checkpointing: bool,
     ) -> None:
-        self._copy = copy.deepcopy(module)
-        # copies of Lightning's modules belong to no trainer
-        self._copy.trainer = trainer
+        self._copy = _silent_copy(trainer, module)
         self._others = others
-        own = vars(self._copy)
-        own.pop("training_step", None)
-        own["log"] = own["log_dict"] = _silence
         for unfreezing in among_callbacks(trainer, ProgressiveUnfreezing):
             unfreezing.thaw(self._copy)
         if checkpointing:
@@ -144,11 +155,13 @@ class _Trial:
         self._parameters = [p for p in self._copy.parameters() if p.requires_grad]
         self._scale = loss_scale(trainer, module.device)
 
-    @property
-    def has_states(self) -> bool:
-        return any(optimizer.state for optimizer in self._optimizers)
-
     def step(self, batch: Any, size: int) -> None:  # noqa: ANN401  # a batch is of any type
+        if not any(optimizer.state for optimizer in self._optimizers):
+            # the step that makes the optimizer's states is not the one that takes most
+            self._step(batch, size)
+        self._step(batch, size)
+
+    def _step(self, batch: Any, size: int) -> None:  # noqa: ANN401  # a batch is of any type
         output = step_in_parts(
             lambda part: self._copy.training_step(part, *self._others),
             self._parameters,
@@ -176,10 +189,42 @@ def _without_states(optimizer: Optimizer, places: dict[int, Any]) -> Optimizer:
     return other
 
 
+def _silent_copy(trainer: Trainer, module: LightningModule) -> LightningModule:
+    """A copy that logs nothing, with the module's own steps."""
+    twin = copy.deepcopy(module)
+    # copies of Lightning's modules belong to no trainer
+    twin.trainer = trainer
+    own = vars(twin)
+    for name in ("training_step", "validation_step"):
+        own.pop(name, None)
+    own["log"] = own["log_dict"] = _silence
+    return twin
+
+
+def _peak(step: Callable[[], object], memory: StepMemory, spare: int) -> int | None:
+    """Most bytes in a step, less what is spare; None where the device has not as many."""
+    memory.reset()
+    try:
+        step()
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        return None
+    return memory.peak - spare
+
+
 def _state(module: LightningModule, trainer: Trainer) -> list[Tensor]:
-    """What the copy has a second time: weights, buffers and the optimizer's states."""
+    """Weights, buffers and the optimizer's states."""
     states = [optimizer.state for optimizer in trainer.optimizers]
-    return [*module.parameters(), *module.buffers(), *_tensors([dict(state) for state in states])]
+    return [*_weights(module), *_tensors([dict(state) for state in states])]
+
+
+def _weights(module: LightningModule) -> list[Tensor]:
+    return [*module.parameters(), *module.buffers()]
+
+
+def _size(tensors: list[Tensor]) -> int:
+    return sum(tensor.nbytes for tensor in tensors)
 
 
 def _tensors(tree: Any) -> list[Tensor]:  # noqa: ANN401  # of any type

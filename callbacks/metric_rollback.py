@@ -41,8 +41,10 @@ class MetricRollback(Callback):
     Before the first score the snapshot is the state at the start. Where the trainer's sanity check
     runs the whole of validation (``num_sanity_val_steps=-1``), the start has a score too, and a
     fine-tuning that never beats it ends with the weights that it began with. The snapshot is part
-    of the checkpoint, so that a run resumes exactly, and makes it about twice as large. The order
-    of the data is not restored: after a rollback another one is wanted.
+    of the checkpoint, so that a run resumes exactly from any of them and from nothing else. Tensors
+    that the two have in common are in the file once: a checkpoint of the best state is no larger,
+    one of another state with all of its weights trained is about twice as large. The order of the
+    data is not restored: after a rollback another one is wanted.
 
     ``EarlyStopping`` needs ``check_finite=False``, else it ends the run at the first NaN. A
     checkpoint that is written because of Ctrl-C holds the best weights, not the latest.
@@ -261,6 +263,15 @@ class MetricRollback(Callback):
             "at_start": self._at_start,
             "snapshot": self._snapshot,
         }
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Lets the file have once what snapshot and checkpoint have in common."""
+        state = checkpoint["callbacks"][self.state_key]
+        if state["snapshot"] is not None:
+            # Lightning hands load_state_dict a copy, which shares nothing with the checkpoint
+            state["snapshot"] = snapshots.sharing(state["snapshot"], checkpoint)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes up what a checkpoint knew."""

@@ -27,14 +27,16 @@ class MixedPrecisionGuard(Callback):
     ``example_input_array`` or the first training batch: its first part, or where it is a mapping
     what it has under the name of forward's first parameter. Where memory runs out it takes half of
     the rows, again and again. Some cards (GTX 16xx, Quadro T) answer with NaN, and some models
-    overflow. Outputs that are not finite, or far from those of fp32, end
-    fp16 before anything is trained. Later the loss scale and the skipped steps are watched: a few
-    overflows at the start are how a scaler finds its scale; many, or a scale below 1, end fp16 at
-    the next epoch. ``reason`` says why in one line; ``amp/scale`` and ``amp/skipped`` are
-    logged each epoch. Without ``16-mixed`` the callback does nothing.
+    overflow. Outputs that are not finite, or far from those of fp32, end fp16 before anything is
+    trained, and so does a check that is not possible: where forward fails, or where not even the
+    fewest rows fit into memory, fp16 is not trusted. Later the loss scale and the skipped steps are
+    watched: a few overflows at the start are how a scaler finds its scale; many, or a scale below
+    1, end fp16 at the next epoch. ``reason`` says why in one line; ``amp/scale`` and
+    ``amp/skipped`` are logged each epoch. Without ``16-mixed`` the callback does nothing.
 
-    Weights, buffers and random numbers are as before after the check. On the CPU, where bf16 is
-    slow more often than not, the fallback is fp32 unless it is named.
+    Weights, buffers and random numbers are as before after the check. A resumed run is checked
+    anew: it may be on another machine. On the CPU, where bf16 is slow more often than not, the
+    fallback is fp32 unless it is named.
 
     Behaviour of the scaler is as documented for ``torch.amp.GradScaler``: a step with non-finite
     gradients is skipped, and the scale shrinks. For the cards see ultralytics pull request 17977.
@@ -107,10 +109,11 @@ class MixedPrecisionGuard(Callback):
         """Checks the forward before the first step."""
         if self._checked or _fp16(trainer) is None:
             return
-        self._checked = True
         fault = self._compare(trainer, pl_module, batch)
-        bad = trainer.strategy.reduce_boolean_decision(fault is not None, all=False)
-        if bad:
+        all_ranks = trainer.strategy.reduce_boolean_decision
+        # a batch that is broken itself, say of NaN, tells nothing: the next one does
+        self._checked = all_ranks(fault is not None)
+        if all_ranks(bool(fault), all=False):
             self.reason = fault or "the self-check of fp16 failed on another rank"
             self._fall_back(trainer)
 
@@ -164,7 +167,6 @@ class MixedPrecisionGuard(Callback):
         """Counts, and whether fp16 was left."""
         return {
             "reason": self.reason,
-            "checked": self._checked,
             "steps": self.steps,
             "skipped": self.skipped,
             "epoch_steps": self._epoch_steps,
@@ -175,7 +177,6 @@ class MixedPrecisionGuard(Callback):
         """Takes up what a checkpoint knew."""
         self._resumed = True
         self.reason = state_dict["reason"]
-        self._checked = state_dict["checked"]
         self.steps = state_dict["steps"]
         self.skipped = state_dict["skipped"]
         self._epoch_steps = state_dict["epoch_steps"]
@@ -205,7 +206,7 @@ class MixedPrecisionGuard(Callback):
         return Precision()
 
     def _compare(self, trainer: Trainer, module: LightningModule, batch: object) -> str | None:
-        """A sentence on what is wrong with fp16, None if nothing is or nothing can be said."""
+        """A sentence on what is wrong with fp16, or nothing; None if fp32 is not finite either."""
         plugin = _fp16(trainer)
         assert plugin is not None
         inputs = _inputs(module, batch)
@@ -213,23 +214,22 @@ class MixedPrecisionGuard(Callback):
         try:
             exact, half = _both(module, inputs, plugin)
         except (RuntimeError, TypeError, ValueError, AttributeError, LookupError) as error:
-            rank_zero_warn(
-                f"fp16 could not be checked, as forward failed ({error}): give the module an "
-                "example_input_array"
-            )
-            return None
+            return _unchecked(error)
         finally:
             with torch.no_grad():
                 for name, value in module.named_buffers():
                     value.copy_(buffers[name])
-        if not exact.isfinite().all():
+        # masks of -inf are not finite by design
+        finite = exact.isfinite()
+        if not finite.any():
             return None
+        exact, half = exact[finite], half[finite]
         if not half.isfinite().all():
             return "forward is not finite in fp16, and is in fp32"
         distance = float((half - exact).norm() / exact.norm().clamp_min(1e-12))
         if distance > self.tolerance:
             return f"forward in fp16 is {distance:.3g} away from fp32, {self.tolerance:g} may be"
-        return None
+        return ""
 
 
 def _both(
@@ -248,6 +248,20 @@ def _both(
         # only now does no exception hold what the rows took
         most //= 2
         empty_cache()
+
+
+def _unchecked(error: BaseException) -> str:
+    """Why there is no check, and what makes one possible."""
+    why = next(iter(str(error).splitlines()), type(error).__name__)
+    if is_out_of_memory(error):
+        return (
+            f"fp16 could not be checked, as not even its fewest rows fit into memory ({why}): free "
+            "memory that others use, or give smaller inputs"
+        )
+    return (
+        f"fp16 could not be checked, as forward failed ({why}): give the module an "
+        "example_input_array"
+    )
 
 
 def _outputs(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 from collections.abc import Mapping
 from pathlib import Path
@@ -44,8 +45,8 @@ def take(trainer: Trainer) -> Snapshot:
     buffer = io.BytesIO()
     torch.save(state, buffer)
     buffer.seek(0)
-    copy: Snapshot = torch.load(buffer, map_location="cpu", weights_only=False)
-    return copy
+    taken: Snapshot = torch.load(buffer, map_location="cpu", weights_only=False)
+    return taken
 
 
 def restore(trainer: Trainer, snapshot: Snapshot) -> None:
@@ -98,6 +99,15 @@ def with_new_groups(snapshot: Snapshot, trainer: Trainer) -> Snapshot:
     return {**snapshot, "optimizer_states": states}
 
 
+def sharing(snapshot: Snapshot, checkpoint: Mapping[str, Any]) -> Snapshot:
+    """The same snapshot with a checkpoint's own tensors where they are equal: a file has them once.
+
+    What it is loaded into must be a copy, or training would change the snapshot too.
+    """
+    shared: Snapshot = _sharing(snapshot, checkpoint)
+    return shared
+
+
 def save(snapshot: Snapshot, path: Path) -> None:
     """Writes a snapshot so that the file is whole at any moment."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -120,6 +130,27 @@ def not_finite(module: LightningModule) -> set[str]:
     device = next(iter(state.values())).device
     flags = torch.stack([value.isfinite().all().to(device) for value in state.values()])
     return {name for name, finite in zip(state, flags.tolist(), strict=True) if not finite}
+
+
+def _sharing(ours: Any, theirs: Any) -> Any:  # noqa: ANN401  # two nested states
+    if isinstance(ours, torch.Tensor):
+        return theirs if _equal(ours, theirs) else ours
+    if isinstance(ours, dict) and isinstance(theirs, Mapping):
+        # a copy keeps what a state_dict says of its versions
+        shared = copy.copy(ours)
+        shared.update((key, _sharing(value, theirs.get(key))) for key, value in ours.items())
+        return shared
+    if isinstance(ours, list) and isinstance(theirs, list) and len(ours) == len(theirs):
+        return [_sharing(*pair) for pair in zip(ours, theirs, strict=True)]
+    return ours
+
+
+def _equal(ours: torch.Tensor, theirs: object) -> bool:
+    return (
+        isinstance(theirs, torch.Tensor)
+        and (ours.dtype, ours.shape) == (theirs.dtype, theirs.shape)
+        and torch.equal(ours, theirs.to(ours.device))
+    )
 
 
 def _scaled(state: Mapping[str, Any], keys: tuple[str, ...], factor: float) -> dict[str, Any]:

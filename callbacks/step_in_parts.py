@@ -46,7 +46,7 @@ def step_in_parts(
     rows, done = count_rows(batch), 0
     whole = _Whole(parameters)
     while done < rows:
-        until, failed = done + _even(rows - done, size()), ""
+        until, failed = done + even_part(rows - done, size()), ""
         part = take_rows(batch, rows, done, until)
         try:
             whole.add(step(part), (until - done) / rows, scale)
@@ -63,7 +63,7 @@ def step_in_parts(
     return whole.output(scale)
 
 
-def _even(left: int, most: int) -> int:
+def even_part(left: int, most: int) -> int:
     """Rows of the next of as few parts as possible, without a small one at the end."""
     return math.ceil(left / math.ceil(left / most))
 

@@ -88,6 +88,7 @@ class LazarusCLI(LightningCLI):
     def __init__(
         self, args: Sequence[str], run: bool = True, callbacks: Sequence[Callback] = ()
     ) -> None:
+        self._asked = args[0] if args else ""
         with _in_one_sentence():
             super().__init__(
                 LightningModule,
@@ -101,6 +102,11 @@ class LazarusCLI(LightningCLI):
                 args=list(args),
                 run=run,
             )
+
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]  # of one call, not all
+        """The one that is asked for: the parser of each takes as long to build as to use."""
+        every = super().subcommands()
+        return {self._asked: every[self._asked]} if self._asked in every else every
 
     def init_parser(self, **kwargs: object) -> LightningArgumentParser:
         """Builds parsers whose errors are one sentence."""
@@ -285,8 +291,8 @@ def _in_one_sentence() -> Iterator[None]:
             raise LazarusError(mistake) from error
         if is_out_of_memory(error):
             raise LazarusError(
-                "memory ran out where a batch is not taken in parts, as only training steps are: "
-                "set data.init_args.batch_size to fewer photos "
+                "memory ran out in a batch that was taken whole: set data.init_args.batch_size to "
+                "fewer photos, or for fit --budget.gpu_memory, which takes validation in parts "
                 f"({str(error).splitlines()[0] if str(error) else 'out of memory'})"
             ) from error
         raise

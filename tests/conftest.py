@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 
@@ -9,6 +10,7 @@ import shutil
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +21,18 @@ from PIL import Image
 
 from lazarus_pl.cli import main
 from lazarus_pl.data.procedural.procedural_leaves import ProceduralLeaves
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests begin first, so that no process is alone with one at the end."""
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays, so that looking for garbage need not look through it."""
+    gc.collect()
+    gc.freeze()
 
 
 class Outcome(NamedTuple):

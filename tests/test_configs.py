@@ -29,6 +29,7 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", HEADS, ids=lambda path: path.stem)
 def test_fit_validate_test_predict(
     config: Path, request: pytest.FixtureRequest, lazarus: Lazarus

@@ -285,6 +285,7 @@ def test_the_configs_that_a_grid_and_a_run_name_import_nothing(
     assert not proof.exists()
 
 
+@pytest.mark.slow
 def test_own_classes_are_allowed_by_the_environment_not_by_a_config(
     proof: Path, cache: Path, lazarus: Lazarus
 ) -> None:
@@ -347,13 +348,20 @@ def _options_of_specs() -> list[tuple[str, str, object]]:
 
 @pytest.mark.parametrize(("verb", "option", "value"), _options_of_specs())
 def test_own_specs_are_allowed(
-    verb: str, option: str, value: object, lazarus: Lazarus, monkeypatch: pytest.MonkeyPatch
+    verb: str,
+    option: str,
+    value: object,
+    tmp_path: Path,
+    lazarus: Lazarus,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("LAZARUS_CLASSES", raising=False)
     text = yaml.safe_dump(list(value) if isinstance(value, tuple) else value).split("\n...")[0]
     done = lazarus(verb, "--data", "gone", "--out", "new", option, text.strip())
     assert done.code == 2
     assert "'gone' does not exist" in done.err
+    assert not list(tmp_path.iterdir())
 
 
 def test_files_of_a_run_execute_nothing(

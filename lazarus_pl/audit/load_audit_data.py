@@ -35,7 +35,7 @@ def load_audit_data(
 
     Args:
         data: Folder of class folders, or table.
-        out: Where ``survey.csv`` is kept.
+        out: Where ``survey.csv`` is kept; made if it is not there.
         cache: Feature cache of the same photos.
         split: How photos are divided.
         label_from: How labels are read off folders.
@@ -46,6 +46,8 @@ def load_audit_data(
     """
     features = FeatureCache(cache) if cache else None
     root, listed = list_photos(data, label_from)
+    # a mistake is told before the folder is made
+    out.mkdir(parents=True, exist_ok=True)
     survey = survey_photos(root, listed, out)
     seen = [item for item in survey.seen if item.photo.label]
     rejected = [*survey.rejected]

@@ -107,7 +107,6 @@ def run_audit(
     started = time.monotonic()
     if out.is_file():
         raise LazarusError(f"'{out}' is a file: name a folder with --out")
-    out.mkdir(parents=True, exist_ok=True)
     found = load_audit_data(data, out, cache, split, label_from)
     report = {**_sections(found, encoder, device, engine), **(costs or {})}
     report["about"] = {

@@ -28,11 +28,6 @@ class BuiltRun(LazarusCLI):
         super().__init__(args)
         self.random = torch.get_rng_state()
 
-    @staticmethod
-    def subcommands() -> dict[str, set[str]]:
-        """Only fit: parsers of the others would take as long to build."""
-        return {"fit": LazarusCLI.subcommands()["fit"]}
-
     @property
     def seed(self) -> int:
         """Of weights and order."""

@@ -151,6 +151,7 @@ def test_mistakes_are_one_sentence(
     assert "Traceback" not in done.err
     # a wrong encoder costs the estimate alone, not the audit
     assert done.code == (0 if words[0] == "--encoder.name" else 2)
+    assert (tmp_path / "audit").exists() == (done.code == 0)
 
 
 def test_the_cache_of_other_photos(

@@ -422,11 +422,14 @@ def test_a_budget_sets_the_parts_and_keeps_the_batch(tmp_path: Path) -> None:
     assert_close(weights(model), weights(whole))
 
 
-def test_a_budget_too_small_is_one_sentence(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("checked", "said"), [(0, "a training step on 2 of 12"), (1, "a validation step on 1 of 12")]
+)
+def test_a_budget_too_small_is_one_sentence(checked: int, said: str, tmp_path: Path) -> None:
     with pytest.raises(
-        MisconfigurationException, match=r"on 2 of 12 rows takes .* MB, 10 KB are allowed"
+        MisconfigurationException, match=rf"{said} rows takes .* MB, 10 KB are allowed"
     ):
-        fit(tmp_path, 1, MemoryBudget(10_000), model=Wide())
+        fit(tmp_path, 1, MemoryBudget(10_000), model=Wide(), num_sanity_val_steps=checked)
 
 
 def test_another_budget_is_measured_anew_and_the_same_is_not(

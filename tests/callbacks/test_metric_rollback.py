@@ -453,6 +453,44 @@ def test_a_resumed_run_is_the_same_to_the_bit(
         assert same(resumed.state_dict(), rollback.state_dict()), epoch
 
 
+@pytest.mark.parametrize("file", ["there", "gone", "damaged"])
+def test_a_checkpoint_alone_is_enough_to_resume(file: str, tmp_path: Path) -> None:
+    def run(ckpt: Path | None = None) -> Tiny:
+        model, rollback = Tiny(5), MetricRollback("val_loss", dirpath=tmp_path)
+        keep = _all_epochs(tmp_path)
+        guards = (Fault("nan", 2), rollback, keep)
+        fit(tmp_path, 4, *guards, model=model, enable_checkpointing=True, ckpt_path=ckpt)
+        assert rollback.rollbacks == 1
+        return model
+
+    whole = run()
+    snapshot = tmp_path / "last_good.ckpt"
+    if file == "gone":
+        snapshot.unlink()
+    if file == "damaged":
+        snapshot.write_bytes(b"half")
+    again = run(tmp_path / "epoch=1.ckpt")
+    assert same(again.state_dict(), whole.state_dict())
+    assert torch.load(snapshot, weights_only=True)["state_dict"].keys() == whole.state_dict().keys()
+
+
+def test_a_file_has_once_what_snapshot_and_checkpoint_have_in_common(tmp_path: Path) -> None:
+    def sizes(folder: Path, *callbacks: Callback) -> list[int]:
+        model = Scripted([1.0, 1.1, 0.5])
+        model.head = torch.nn.Sequential(torch.nn.Linear(8, 30_000), torch.nn.Linear(30_000, 3))  # type: ignore[assignment]
+        fit(folder, 3, *callbacks, _all_epochs(folder), model=model, enable_checkpointing=True)
+        return [(folder / f"epoch={epoch}.ckpt").stat().st_size for epoch in range(3)]
+
+    (plain, *_), ours = (
+        sizes(tmp_path / name, *callbacks)
+        for name, callbacks in (("plain", []), ("ours", [MetricRollback("score", tolerance=0.2)]))
+    )
+    assert plain > 4_000_000
+    assert ours[0] < 1.05 * plain, "the best state so far"
+    assert ours[2] < 1.05 * plain, "the best state so far"
+    assert ours[1] > 1.9 * plain, "another one than the snapshot"
+
+
 def test_the_state_survives_a_file_with_weights_only(tmp_path: Path) -> None:
     rollback = MetricRollback("score")
     fit(tmp_path, 3, rollback, model=Scripted([1.0, 2.0, 1.5], schedule="sequential"))
@@ -570,7 +608,7 @@ def train(folder, ckpt=None):
     rollback = MetricRollback("val_loss", max_rollbacks=99, dirpath=folder)
     versions = CheckpointVersions("val_loss", dirpath=folder / "versions")
     model = Tiny(3)
-    fit(folder, 12, Fault("nan", 4), rollback, keep, versions, model=model,
+    fit(folder, 8, Fault("nan", 3), rollback, keep, versions, model=model,
         enable_checkpointing=True, ckpt_path=ckpt, num_sanity_val_steps=0)
     torch.save(model.state_dict(), folder / "final.pt")
 

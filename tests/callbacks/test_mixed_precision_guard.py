@@ -12,7 +12,7 @@ from lightning.pytorch.plugins import MixedPrecision, Precision
 from torch import Tensor
 
 from callbacks import MetricRollback, MixedPrecisionGuard
-from tests.callbacks.tiny import Tiny, fit, same
+from tests.callbacks.tiny import Fault, Tiny, fit, same
 
 
 def plugin(**options: Any) -> MixedPrecision:
@@ -134,7 +134,29 @@ def test_a_model_that_is_broken_in_fp32_too_is_not_fp16s_fault(tmp_path: Path) -
     assert guard.reason is None
 
 
-def test_a_forward_that_cannot_be_called_is_said(tmp_path: Path) -> None:
+def test_a_first_batch_that_is_broken_itself_is_no_check(tmp_path: Path) -> None:
+    guard, plugins = MixedPrecisionGuard(), Plugins()
+    fault = Fault("nan", epoch=0, batch=0)
+    fit(tmp_path, 1, fault, guard, plugins, model=Noisy(), plugins=[plugin()])
+    assert guard.reason is not None
+    assert "away from fp32" in guard.reason
+    assert plugins.seen == ["16-mixed"] + ["32-true"] * 3
+
+
+@pytest.mark.parametrize("kind", [Tiny, Noisy])
+def test_outputs_that_are_infinite_by_design_hide_nothing(kind: type[Tiny], tmp_path: Path) -> None:
+    class Masked(kind):  # type: ignore[misc,valid-type]
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = super().forward(x)
+            wide = torch.full((len(out), 5), -torch.inf, dtype=out.dtype)
+            return torch.cat([out, wide], dim=1)
+
+    guard = MixedPrecisionGuard()
+    fit(tmp_path, 1, guard, model=Masked(), plugins=[plugin()])
+    assert (guard.reason is None) == (kind is Tiny)
+
+
+def test_a_forward_that_cannot_be_called_is_said_and_not_trusted(tmp_path: Path) -> None:
     class Odd(Tiny):
         def training_step(self, batch: Any, batch_idx: int) -> Tensor:
             return torch.nn.functional.cross_entropy(self.head(self.body(batch[0])), batch[1])
@@ -145,8 +167,10 @@ def test_a_forward_that_cannot_be_called_is_said(tmp_path: Path) -> None:
         def forward(self, x: Tensor) -> Tensor:
             raise NotImplementedError("no forward here")
 
-    with pytest.warns(UserWarning, match="no forward here"):
-        fit(tmp_path, 1, MixedPrecisionGuard(), model=Odd(), plugins=[plugin()])
+    plugins = Plugins()
+    with pytest.warns(UserWarning, match="to 32-true.*no forward here.*example_input_array"):
+        fit(tmp_path, 1, MixedPrecisionGuard(), plugins, model=Odd(), plugins=[plugin()])
+    assert plugins.seen == ["32-true"] * 4
 
 
 class Roomless(Noisy):
@@ -173,11 +197,26 @@ def test_a_check_that_does_not_fit_into_memory_takes_fewer_rows(tmp_path: Path) 
     assert "away from fp32" in guard.reason
 
 
-def test_a_check_that_never_fits_is_said(tmp_path: Path) -> None:
-    model = Roomless(0)
-    with pytest.warns(UserWarning, match="fp16 could not be checked.*out of memory"):
-        fit(tmp_path, 1, MixedPrecisionGuard(), model=model, plugins=[plugin()])
+@pytest.mark.parametrize("fallback", ["32-true", "bf16-mixed"])
+def test_fp16_that_never_fits_its_check_is_not_trusted(fallback: Any, tmp_path: Path) -> None:
+    guard, plugins, model = MixedPrecisionGuard(fallback=fallback), Plugins(), Roomless(0)
+    said = f"from 16-mixed to {fallback}: fp16 could not be checked.*out of memory.*: free memory"
+    with pytest.warns(UserWarning, match=said):
+        fit(tmp_path, 1, guard, plugins, model=model, plugins=[plugin()])
     assert model.sizes == [12, 6, 3]
+    assert plugins.seen == [fallback] * 4
+    assert guard.reason is not None
+    assert "\n" not in guard.reason
+
+
+def test_a_resumed_run_is_checked_where_it_goes_on(tmp_path: Path) -> None:
+    run = fit(tmp_path, 1, MixedPrecisionGuard(), model=Tiny(), plugins=[plugin()])
+    run.save_checkpoint(tmp_path / "last.ckpt")
+    guard, last = MixedPrecisionGuard(), tmp_path / "last.ckpt"
+    # the same weights on a card that is wrong in fp16
+    fit(tmp_path, 2, guard, model=Noisy(), plugins=[plugin()], ckpt_path=last)
+    assert guard.reason is not None
+    assert "away from fp32" in guard.reason
 
 
 def test_skipped_steps_end_fp16_at_the_next_epoch(tmp_path: Path) -> None:

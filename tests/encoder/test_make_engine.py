@@ -30,6 +30,7 @@ def pixels() -> np.ndarray:
     return np.random.default_rng(3).integers(0, 256, (11, 64, 64, 3), dtype=np.uint8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "layers", "size"),
     [

@@ -48,7 +48,7 @@ def test_every_head_gives_what_it_can(
     assert len(rows) == len(list(folder.iterdir()))
     assert (tmp_path / "index.html").read_text().count("<figure>") == len(rows)
     assert list((tmp_path / "sheets").glob("*.png"))
-    classifier = Classifier(checkpoints[name])
+    classifier = Classifier(checkpoints[name], engine="torch")
     for row in rows:
         stem = Path(row["file"]).stem
         assert (tmp_path / "pictures" / f"{stem}.png").exists()
@@ -92,7 +92,7 @@ def test_a_photo_smaller_than_a_patch_has_a_reason(
 
 def test_a_drawn_square_is_found_where_it_was_drawn(checkpoints: dict[str, Path]) -> None:
     """Geometry alone: which patches change when a square is drawn into a wide photo."""
-    classifier = Classifier(checkpoints["patches"])
+    classifier = Classifier(checkpoints["patches"], engine="torch")
     plain = np.full((120, 240, 3), (70, 130, 60), dtype=np.uint8)
     marked = plain.copy()
     marked[75:105, 180:240] = (90, 50, 20)
@@ -203,7 +203,7 @@ def test_a_large_photo_is_read_in_windows(
 
 def test_windows_see_what_the_whole_photo_shows_at_their_size(checkpoints: dict[str, Path]) -> None:
     """A photo of exactly one window is the photo itself."""
-    classifier = Classifier(checkpoints["patches"])
+    classifier = Classifier(checkpoints["patches"], engine="torch")
     rng = np.random.default_rng(0)
     photo = rng.integers(0, 255, (1, 64, 64, 3), dtype=np.uint8)
     whole = classifier.features(photo)

@@ -72,7 +72,8 @@ def test_views_are_an_axis(
 def test_nine_runs_end_to_end(cache: Path, tmp_path: Path, lazarus: Lazarus) -> None:
     out = tmp_path / "run"
     config = shipped_config("grids/heads_3x3.yaml")
-    done = lazarus("grid", "-c", config, "--cache", cache, "--out", out)
+    short = ("--overrides", "{trainer.max_epochs: 3}")
+    done = lazarus("grid", "-c", config, "--cache", cache, "--out", out, *short)
     assert done.code == 0, done.err
     board = rows(out)
     assert [row["rank"] for row in board] == [str(n) for n in range(1, 10)]

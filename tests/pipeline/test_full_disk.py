@@ -71,6 +71,7 @@ def done(out: Path) -> dict[str, int]:
     }
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_again_and_again(
     words: list[str], whole: tuple[Path, int], tmp_path: Path, lazarus: Lazarus
 ) -> None:

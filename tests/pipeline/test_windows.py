@@ -95,7 +95,7 @@ def test_calibrate_learns_from_padded_batches_what_it_would_from_photos_alone(
 
     task = load_task(trained["patches/windows"])
     readings = Readings.of_side(task, windowed, "val")
-    classifier = Classifier(trained["patches/windows"])
+    classifier = Classifier(trained["patches/windows"], engine="torch")
     for place, file in enumerate(readings.files):
         pixels = classifier.read((drawn_large / file).read_bytes())
         alone = Readings.of(task, classifier.features(pixels[None]))

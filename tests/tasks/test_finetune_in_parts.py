@@ -170,6 +170,7 @@ def test_memory_that_runs_out_changes_nothing(start: Path, data: CachedFeatureDa
     assert distance(ours - first, theirs - first) < 0.02
 
 
+@pytest.mark.slow
 def test_the_command_line_sets_it_and_resuming_keeps_it(
     start: Path, viewed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lazarus: Lazarus
 ) -> None:
@@ -249,27 +250,53 @@ def test_losses_of_lesions_add_up(
             )
 
 
-def test_validation_that_does_not_fit_is_one_sentence(
-    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lazarus: Lazarus
+@pytest.mark.parametrize(
+    ("room", "words", "said"),
+    [
+        (0, [], "set data.init_args.batch_size to fewer photos, or for fit --budget.gpu_memory"),
+        (0, ["--budget.gpu_memory=4GB"], "a validation step on 1 of 9 rows takes more than there"),
+        (4, ["--budget.gpu_memory=4GB"], ""),
+        (4, ["--budget.micro_batch=4"], ""),
+    ],
+)
+def test_validation_that_does_not_fit_is_taken_in_parts_or_is_one_sentence(
+    room: int,
+    words: list[str],
+    said: str,
+    cache: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    lazarus: Lazarus,
 ) -> None:
-    def no_room(*_: object) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB\nIncluding")
+    step, sizes = ClassificationTask.validation_step, []
+
+    def short(task: ClassificationTask, batch: dict[str, Any], batch_idx: int) -> None:
+        if len(batch["target"]) > room:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB\nMore")
+        sizes.append(len(batch["target"]))
+        step(task, batch, batch_idx)
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(ClassificationTask, "validation_step", no_room)
-    done = lazarus(
-        *(
-            "fit",
-            "-c",
-            CONFIG.parents[1] / "heads" / "linear.yaml",
-            f"--data.init_args.cache={cache}",
-        ),
-        *("--trainer.enable_progress_bar=false", "--budget.gpu_memory=4GB"),
-    )
-    assert done.code == 2
-    assert "set data.init_args.batch_size to fewer photos (CUDA out of memory" in done.err
-    assert done.err.count("lazarus: error:") == 1
+    config = CONFIG.parents[1] / "heads" / "linear.yaml"
+    fit = ("fit", "-c", config, f"--data.init_args.cache={cache}", "--trainer.max_epochs=1")
+    quiet = "--trainer.enable_progress_bar=false"
+    whole = lazarus(*fit, quiet)
+    monkeypatch.setattr(ClassificationTask, "validation_step", short)
+    done = lazarus(*fit, quiet, *words)
     assert "Traceback" not in done.err
+    if said:
+        assert done.code == 2
+        assert said in done.err
+        assert done.err.count("lazarus: error:") == 1
+        return
+    assert (whole.code, done.code) == (0, 0), done.err
+    assert max(sizes) <= room
+    scores = [
+        torch.load(path, weights_only=True)["lazarus"]["scores"]
+        for path in sorted(tmp_path.rglob("best.ckpt"))
+    ]
+    # training in parts changes weights in their last bits
+    assert scores[0] == pytest.approx(scores[1], rel=0.01 if "micro" in words[0] else 1e-4)
 
 
 def test_patches_are_measured_too(cache: Path) -> None:

@@ -387,6 +387,7 @@ def test_a_fine_tuning_in_vain_says_so(
     assert "no epoch was better than the start (val/guarded_macro_f1 0." in done.out
 
 
+@pytest.mark.slow
 def test_through_the_command_line(
     starts: dict[str, Path],
     viewed: Path,
