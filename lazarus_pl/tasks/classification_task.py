@@ -309,10 +309,9 @@ class ClassificationTask(LightningModule):
         check_checkpoint(checkpoint, self.class_names, self.encoder, head, self.state_dict())
         self._temperature = (checkpoint["lazarus"].get("doubt") or {}).get("temperature")
 
-    def _mixing_rng(self, stream: int = 0) -> np.random.Generator:
+    def _mixing_rng(self) -> np.random.Generator:
         """Depends on the run's seed and the step, so a resumed run mixes as it would have."""
-        place = [torch.initial_seed(), self.global_step, self.global_rank]
-        return np.random.default_rng([*place, stream] if stream else place)
+        return np.random.default_rng([torch.initial_seed(), self.global_step, self.global_rank])
 
     def _takes_fused_steps(self) -> bool:
         """Where one kernel does a step: on a CPU it costs a tenth of a loop over the tensors.

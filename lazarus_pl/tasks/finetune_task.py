@@ -21,10 +21,6 @@ from lazarus_pl.errors import LazarusError
 from lazarus_pl.in_range import check_rate, check_share
 from lazarus_pl.tasks.classification_task import ClassificationTask, ClassWeights
 from lazarus_pl.tasks.read_checkpoint import read_checkpoint
-from lazarus_pl.tasks.turn_grids import turn_grids
-
-# apart from the random numbers of mixup
-_TURNS = 1
 
 
 class FinetuneTask(ClassificationTask):
@@ -59,8 +55,6 @@ class FinetuneTask(ClassificationTask):
         output_penalty: Weight of the divergence from the start's own probabilities (learning
             without forgetting, Li and Hoiem 2016, arXiv:1606.09282).
         margin: How far the recall of a class may fall unpunished.
-        turns: Whether cached grids are turned and mirrored in training, each photo's in one of
-            eight ways.
         head: Taken from the start.
         head_options: Taken from the start.
         head_shapes: Taken from the start.
@@ -90,7 +84,6 @@ class FinetuneTask(ClassificationTask):
         start_penalty: float = 0.0,
         output_penalty: float = 0.0,
         margin: float = 0.1,
-        turns: bool = False,
         head: str | None = None,
         head_options: dict[str, bool | int | float | str] | None = None,
         head_shapes: dict[str, list[int]] | None = None,
@@ -143,7 +136,6 @@ class FinetuneTask(ClassificationTask):
         self.start_penalty = start_penalty
         self.output_penalty = output_penalty
         self.margin = margin
-        self.turns = turns
         self.register_buffer("start_recall", torch.zeros(len(self.class_names)))
         # not a submodule: it is no part of what is trained and saved
         self._twin: list[FinetuneTask] = []
@@ -243,12 +235,6 @@ class FinetuneTask(ClassificationTask):
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Keeps less of the encoder's blocks for the backward pass, and computes it again."""
         self.tail.set_grad_checkpointing(enable)
-
-    def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
-        """As the classifier's, with grids turned in training if that is wanted."""
-        if self.turns and self.trainer.training:
-            batch = {**batch, "features": turn_grids(batch["features"], self._mixing_rng(_TURNS))}
-        return super().on_after_batch_transfer(batch, dataloader_idx)
 
     def objective(
         self,

@@ -137,44 +137,6 @@ def test_penalties_are_zero_at_the_start_and_hold_it(
     assert not any("frozen" in name for name in task.state_dict())
 
 
-class _Seen(Callback):
-    """The grids that steps were given, by stage."""
-
-    def __init__(self) -> None:
-        self.grids: dict[str, list[Tensor]] = {"train": [], "val": []}
-
-    def on_train_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: dict[str, Any], batch_idx: int
-    ) -> None:
-        self.grids["train"].append(batch["features"]["grid16"])
-
-    def on_validation_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: dict[str, Any], *_: int
-    ) -> None:
-        self.grids["val"].append(batch["features"]["grid16"])
-
-
-def test_grids_are_turned_in_training_only_and_the_same_way_again(
-    make: Make, data: CachedFeatureDataModule, tmp_path: Path
-) -> None:
-    runs = []
-    for turns in (False, True, True):
-        seen = _Seen()
-        seed_everything(0)
-        trainer = _trainer(tmp_path, max_epochs=1, callbacks=[seen])
-        trainer.fit(make("linear", turns=turns), datamodule=data)
-        runs.append({side: torch.cat(grids) for side, grids in seen.grids.items()})
-    plain, turned, again = runs
-    assert torch.equal(plain["val"], turned["val"])
-    assert torch.equal(turned["train"], again["train"])
-    moved = (plain["train"] != turned["train"]).flatten(1).any(dim=1)
-    assert 0.6 < moved.float().mean() < 1
-    # what is read is the same, in other places
-    torch.testing.assert_close(
-        plain["train"].flatten(1).sort().values, turned["train"].flatten(1).sort().values
-    )
-
-
 def test_a_far_start_penalty_keeps_the_weights(make: Make, data: CachedFeatureDataModule) -> None:
     def distance(penalty: float) -> float:
         torch.manual_seed(0)
