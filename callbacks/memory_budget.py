@@ -93,11 +93,6 @@ class MemoryBudget(Callback):
         self._forget()
 
     @property
-    def is_asked_for(self) -> bool:
-        """Whether there is a budget or a largest part, and not only help where memory runs out."""
-        return self._budget is not None or self._wished is not None
-
-    @property
     def validation_batch(self) -> int | None:
         """Most rows of validation at once so far; None for whole batches."""
         return self._validation.rows_at_once
@@ -202,9 +197,8 @@ class MemoryBudget(Callback):
             reason = "the module optimizes by hand: use automatic optimization"
         elif trainer.world_size > 1:
             reason = "there is more than one process: use devices=1"
-        require(
-            not (reason and self.is_asked_for), f"MemoryBudget cannot split batches, as {reason}"
-        )
+        asked = self._budget is not None or self._wished is not None
+        require(not (reason and asked), f"MemoryBudget cannot split batches, as {reason}")
         return not reason
 
     def _step(

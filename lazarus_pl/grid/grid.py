@@ -12,8 +12,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lightning.pytorch import seed_everything
 from lightning.pytorch.callbacks import LambdaCallback, ModelCheckpoint
 
+from callbacks.step_in_parts import empty_cache
 from lazarus_pl import __version__
 from lazarus_pl.cache.cache_header import CacheHeader
 from lazarus_pl.cache.views_header import ViewsHeader
@@ -27,6 +29,7 @@ from lazarus_pl.grid.run_result import RunResult
 from lazarus_pl.grid.stack_key import stack_key
 from lazarus_pl.lightning_cli import LazarusCLI
 from lazarus_pl.progress import Progress
+from lazarus_pl.tasks.stacked_run import StackedRun
 from lazarus_pl.tasks.stacked_task import StackedTask
 
 _LOG = logging.getLogger(__name__)
@@ -97,16 +100,9 @@ class Grid:
         return key
 
     def _train_all(self, stack: Sequence[GridRun], tell: Callable[[str], None]) -> list[RunResult]:
-        if len(stack) == 1:
-            return [self._train(stack[0])]
-        try:
-            return self._train_together(stack, tell)
-        except Exception as error:
-            if _is_full(error):
-                raise
-            _LOG.warning("%d runs could not be trained together: %s", len(stack), _said(error))
-            _LOG.debug("", exc_info=error)
-            return [self._train(run) for run in stack]
+        if len(stack) > 1:
+            self._train_together(stack, tell)
+        return [self._finished(run) or self._train(run) for run in stack]
 
     def _folder(self, run: GridRun) -> Path:
         return self._out / _RUNS / run.name
@@ -124,6 +120,7 @@ class Grid:
         return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()
 
     def _train(self, run: GridRun) -> RunResult:
+        self._built.pop(run.name, None)
         folder = self._emptied(run)
         started = time.monotonic()
         try:
@@ -148,16 +145,33 @@ class Grid:
         lr = float(cli.model.hparams.get("lr", math.nan))
         return self._result(run, Path(checkpoint.best_model_path), lr, seed, epochs, seconds)
 
-    def _train_together(
-        self, stack: Sequence[GridRun], tell: Callable[[str], None]
-    ) -> list[RunResult]:
-        """Trains runs in one trainer; each is told its share of the time."""
+    def _train_together(self, stack: Sequence[GridRun], tell: Callable[[str], None]) -> None:
+        """Trains runs in one trainer; what is done has its result, whatever becomes of the rest."""
+        try:
+            self._fit_together(stack, tell)
+        except Exception as error:
+            if _is_full(error):
+                raise
+            _LOG.warning("%d runs could not be trained together: %s", len(stack), _said(error))
+            _LOG.debug("", exc_info=error)
+        # only now does no exception hold what was built
+        empty_cache()
+
+    def _fit_together(self, stack: Sequence[GridRun], tell: Callable[[str], None]) -> None:
         started = time.monotonic()
-        folders = [self._emptied(run) for run in stack]
         built = [self._built.pop(run.name) for run in stack]
-        for one in built:
+        stacked = [one.stacked() for one in built]
+        for run, one in zip(stack, built, strict=True):
+            self._emptied(run)
             one.write_config()
-        trained = [one.stacked() for one in built]
+
+        def write(done: StackedRun) -> None:
+            run = stack[stacked.index(done)]
+            # its share of the time
+            seconds = (time.monotonic() - started) / len(stack)
+            result = self._result(run, done.best, done.task.lr, built[0].seed, done.epochs, seconds)
+            result.write(self._folder(run))
+
         trainer: Any = built[0].trainer
         # what the config's do is done for each run by itself
         trainer.logger = None
@@ -168,15 +182,9 @@ class Grid:
                 )
             )
         ]
-        trainer.fit(StackedTask(trained), datamodule=built[0].datamodule)
-        seconds = (time.monotonic() - started) / len(stack)
-        results = [
-            self._result(run, done.best, done.task.lr, one.seed, done.epochs, seconds)
-            for run, one, done in zip(stack, built, trained, strict=True)
-        ]
-        for result, folder in zip(results, folders, strict=True):
-            result.write(folder)
-        return results
+        # others may have been built since
+        seed_everything(built[0].seed, workers=True, verbose=False)
+        trainer.fit(StackedTask(stacked, write), datamodule=built[0].datamodule)
 
     def _emptied(self, run: GridRun) -> Path:
         folder = self._folder(run)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from lightning.pytorch import Trainer
@@ -11,7 +13,9 @@ from lightning.pytorch.callbacks import (
     EarlyStopping,
     ModelCheckpoint,
     ModelSummary,
-    ProgressBar,
+    RichModelSummary,
+    RichProgressBar,
+    TQDMProgressBar,
 )
 from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -21,8 +25,33 @@ from callbacks.among_callbacks import among_callbacks
 from lazarus_pl.grid.built_run import BuiltRun
 from lazarus_pl.tasks.classification_task import ClassificationTask
 
-# what they do concerns no run by itself, or nothing without fp16
-_HARMLESS = (MixedPrecisionGuard, ModelSummary, ProgressBar, SaveConfigCallback)
+# what they do concerns no run by itself, or nothing without fp16; subclasses may do anything
+_HARMLESS = (
+    MemoryBudget,
+    MixedPrecisionGuard,
+    ModelSummary,
+    RichModelSummary,
+    RichProgressBar,
+    SaveConfigCallback,
+    TQDMProgressBar,
+)
+# arguments that need not be as they are by default, for runs that are trained together
+_FREE: dict[type, tuple[str, ...]] = {
+    EarlyStopping: (
+        *("monitor", "mode", "patience", "min_delta", "check_finite"),
+        *("verbose", "log_rank_zero_only"),
+    ),
+    ModelCheckpoint: (
+        *("monitor", "mode", "filename", "enable_version_counter"),
+        *("verbose", "auto_insert_metric_name"),
+    ),
+    Trainer: (
+        *("accelerator", "devices", "precision", "benchmark", "deterministic"),
+        *("max_epochs", "max_steps", "limit_train_batches", "num_sanity_val_steps"),
+        *("callbacks", "logger", "log_every_n_steps", "default_root_dir"),
+        *("enable_progress_bar", "enable_model_summary"),
+    ),
+}
 
 
 def stack_key(run: BuiltRun) -> str | None:
@@ -36,54 +65,58 @@ def stack_key(run: BuiltRun) -> str | None:
 
     Returns:
         A text that is the same for runs that go together; None for one that needs a trainer of its
-        own: for mixup, a loss scaler, clipped or accumulated gradients, several devices, a budget
-        of memory, or callbacks of other kinds.
+        own: for mixup, a loss scaler (fp16), clipped or accumulated gradients, an optimizer of its
+        own, several devices, a budget of memory, or anything else that is not known to be the same
+        beside others.
     """
+    config: dict[str, Any] = run.config["fit"].as_dict()
+    trainer = config["trainer"]
     if type(run.model) is not ClassificationTask or run.model.mixup:
         return None
-    callbacks = among_callbacks(run.trainer, Callback)
-    if not (_is_plain(run.trainer) and all(map(_is_known, callbacks))):
+    if any(config.get(name) for name in ("optimizer", "lr_scheduler", "ckpt_path")):
         return None
-    if len(among_callbacks(run.trainer, ModelCheckpoint)) != 1:
+    if any(config["budget"].values()) or not _is_usual(Trainer, trainer):
         return None
-    if len(among_callbacks(run.trainer, EarlyStopping)) > 1:
+    if not (_is_plain(run.trainer) and _are_known(among_callbacks(run.trainer, Callback))):
         return None
-    config: dict[str, Any] = run.config["fit"].as_dict()
-    trainer = {key: value for key, value in config["trainer"].items() if key != "logger"}
-    parts = [config["data"], config["seed_everything"], trainer]
-    return json.dumps(parts, default=str, sort_keys=True)
+    listed = trainer["callbacks"] or []
+    if not all(map(_is_usual_callback, listed if isinstance(listed, list) else [listed])):
+        return None
+    same = {key: value for key, value in trainer.items() if key != "logger"}
+    return json.dumps([config["data"], run.seed, same], default=str, sort_keys=True)
+
+
+def _is_usual(kind: type, given: Mapping[str, Any]) -> bool:
+    """Whether all that is not free is as it is by default."""
+    known = inspect.signature(kind).parameters
+    return all(name in _FREE[kind] or value == known[name].default for name, value in given.items())
 
 
 def _is_plain(trainer: Trainer) -> bool:
     return (
         trainer.num_devices == trainer.num_nodes == 1
+        and trainer.strategy.root_device.type in ("cpu", "cuda")
         and getattr(trainer.precision_plugin, "scaler", None) is None
-        and not trainer.gradient_clip_val
-        and trainer.accumulate_grad_batches == 1
-        and trainer.val_check_interval == 1.0
-        and trainer.check_val_every_n_epoch == 1
         and isinstance(trainer.logger, TensorBoardLogger)
     )
 
 
-def _is_known(callback: Callback) -> bool:
-    if isinstance(callback, MemoryBudget):
-        return not callback.is_asked_for
-    if isinstance(callback, ModelCheckpoint):
-        return _keeps_the_best(callback)
-    if isinstance(callback, EarlyStopping):
-        return callback.stopping_threshold is callback.divergence_threshold is None
-    return isinstance(callback, _HARMLESS)
+def _are_known(callbacks: list[Callback]) -> bool:
+    """Whether there is one checkpoint, at most one early stopping, and nothing that does more."""
+    kinds = [type(callback) for callback in callbacks if type(callback) not in _HARMLESS]
+    return sorted(kind.__name__ for kind in kinds) in (
+        [ModelCheckpoint.__name__],
+        [EarlyStopping.__name__, ModelCheckpoint.__name__],
+    ) and set(kinds) <= {EarlyStopping, ModelCheckpoint}
 
 
-def _keeps_the_best(callback: ModelCheckpoint) -> bool:
-    """One file, always of the same name, beside the logs."""
-    name = callback.filename or "{}"
-    return (
-        callback.monitor is not None
-        and callback.save_top_k == 1
-        and not callback.save_last
-        and not callback.save_weights_only
-        and callback.dirpath is None
-        and "{" not in name
-    )
+def _is_usual_callback(listed: Mapping[str, Any]) -> bool:
+    """Of the two that matter: judges val, and keeps one file, always of the same name."""
+    given = listed.get("init_args") or {}
+    kinds = {kind.__name__: kind for kind in (EarlyStopping, ModelCheckpoint)}
+    kind = kinds.get(listed["class_path"].rpartition(".")[2])
+    if kind is None:
+        return True
+    name = given.get("filename", "best") or "{}"
+    judges_val = str(given.get("monitor")).startswith("val/")
+    return judges_val and not set(name) & set("{/\\") and _is_usual(kind, given)

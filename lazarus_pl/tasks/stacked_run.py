@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -101,7 +102,8 @@ class StackedRun:
         """Whether the last validation was the best so far; remembers it then."""
         keeps = self.checkpoint
         score = self._scores[str(keeps.monitor)]
-        better = torch.lt if keeps.mode == "min" else torch.gt
+        worst, better = (math.inf, torch.lt) if keeps.mode == "min" else (-math.inf, torch.gt)
+        score = torch.where(score.isnan(), worst, score)
         keeps.current_score = score
         if keeps.best_model_score is not None and not better(score, keeps.best_model_score):
             return False
@@ -130,7 +132,7 @@ class StackedRun:
         checkpoint["lazarus"] = task.described(self._scores, self._confusion)
 
     def end(self) -> None:
-        """Shows the best epoch in TensorBoard."""
+        """Shows the best epoch in TensorBoard, when the run trains no more."""
         content = torch.load(self.best, map_location="cpu", weights_only=True)["lazarus"]
         confusion, names = torch.tensor(content["confusion"]), self.task.class_names
         draw_confusion(self._logger, "val", confusion, names, self._steps)
@@ -146,8 +148,8 @@ class StackedRun:
 
     def _stays_behind(self, stopping: EarlyStopping) -> bool:
         score = self._scores[stopping.monitor]
-        if not torch.isfinite(score):
-            return stopping.check_finite
+        if stopping.check_finite and not torch.isfinite(score):
+            return True
         if stopping.monitor_op(score - stopping.min_delta, stopping.best_score.to(score.device)):
             stopping.best_score, stopping.wait_count = score, 0
             return False

@@ -26,10 +26,14 @@ class StackedTask(LightningModule):
 
     Args:
         runs: All of the same data and seed, without mixup.
+        tell: Is told of each run as soon as it is done.
     """
 
-    def __init__(self, runs: Sequence[StackedRun]) -> None:
+    def __init__(
+        self, runs: Sequence[StackedRun], tell: Callable[[StackedRun], None] = lambda run: None
+    ) -> None:
         super().__init__()
+        self._tell = tell
         self.runs = list(runs)
         self.tasks = nn.ModuleList(run.task for run in runs)
         self._running = self.runs
@@ -92,13 +96,16 @@ class StackedTask(LightningModule):
             run.end_epoch(self.trainer)
             if run.is_best():
                 self._save(run)
+            if run.stopped:
+                self._end(run)
         if all(run.stopped for run in self.runs):
             self.trainer.should_stop = True
 
     def on_fit_end(self) -> None:
-        """Shows the best epochs."""
+        """Ends the runs that did not stop by themselves."""
         for run in self.runs:
-            run.end()
+            if not run.stopped:
+                self._end(run)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Writes the checkpoint of one run."""
@@ -107,6 +114,10 @@ class StackedTask(LightningModule):
 
     def _standardised(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         return self.runs[0].task.standardised(batch["features"])
+
+    def _end(self, run: StackedRun) -> None:
+        run.end()
+        self._tell(run)
 
     def _save(self, run: StackedRun) -> None:
         self._saved = run

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import yaml
+from lightning.pytorch.callbacks import EarlyStopping
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from lazarus_pl.grid import grid as grid_module
 from lazarus_pl.grid.built_run import BuiltRun
@@ -58,9 +61,11 @@ def fits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     sizes: list[int] = []
     build = StackedTask.__init__
 
-    def counted(self: StackedTask, runs: Sequence[StackedRun]) -> None:
+    def counted(
+        self: StackedTask, runs: Sequence[StackedRun], tell: Callable[[StackedRun], None]
+    ) -> None:
         sizes.append(len(runs))
-        build(self, runs)
+        build(self, runs, tell)
 
     monkeypatch.setattr(StackedTask, "__init__", counted)
     return sizes
@@ -136,20 +141,40 @@ def test_checkpoints_scores_and_curves_are_those_of_runs_alone(
         assert scalars(mine) == scalars(theirs)
 
 
-def test_heads_of_one_trainer_go_together_whatever_they_are(
+def test_heads_of_one_trainer_go_together_and_other_seeds_apart(
     tmp_path: Path, cache: Path, fits: list[int]
 ) -> None:
     text = "configs: {{linear: {heads}/linear.yaml, mlp: {heads}/mlp.yaml}}\n"
     spec = write(tmp_path, text + "axes: {{seed_everything: [0, 1]}}\n")
-    run_grid(GridSpec(spec.configs, spec.axes, {"trainer.max_epochs": 1}), cache, tmp_path / "run")
+    out = tmp_path / "run"
+    run_grid(GridSpec(spec.configs, spec.axes, {"trainer.max_epochs": 1}), cache, out)
     assert fits == [2, 2]
+    for run in ("linear-seed0", "linear-seed1", "mlp-seed0", "mlp-seed1"):
+        events = EventAccumulator(str(out / "runs" / run))
+        events.Reload()
+        content = events.PluginTagToContent("hparams")["_hparams_/session_start_info"]
+        row = HParamsPluginData.FromString(content).session_start_info.hparams
+        assert row["seed"].number_value == int(run[-1])
 
 
-def test_a_shipped_config_is_nine_runs_in_two_passes() -> None:
-    runs = GridSpec.from_file(shipped_config("grids/heads_3x3.yaml")).runs()
-    configs = [yaml.safe_load(run.config.read_text()) for run in runs]
-    parts = [(c["data"], {**c["trainer"], "logger": None}) for c in configs]
-    assert len({repr(part) for part in parts}) == 2
+def test_the_shipped_grid_is_nine_runs_in_two_passes(cache: Path, tmp_path: Path) -> None:
+    keys = []
+    for run in GridSpec.from_file(shipped_config("grids/heads_3x3.yaml")).runs():
+        where = (f"--data.init_args.cache={cache}", f"--trainer.default_root_dir={tmp_path}")
+        keys.append(stack_key(BuiltRun([*run.arguments(), *where])))
+    assert None not in keys
+    assert len(keys) == 9
+    assert len(set(keys)) == 2
+
+
+class OwnStopping(EarlyStopping):
+    """May do anything."""
+
+
+def keeping(filename: str = "best", more: str = "") -> str:
+    """Callbacks that are one checkpoint and nothing else."""
+    given = f"monitor: val/macro_f1, mode: max, filename: '{filename}'{more}"
+    return f"--trainer.callbacks=[{{class_path: ModelCheckpoint, init_args: {{{given}}}}}]"
 
 
 @pytest.mark.parametrize(
@@ -159,15 +184,32 @@ def test_a_shipped_config_is_nine_runs_in_two_passes() -> None:
         "--trainer.gradient_clip_val=1",
         "--trainer.accumulate_grad_batches=2",
         "--trainer.check_val_every_n_epoch=2",
+        "--trainer.min_epochs=3",
+        "--trainer.max_time=00:01:00:00",
+        "--trainer.limit_val_batches=0",
         "--trainer.callbacks+=GradientMonitor",
         "--trainer.callbacks+=LearningRateMonitor",
+        "--trainer.callbacks+={class_path: tests.grid.test_stacks.OwnStopping, "
+        "init_args: {monitor: val/loss}}",
+        "--trainer.callbacks+={class_path: EarlyStopping, init_args: {monitor: train/loss}}",
+        keeping(more=", every_n_epochs: 2"),
+        keeping(more=", save_last: true"),
+        keeping(more=", save_top_k: 2"),
+        keeping("best-{epoch}"),
+        keeping("best/of/all"),
+        "--trainer.callbacks=[{class_path: ModelCheckpoint}]",
         "--budget.gpu_memory=4GB",
         "--trainer.logger=false",
+        "--optimizer=torch.optim.SGD",
+        "--ckpt_path=CKPT",
     ],
 )
 def test_a_run_that_needs_a_trainer_of_its_own_gets_one(
-    argument: str, cache: Path, tmp_path: Path
+    argument: str, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("LAZARUS_CLASSES", "tests")
+    (tmp_path / "any.ckpt").touch()
+    monkeypatch.setattr(BuiltRun, "after_instantiate_classes", lambda self: None)
     words = [
         *("fit", f"--config={HEADS / 'mlp.yaml'}", f"--data.init_args.cache={cache}"),
         f"--trainer.default_root_dir={tmp_path}",
@@ -176,7 +218,40 @@ def test_a_run_that_needs_a_trainer_of_its_own_gets_one(
     assert plain is not None
     assert plain == stack_key(BuiltRun([*words, "--model.init_args.lr=0.1"]))
     assert plain != stack_key(BuiltRun([*words, "--data.init_args.batch_size=4"]))
-    assert stack_key(BuiltRun([*words, argument])) is None
+    assert plain != stack_key(BuiltRun([*words, "--seed_everything=1"]))
+    word = argument.replace("CKPT", str(tmp_path / "any.ckpt"))
+    assert stack_key(BuiltRun([*words, word])) is None
+
+
+def test_checkpoints_without_early_stopping_go_together_too(cache: Path, tmp_path: Path) -> None:
+    words = [
+        *("fit", f"--config={HEADS / 'mlp.yaml'}", f"--data.init_args.cache={cache}"),
+        *(f"--trainer.default_root_dir={tmp_path}", keeping()),
+    ]
+    assert stack_key(BuiltRun(words)) is not None
+
+
+def test_what_is_done_when_others_are_interrupted_stays_done(
+    small: GridSpec, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+    step = StackedTask.training_step
+
+    def interrupted(self: StackedTask, batch: dict[str, Any], batch_idx: int) -> torch.Tensor:
+        if any(run.stopped for run in self.runs):
+            raise KeyboardInterrupt
+        return step(self, batch, batch_idx)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StackedTask, "training_step", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run_grid(small, cache, out)
+    done = {path.parent.name: path.stat().st_mtime_ns for path in out.glob("runs/*/result.json")}
+    assert 0 < len(done) < 4
+    run_grid(small, cache, out)
+    again = {path.parent.name: path.stat().st_mtime_ns for path in out.glob("runs/*/result.json")}
+    assert len(again) == 6
+    assert {name: again[name] for name in done} == done
 
 
 def test_runs_that_fail_together_are_trained_alone(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +32,7 @@ _COPIES = 4
 @dataclass(frozen=True)
 class _HeadProbe:
     layers: tuple[str, ...]
+    shares: bool
     epochs: int
     train_seconds: float
     val_seconds: float
@@ -59,9 +60,7 @@ def probe_heads(cache: Path, counts: Mapping[str, int], folder: Path) -> list[St
         * (counts["train"] * probe.train_seconds + counts["val"] * probe.val_seconds)
         for name, probe in probes.items()
     }
-    # runs on the same layers share a pass over the data
-    passes = {probe.layers: probe.epochs for probe in probes.values()}
-    overhead = LEARNING_RATES * len(HEADS) * fixed + per_epoch * sum(passes.values())
+    overhead = LEARNING_RATES * len(HEADS) * fixed + per_epoch * _epochs(list(probes.values()))
     # pooled features of all photos are held in memory, grids are mapped
     ram = resident_mb() + (counts["train"] + counts["val"]) * _pooled_mb(cache)
     nine = overhead + LEARNING_RATES * sum(steps.values())
@@ -92,6 +91,13 @@ def probe_heads(cache: Path, counts: Mapping[str, int], folder: Path) -> list[St
             advice="a GPU, or data.init_args.layers [grid32]: a quarter of the patches",
         ),
     ]
+
+
+def _epochs(probes: Sequence[_HeadProbe]) -> int:
+    """Passes over the data: one for all runs of the same layers and epochs, if they can share."""
+    shared = {(probe.layers, probe.epochs) for probe in probes if probe.shares}
+    alone = [LEARNING_RATES * probe.epochs for probe in probes if not probe.shares]
+    return sum(epochs for _, epochs in shared) + sum(alone)
 
 
 def _overhead(cache: Path, folder: Path) -> tuple[float, float]:
@@ -146,6 +152,8 @@ def _probe(name: str, cache: Path) -> _HeadProbe:
     inputs = sum(values.numel() * FLOAT_BYTES for values in batch["features"].values())
     return _HeadProbe(
         layers=tuple(data.layers),
+        # a loss scaler is of one run
+        shares=getattr(cli.trainer.precision_plugin, "scaler", None) is None,
         epochs=int(cli.trainer.max_epochs or 1),
         train_seconds=train / batch_size,
         val_seconds=val / batch_size,
