@@ -25,7 +25,6 @@ class AtWork:
         self._locks = locks
         self._mine: FileLock | None = None
 
-    @property
     def anyone(self) -> bool:
         """Whether there is any, this one included; what killed ones left is taken away."""
         # all of them, not only up to the first

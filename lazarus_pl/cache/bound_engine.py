@@ -63,7 +63,7 @@ class BoundEngine:
 
         To be asked with the folder's lock held.
         """
-        return self.has_features or self._at_work.anyone
+        return self.has_features or self._at_work.anyone()
 
     def check(self) -> None:
         """Makes sure that what is asked for is possible and what the cache was made with.

@@ -55,7 +55,7 @@ class Manifest:
         """One text of every photo, such as its ``path``, without building the photos."""
         if isinstance(self.photos, Photos):
             return self.photos.column(name)
-        return (getattr(photo, name) for photo in self.photos)
+        return (str(getattr(photo, name)) for photo in self.photos)
 
     def indices(self, split: str) -> npt.NDArray[np.intp]:
         """Places of the photos of ``train``, ``val``, ``test`` or ``unused``."""
@@ -112,8 +112,8 @@ class Manifest:
             ) from error
         except (KeyError, ValueError, TypeError) as error:
             raise LazarusError(
-                f"'{folder / _PHOTOS}' is damaged ({error}): delete it and run lazarus extract "
-                "again; no features are lost"
+                f"'{folder / _PHOTOS}' is damaged ({error}): restore it from a copy, or delete it "
+                "and run lazarus extract again; no features are lost, but the sides are dealt anew"
             ) from error
         return cls(photos, rejected)
 

@@ -20,7 +20,7 @@ class Photos(Sequence[Photo]):
     """Behaves as a tuple of photos and takes the memory of their table.
 
     Args:
-        table: With the columns of :meth:`Photo.columns`, unless it is empty.
+        table: With the columns of :meth:`Photo.columns`.
     """
 
     def __init__(self, table: TextTable) -> None:
@@ -31,14 +31,14 @@ class Photos(Sequence[Photo]):
         """Reads a manifest's table.
 
         Raises:
-            KeyError: If a column is missing.
-            ValueError: If it is no CSV, or a number is not one.
+            ValueError: If it is no CSV, a column is missing, or a number is not one.
             OSError: If it cannot be read.
         """
         table = TextTable.read(path)
-        for name in Photo.columns() if len(table) else ():
+        # of a table without rows too: an empty file is no dataset of no photos
+        for name in Photo.columns():
             if name not in table.columns:
-                raise KeyError(name)
+                raise ValueError(f"the column '{name}' is missing")
             if name in _NUMBERS:
                 table.integers(name)
         return cls(table)
@@ -49,7 +49,7 @@ class Photos(Sequence[Photo]):
 
     def column(self, name: str) -> Iterator[str]:
         """One text of every photo, such as its ``path``."""
-        return self._table.column(name) if len(self) else iter(())
+        return self._table.column(name)
 
     def __len__(self) -> int:
         """Number of photos."""

@@ -40,7 +40,7 @@ def read_table(path: Path) -> list[dict[str, str]]:
         ValueError: If it is no CSV.
         OSError: If it cannot be read.
     """
-    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         try:
             return list(csv.DictReader(file))
         except csv.Error as error:

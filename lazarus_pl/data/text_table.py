@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 from collections.abc import Iterator, Sequence
@@ -50,22 +51,28 @@ class TextTable:
         """Reads what :func:`~lazarus_pl.data.table.write_table` wrote.
 
         Raises:
-            ValueError: If it is no CSV, or a row has not as many cells as there are columns.
+            ValueError: If it is no CSV, two columns have one name, or a row has not as many cells
+                as there are columns.
             OSError: If it cannot be read.
         """
-        content, ends = _split(path.read_bytes())
+        # some editors begin UTF-8 with this mark
+        content, ends = _split(path.read_bytes().removeprefix(codecs.BOM_UTF8))
         starts = np.zeros(len(ends), dtype=ends.dtype)
         if not len(ends):
             return cls((), content, starts, ends)
         starts[1:] = ends[:-1, -1] + 1
-        return cls(_texts(content, starts[0], ends[0]), content, starts[1:], ends[1:])
+        columns = _texts(content, starts[0], ends[0])
+        for name in columns:
+            if columns.count(name) > 1:
+                raise ValueError(f"the column '{name}' is there twice")
+        return cls(columns, content, starts[1:], ends[1:])
 
     def __len__(self) -> int:
         """Number of rows."""
         return len(self._starts)
 
     def take(self, places: slice | npt.NDArray[np.integer]) -> TextTable:
-        """Some of the rows."""
+        """Some of the rows; even a few of them keep, and pickle, the content of the whole table."""
         return TextTable(self.columns, self._content, self._starts[places], self._ends[places])
 
     def row(self, place: int) -> dict[str, str]:

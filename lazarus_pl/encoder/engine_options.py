@@ -33,10 +33,19 @@ class EngineOptions:
         Raises:
             LazarusError: If the precision, the engine or the batch size cannot be.
         """
-        _check_choice("precision", self.precision, get_args(Precision))
-        _check_choice("engine", self.engine, get_args(EngineName))
-        if self.batch_size < 1:
-            raise LazarusError(f"batch_size {self.batch_size} must be at least 1")
+        check_engine_options(self.precision, self.batch_size, self.engine)
+
+
+def check_engine_options(precision: str, batch_size: int, engine: str = "auto") -> None:
+    """Checks values of :class:`EngineOptions`.
+
+    Raises:
+        LazarusError: If the precision, the engine or the batch size cannot be.
+    """
+    _check_choice("precision", precision, get_args(Precision))
+    _check_choice("engine", engine, get_args(EngineName))
+    if batch_size < 1:
+        raise LazarusError(f"batch_size {batch_size} must be at least 1")
 
 
 def _check_choice(what: str, value: str, choices: tuple[str, ...]) -> None:

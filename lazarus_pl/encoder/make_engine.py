@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
-from lazarus_pl.encoder.engine_options import EngineName, EngineOptions
+from lazarus_pl.encoder.engine_options import EngineName, check_engine_options
 from lazarus_pl.encoder.precision import Precision
 from lazarus_pl.errors import LazarusError
 
@@ -53,8 +53,7 @@ def make_engine(
     from lazarus_pl.encoder.measured_engine import Candidate, MeasuredEngine
     from lazarus_pl.encoder.torch_engine import TorchEngine
 
-    # says what cannot be
-    EngineOptions(device, precision, batch_size, engine)
+    check_engine_options(precision, batch_size, engine)
     encoder = Encoder.from_spec(spec)
     place = find_device(device)
     several = place.type == "cpu" and precision != "16"

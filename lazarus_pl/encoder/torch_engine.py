@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lazarus_pl.encoder.agreement import Agreement
 from lazarus_pl.encoder.encoder import Encoder
-from lazarus_pl.encoder.engine_options import EngineOptions
+from lazarus_pl.encoder.engine_options import check_engine_options
 from lazarus_pl.encoder.find_device import find_device
 from lazarus_pl.encoder.precision import MIN_COSINE, Precision, best_precision
 from lazarus_pl.errors import LazarusError
@@ -52,8 +52,7 @@ class TorchEngine:
         precision: Precision = "auto",
         batch_size: int = 8,
     ) -> None:
-        # says what cannot be
-        EngineOptions(device, precision, batch_size)
+        check_engine_options(precision, batch_size)
         self.device: torch.device = find_device(device)
         self.batch_size = batch_size
         self._encoder = self._placed(encoder)

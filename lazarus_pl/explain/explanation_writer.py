@@ -50,10 +50,13 @@ class ExplanationWriter:
         out: The folder.
         class_names: In the order of the probabilities.
         meaning: What the map that is shown measures.
+
+    Attributes:
+        out: The folder.
     """
 
     def __init__(self, out: Path, class_names: Sequence[str], meaning: str) -> None:
-        self._out = out
+        self.out = out
         self._names = class_names
         self._meaning = meaning
         self._rows: list[dict[str, Any]] = []
@@ -97,7 +100,7 @@ class ExplanationWriter:
         stem, order = self._stem(file), (-said).argsort(kind="stable")
         name, chance = self._names[order[0]], float(said[order[0]])
         target = self._names[maps.target]
-        words = (f"{plain_name(name)}  {chance:.0%}", self._second_line(maps, said, target))
+        words = (f"{plain_name(name)}  {chance:.0%}", self._second_line(maps, said, order, target))
         self._under_way.append(
             self._threads.submit(self._write, stem, pixels, maps, name, chance, words)
         )
@@ -134,7 +137,7 @@ class ExplanationWriter:
         chance: float,
         words: tuple[str, str],
     ) -> None:
-        with replace_file(self._out / "maps" / f"{stem}.npz") as arrays:
+        with replace_file(self.out / "maps" / f"{stem}.npz") as arrays:
             np.savez(
                 arrays,
                 attention=maps.attention,
@@ -146,7 +149,7 @@ class ExplanationWriter:
                 probability=np.float32(chance),
                 severity=np.float32(maps.severity),
             )
-        with replace_file(self._out / "pictures" / f"{stem}.png") as image:
+        with replace_file(self.out / "pictures" / f"{stem}.png") as image:
             image.write(as_png(picture(pixels, maps.shown, words, self._meaning)))
 
     def refuse(self, file: str, reason: str) -> None:
@@ -159,17 +162,18 @@ class ExplanationWriter:
         Raises:
             OSError: If a file could not be written.
         """
+        # where one cannot be written, the others are
+        self._threads.shutdown()
         while self._under_way:
             self._under_way.popleft().result()
-        self._threads.shutdown()
         cells = ([_cell(row[name]) for name in _COLUMNS] for row in self._rows)
-        write_table(self._out / "explanations.csv", _COLUMNS, cells)
+        write_table(self.out / "explanations.csv", _COLUMNS, cells)
         for name, pictures in self._pictures.items():
             rows = {
                 f"{plain_name(name)}{' ' * start}": pictures[start : start + _SHEET_ROW]
                 for start in range(0, len(pictures), _SHEET_ROW)
             }
-            with replace_file(self._out / "sheets" / f"{_file_name(name)}.png") as sheet:
+            with replace_file(self.out / "sheets" / f"{_file_name(name)}.png") as sheet:
                 sheet.write(as_png(contact_sheet(rows, _SIDE)))
         self._write_page()
 
@@ -188,12 +192,18 @@ class ExplanationWriter:
             count=sum(map(len, classes.values())),
             meaning=f"{self._meaning[0].upper()}{self._meaning[1:]}.",
         )
-        with replace_file(self._out / "index.html") as file:
+        with replace_file(self.out / "index.html") as file:
             # a file name need not be text
             file.write(page.encode("utf-8", "replace"))
 
-    def _second_line(self, maps: PhotoMaps, said: npt.NDArray[np.float32], target: str) -> str:
-        parts, order = [], (-said).argsort(kind="stable")
+    def _second_line(
+        self,
+        maps: PhotoMaps,
+        said: npt.NDArray[np.float32],
+        order: npt.NDArray[np.intp],
+        target: str,
+    ) -> str:
+        parts = []
         if len(order) > 1:
             parts.append(f"next {plain_name(self._names[order[1]])} {said[order[1]]:.0%}")
         if maps.target != order[0]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -87,34 +87,16 @@ def explain(
     number = None if target is None else _class_number(target, classifier.class_names)
     chosen = _methods(classifier, ckpt, methods)
     _check_windows(classifier, ckpt)
-    rows = explain_into(out, classifier, root, listed, number, chosen)
+    writer = open_writer(out, classifier)
+    explain_into(writer, classifier, root, listed, number, chosen)
+    rows = writer.rows
     refused, weak = (sum(bool(row[name]) for row in rows) for name in ("reason", "weak"))
     note = f", {refused} with a reason" if refused else ""
     print(f"{len(rows) - refused} photos in '{out / 'index.html'}'{note}; {weak} maps are weak")
 
 
-def explain_into(
-    out: Path,
-    classifier: Classifier,
-    root: Path,
-    listed: Sequence[Listed],
-    target: int | None,
-    methods: Sequence[str],
-    told: Diagnoses | None = None,
-) -> Sequence[Mapping[str, Any]]:
-    """Explains files, and writes all that is known of them into a folder.
-
-    Args:
-        out: The folder.
-        classifier: As in :func:`explain_all`.
-        root: As in :func:`explain_all`.
-        listed: As in :func:`explain_all`.
-        target: As in :func:`explain_all`.
-        methods: As in :func:`explain_all`.
-        told: As in :func:`explain_all`.
-
-    Returns:
-        One row a file, see :attr:`ExplanationWriter.rows`.
+def open_writer(out: Path, classifier: Classifier) -> ExplanationWriter:
+    """What writes a classifier's maps into a folder.
 
     Raises:
         LazarusError: If the folder cannot be written.
@@ -124,14 +106,43 @@ def explain_into(
     head = type(classifier.task.head).__name__
     meaning = _MEANINGS.get(head, "Grad-CAM on the backbone's last map")
     try:
-        writer = ExplanationWriter(out, classifier.class_names, meaning)
-        explain_all(classifier, writer, root, listed, target, methods, told)
-        writer.finish()
+        return ExplanationWriter(out, classifier.class_names, meaning)
     except OSError as error:
-        raise LazarusError(
-            f"'{out}' cannot be written ({error.strerror}): name another folder with --out"
-        ) from error
-    return writer.rows
+        raise _cannot_be_written(out, error) from error
+
+
+def explain_into(
+    writer: ExplanationWriter,
+    classifier: Classifier,
+    root: Path,
+    listed: Sequence[Listed],
+    target: int | None,
+    methods: Sequence[str],
+    told: Diagnoses | None = None,
+) -> None:
+    """Explains files, and writes all that is known of them into a folder.
+
+    What was explained before an error is written all the same.
+
+    Args:
+        writer: Of :func:`open_writer`; knows a row of each file afterwards.
+        classifier: As in :func:`explain_all`.
+        root: As in :func:`explain_all`.
+        listed: As in :func:`explain_all`.
+        target: As in :func:`explain_all`.
+        methods: As in :func:`explain_all`.
+        told: As in :func:`explain_all`.
+
+    Raises:
+        LazarusError: If the folder cannot be written.
+    """
+    try:
+        try:
+            explain_all(classifier, writer, root, listed, target, methods, told)
+        finally:
+            writer.finish()
+    except OSError as error:
+        raise _cannot_be_written(writer.out, error) from error
 
 
 def explain_batch(
@@ -270,6 +281,12 @@ def _has_patches(classifier: Classifier) -> bool:
     from lazarus_pl.heads.patch_head import PatchHead
 
     return isinstance(classifier.task.head, AttentionHead | PatchHead)
+
+
+def _cannot_be_written(out: Path, error: OSError) -> LazarusError:
+    return LazarusError(
+        f"'{out}' cannot be written ({error.strerror}): name another folder with --out"
+    )
 
 
 def _class_number(name: str, known: Sequence[str]) -> int:

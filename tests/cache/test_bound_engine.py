@@ -174,12 +174,12 @@ def test_a_process_that_is_at_work_is_kept_to(
 
 def test_who_is_at_work_is_told(tmp_path: Path) -> None:
     mine, other = AtWork(tmp_path), AtWork(tmp_path)
-    assert not other.anyone
+    assert not other.anyone()
     mine.begin()
     mine.begin()
-    assert mine.anyone
-    assert other.anyone
+    assert mine.anyone()
+    assert other.anyone()
     mine.end()
     mine.end()
-    assert not other.anyone
+    assert not other.anyone()
     assert not list(tmp_path.iterdir())

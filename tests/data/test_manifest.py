@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import codecs
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -178,6 +179,7 @@ def test_a_manifest_that_was_read_is_what_was_written(noise: Noise, tmp_path: Pa
         labels = [manifest.class_names[place] for place in manifest.targets]
         assert labels == [photo.label for photo in built.photos]
         assert list(manifest.column("path")) == [photo.path for photo in built.photos]
+        assert list(manifest.column("width")) == ["24"] * 60
         for side in ("train", "val", "test", "unused", "nowhere"):
             expected = [photo for photo in built.photos if photo.split == side]
             assert list(manifest.side(side)) == expected
@@ -197,16 +199,41 @@ def test_a_cut_manifest_is_named(noise: Noise, tmp_path: Path) -> None:
         Manifest.read(tmp_path / "out")
 
 
-@pytest.mark.parametrize("damage", ["", "path,label\n1,2\n", "nonsense"])
-def test_a_damaged_manifest_is_named(damage: str, noise: Noise, tmp_path: Path) -> None:
-    build(noise({"a": 4, "b": 4}), tmp_path / "out")
-    text = (tmp_path / "out" / "manifest.csv").read_text().splitlines()
-    (tmp_path / "out" / "manifest.csv").write_text(damage or "\n".join([text[0], "x,y,notint"]))
-    if damage == "nonsense":
-        assert Manifest.read(tmp_path / "out").photos == ()
-        return
-    with pytest.raises(LazarusError, match="damaged"):
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (b"", "the column 'path' is missing"),
+        (b"\0" * 99, "the column 'path' is missing|NUL"),
+        (b"nonsense", "the column 'path' is missing"),
+        (b"path,label,bytes,sha", "the column 'sha256' is missing"),
+        (b"path,label\n1,2\n", "the column 'bytes' is missing"),
+        (b"HEADERx,y,notint\n", "row 1 has 3 cells, not 10"),
+        (b"path,HEADER", "the column 'path' is there twice"),
+    ],
+    ids=["empty", "zeros", "nonsense", "cut header", "few columns", "a short row", "twice"],
+)
+def test_a_damaged_manifest_is_named_and_never_taken_for_an_empty_one(
+    damage: bytes, said: str, noise: Noise, tmp_path: Path
+) -> None:
+    data = noise({"a": 4, "b": 4})
+    build(data, tmp_path / "out")
+    path = tmp_path / "out" / "manifest.csv"
+    header = path.read_bytes().splitlines(keepends=True)[0]
+    path.write_bytes(damage.replace(b"HEADER", header))
+    with pytest.raises(LazarusError, match=rf"manifest\.csv' is damaged \(.*({said}).*dealt anew"):
         Manifest.read(tmp_path / "out")
+    left = path.read_bytes()
+    with pytest.raises(LazarusError, match="damaged"):
+        build(data, tmp_path / "out")
+    assert path.read_bytes() == left
+
+
+def test_a_manifest_that_an_editor_saved_is_read(noise: Noise, tmp_path: Path) -> None:
+    manifest = build(noise({"a": 4, "b": 4}), tmp_path / "out")
+    for name in ("manifest.csv", "quarantine.csv"):
+        path = tmp_path / "out" / name
+        path.write_bytes(codecs.BOM_UTF8 + path.read_bytes())
+    assert Manifest.read(tmp_path / "out") == manifest
 
 
 def test_a_class_without_a_usable_photo_is_a_sentence_and_the_quarantine_is_kept(

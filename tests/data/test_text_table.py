@@ -63,8 +63,10 @@ def test_more_rows_and_bytes_than_are_looked_at_at_once(
         "a,b\n1,x y\n\n2,z\n",
         "a,b\n1,x y\n2,z",
         '"a","b"\n1,"x y"\n2,z\n',
+        "\ufeffa,b\n1,x y\n2,z\n",
+        '\ufeff"a","b"\n1,x y\n2,z\n',
     ],
-    ids=["as we write", "Windows", "a blank line", "no end", "quoted"],
+    ids=["as we write", "Windows", "a blank line", "no end", "quoted", "marked", "marked, quoted"],
 )
 def test_what_an_editor_makes_of_it_is_read(text: str, tmp_path: Path) -> None:
     table = written(tmp_path / "t.csv", text)
@@ -98,6 +100,12 @@ def test_nothing_in_it(text: str, tmp_path: Path) -> None:
     if text == "a,b\n":
         assert list(table.column("b")) == []
         assert table.integers("a").tolist() == []
+
+
+@pytest.mark.parametrize("text", ["a,b,a\n1,2,3\n", 'a,b,"a"', "a,b,a\n"])
+def test_two_columns_of_one_name_are_refused(text: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="the column 'a' is there twice"):
+        written(tmp_path / "t.csv", text)
 
 
 def test_a_column_that_is_not_there(tmp_path: Path) -> None:

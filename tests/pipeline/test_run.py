@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 import yaml
@@ -31,12 +34,15 @@ from lazarus_pl.encoder.make_engine import make_engine
 from lazarus_pl.grid.grid import Grid
 from lazarus_pl.grid.grid_spec import GridRun
 from lazarus_pl.grid.run_result import RunResult
+from lazarus_pl.pipeline.explain import explain_batch
+from lazarus_pl.pipeline.run.candidate import Candidate
 from lazarus_pl.pipeline.run.gallery import Shown, make_gallery, read_gallery
 from lazarus_pl.pipeline.run.report.curves import read_curves
 from lazarus_pl.pipeline.run.report.write_report import write_report
 from lazarus_pl.pipeline.run.run_lock import RunLock
 from lazarus_pl.pipeline.run.run_settings import RunSettings
 from lazarus_pl.pipeline.run.stage_record import StageRecord
+from lazarus_pl.pipeline.run.stages.test_stage import TestStage
 from lazarus_pl.shipped_config import shipped_config
 from lazarus_pl.tasks.load_task import load_task
 from lazarus_pl.tasks.read_checkpoint import read_checkpoint
@@ -172,6 +178,13 @@ def settings_of(out: Path, photos: Path) -> RunSettings:
     )
 
 
+def told_of(names: Sequence[str], first: str, second: str) -> npt.NDArray[np.float32]:
+    """Probabilities of which 0.7 and 0.2 are two classes'."""
+    said = np.full(len(names), 0.1, dtype=np.float32)
+    said[names.index(first)], said[names.index(second)] = 0.7, 0.2
+    return said
+
+
 def test_the_patch_head_draws_what_another_model_named(
     whole: Path,
     photos: Path,
@@ -183,9 +196,9 @@ def test_the_patch_head_draws_what_another_model_named(
     names = load_task(patches).class_names
     files = [f"late_blight/{path.name}" for path in sorted((photos / "late_blight").iterdir())[:5]]
     shown = [Shown("hit", file, "late_blight") for file in files]
-    rust = names.index(ODD)
-    told = np.full(len(names), 0.1, dtype=np.float32)
-    told[rust], told[names.index("healthy")] = 0.7, 0.2
+    # two neighbours in a batch of three are never told the same
+    pairs = [((ODD, "healthy"), ("late_blight", ODD))[place % 2] for place in range(5)]
+    told = {file: told_of(names, *pair) for file, pair in zip(files, pairs, strict=True)}
     asked: list[tuple[object, ...]] = []
 
     def noted(*words: Any, **more: Any) -> Engine:  # noqa: ANN401  # whatever it is called with
@@ -195,28 +208,87 @@ def test_the_patch_head_draws_what_another_model_named(
     monkeypatch.setattr("lazarus_pl.pipeline.classifier.make_engine", noted)
     settings = settings_of(whole, photos)
     out = tmp_path / "gallery"
-    written = make_gallery(shown, settings, patches, out, dict.fromkeys(files, told))
+    written = make_gallery(shown, settings, patches, out, told)
     assert asked == [("cpu", "32", 3, "torch")]
     items = read_gallery(out)
     assert written == [out / "gallery.json", *(out / item.picture for item in items)]
     assert [item.file for item in items] == files
-    assert {(item.second, round(item.second_probability, 2)) for item in items} == {
-        ("healthy", 0.2)
-    }
+    assert [item.second for item in items] == [second for _, second in pairs]
+    assert [round(item.second_probability, 2) for item in items] == [0.2] * 5
     rows = list(read_table(out / "explanations.csv"))
-    assert {(row["predicted"], row["target"], row["probability"]) for row in rows} == {
-        (ODD, ODD, "0.7000")
-    }
-    words = ("--data", out / "photos", "--out", tmp_path / "own", "--engine", "torch")
-    assert lazarus("explain", "--ckpt", patches, *words, "--target", ODD).code == 0
-    own = {row["file"]: row["predicted"] for row in read_table(tmp_path / "own/explanations.csv")}
-    assert [item.map_says for item in items] == list(own.values())
-    for item in items:
-        maps, theirs = (
-            np.load(folder / "maps" / f"{Path(item.picture).stem}.npz")
-            for folder in (out, tmp_path / "own")
-        )
+    assert [(row["predicted"], row["target"], row["probability"]) for row in rows] == [
+        (first, first, "0.7000") for first, _ in pairs
+    ]
+    for target in (ODD, "late_blight"):
+        words = ("--data", out / "photos", "--out", tmp_path / target[-2:], "--engine", "torch")
+        assert lazarus("explain", "--ckpt", patches, *words, "--target", target).code == 0
+    for item, (target, _), place in zip(items, pairs, range(5), strict=True):
+        own = tmp_path / target[-2:]
+        assert item.map_says == read_table(own / "explanations.csv")[place]["predicted"]
+        stem = Path(item.picture).stem
+        maps, theirs = (np.load(folder / "maps" / f"{stem}.npz") for folder in (out, own))
         assert np.array_equal(maps["lesions"], theirs["lesions"])
+
+
+def test_which_patch_head_may_draw_for_another_model(
+    whole: Path, photos: Path, tmp_path: Path
+) -> None:
+    paths = {"grid": "grid/best.ckpt", "patches": "patches/checkpoints/best.ckpt"}
+    for path in paths.values():
+        (tmp_path / path).parent.mkdir(parents=True)
+        shutil.copy(whole / path, tmp_path / path)
+    stage = TestStage(settings_of(tmp_path, photos))
+    grid, patches = (Candidate(name, name, path, 0.5, 0.5) for name, path in paths.items())
+    assert stage._map_maker(grid, [grid, patches]) == tmp_path / patches.checkpoint
+    assert stage._map_maker(patches, [grid, patches]) is None
+    assert stage._map_maker(grid, [grid]) is None
+    # of the user's own grid, or fine-tuned from the patch head
+    own = replace(patches, stage="finetune", checkpoint="own.ckpt")
+    shutil.copy(whole / patches.checkpoint, tmp_path / "own.ckpt")
+    assert stage._map_maker(own, [grid, patches, own]) is None
+    assert stage._map_maker(grid, [grid, replace(grid, stage="patches")]) is None
+    other = torch.load(tmp_path / patches.checkpoint, weights_only=True)
+    other["lazarus"]["arguments"]["class_names"] = ["healthy", "late_blight", "mildew"]
+    torch.save(other, tmp_path / patches.checkpoint)
+    assert stage._map_maker(grid, [grid, patches]) is None
+
+
+def test_a_gallery_keeps_what_was_drawn_before_an_error(
+    whole: Path,
+    photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    patches = whole / "patches" / "checkpoints" / "best.ckpt"
+    files = [f"late_blight/{path.name}" for path in sorted((photos / "late_blight").iterdir())[:5]]
+    shown = [Shown("hit", file, "late_blight") for file in (files[0], "late_blight/gone.jpg")]
+    shown += [Shown("miss", file, "late_blight") for file in files[1:]]
+    settings, out = settings_of(whole, photos), tmp_path / "gallery"
+    make_gallery(shown, settings, patches, out)
+    assert [item.file for item in read_gallery(out)] == files
+    assert "no heat-map of 'late_blight/gone.jpg'" in caplog.text
+    # where a viewer holds a picture open, Windows does not delete it
+    monkeypatch.setattr("shutil.rmtree", lambda *_, **__: None)
+    make_gallery(shown[:1], settings, patches, out)
+    assert [item.file for item in read_gallery(out)] == files[:1]
+    calls: list[int] = []
+
+    def full(*words: Any) -> Any:  # noqa: ANN401  # whatever it is called with
+        calls.append(1)
+        if len(calls) == 2:
+            raise RuntimeError("out of memory")
+        return explain_batch(*words)
+
+    monkeypatch.setattr("lazarus_pl.pipeline.explain.explain_batch", full)
+    out = tmp_path / "cut"
+    written = make_gallery(shown, settings, patches, out)
+    items = read_gallery(out)
+    assert [item.file for item in items] == files[:3]
+    assert written == [out / "gallery.json", *(out / item.picture for item in items)]
+    assert all(path.is_file() for path in written)
+    assert "not all photos of the report have a heat-map: out of memory" in caplog.text
+    assert len(read_table(out / "explanations.csv")) == 3
 
 
 def test_the_report_says_which_model_draws_the_maps(
@@ -243,7 +315,9 @@ def test_the_report_says_which_model_draws_the_maps(
         map_says="rust",
     )
     disagreed = replace(agreed, predicted="late_blight", map_says=ODD, weak="it is")
-    listed = [asdict(item) for item in (agreed, agreed, disagreed)]
+    # as samples of earlier versions
+    unasked = Shown("hit", "rust/old.jpg", "rust", picture=items[0].picture)
+    listed = [asdict(item) for item in (agreed, agreed, disagreed, unasked)]
     (out / "test" / "gallery" / "gallery.json").write_text(json.dumps(listed))
     stages = ("audit", "extract", "findings", "grid", "patches", "views", "finetune", "test")
     records = {name: StageRecord.read(out, name) for name in stages}
@@ -256,6 +330,8 @@ def test_the_report_says_which_model_draws_the_maps(
     assert "Patch attention disagrees: &lt;b&gt;x &amp; &#34;y." in text
     assert text.count("<b>rust</b> (80\u00a0%), next late blight (15\u00a0%)") == 2
     assert "<b>rust</b>, taken for <b>late blight</b> (80\u00a0%)" in text
+    assert "taken for <b></b>" not in text
+    assert re.search(r"<b>rust</b>\s*<br><span class=\"soft\">old\.jpg</span>", text)
     assert text.count("Weak map: it is.") == 1
     assert text.count("30\u00a0% of the leaf is marked.") == 2
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lazarus_pl.data.atomic import NOTHING_CAN_BE_WRITTEN
@@ -54,50 +54,73 @@ class Chain:
             LazarusError: If a vital stage fails.
             OSError: If the disk is full or read-only; what was done stays done.
         """
-        left = self._left()
+        left, unsure = self._left()
         self._expect(left)
-        self._announce(left)
+        self._announce(left, unsure)
         with show_beside(lambda: str(self._schedule)):
             for number, stage in enumerate(self._stages, start=1):
                 digest = stage.digest(self._records)
                 record = self._unchanged(stage, digest)
+                may_change = bool(unsure) and record is None
                 if record is None:
                     record = self._do(stage, digest, number)
                 self._records[stage.name] = record
                 self._schedule.end(stage.name, record.seconds)
                 if stage.name == "audit" and stage in left:
                     self._look_ahead(left[1:])
+                elif may_change:
+                    now, unsure = self._left()
+                    self._expect([later for later in self._stages[number:] if later in now])
         return self._records
 
-    def _left(self) -> list[Stage]:
-        """Stages that are to be done as far as can be told before the first one."""
+    def _left(self) -> tuple[list[Stage], dict[str, str]]:
+        """Stages that are to be done, as far as can be told before the first one.
+
+        Returns:
+            Those, and the names of stages that are to be done only if another one, whose name
+            stands beside, gives something else when it is tried again.
+        """
         records: dict[str, StageRecord] = {}
         left: list[Stage] = []
+        tried: dict[str, str] = {}
         for stage in self._stages:
-            known = self._unchanged(stage, stage.digest(records))
-            changed = {other.name for other in left}
+            known = self._known(stage, stage.digest(records))
+            changed = {other.name for other in left} - tried.keys()
             if known is None or changed.intersection(stage.needs):
                 left.append(stage)
-            else:
-                records[stage.name] = known
-        return left
+                continue
+            records[stage.name] = known
+            if known.retry:
+                left.append(stage)
+                tried[stage.name] = stage.name
+            for need in stage.needs:
+                if need in tried:
+                    tried.setdefault(stage.name, tried[need])
+        return left, {name: again for name, again in tried.items() if name != again}
 
-    def _unchanged(self, stage: Stage, digest: str) -> StageRecord | None:
+    def _known(self, stage: Stage, digest: str) -> StageRecord | None:
+        """What came of it before, be it that a part of it is tried again."""
         record = StageRecord.read(self._out, stage.name)
         held = record is not None and record.holds(self._out, digest, self._budget)
         return record if held else None
+
+    def _unchanged(self, stage: Stage, digest: str) -> StageRecord | None:
+        record = self._known(stage, digest)
+        return None if record is None or record.retry else record
 
     def _expect(self, left: Sequence[Stage]) -> None:
         costs = read_costs(self._out)
         self._schedule.expect({stage.name: stage.estimate(costs) for stage in left})
 
-    def _announce(self, left: Sequence[Stage]) -> None:
+    def _announce(self, left: Sequence[Stage], unsure: Mapping[str, str]) -> None:
         if not left:
             _say(f"  nothing has changed: all {len(self._stages)} stages were done before")
             return
         costs = read_costs(self._out)
         for number, stage in enumerate(self._stages, start=1):
             state = _will_take(stage.estimate(costs)) if stage in left else "done, unchanged"
+            if stage.name in unsure:
+                state = f"only if {unsure[stage.name]} changes"
             _say(f"  {number} {stage.name:9} {stage.title:58} {state}")
         self._say_whole()
 

@@ -105,8 +105,11 @@ def _explained(
 ) -> list[Shown]:
     """Those that could be explained, with their pictures."""
     from lazarus_pl.pipeline.classifier import Classifier
-    from lazarus_pl.pipeline.explain import explain_into
+    from lazarus_pl.pipeline.explain import explain_into, open_writer
 
+    named = _copied(shown, settings.root, out / "photos")
+    if not named:
+        return []
     classifier = Classifier(
         checkpoint,
         settings.weights_file,
@@ -114,13 +117,19 @@ def _explained(
         settings.precision,
         settings.batch_size,
         engine=settings.engine,
-        photos=len(shown),
+        photos=len(named),
     )
-    named = _copied(shown, settings.root, out / "photos")
     listed = [Listed(name, item.label) for name, item in named.items()]
     said = None if told is None else {name: told[item.file] for name, item in named.items()}
-    rows = explain_into(out, classifier, out / "photos", listed, None, (), said)
-    return [_completed(named[row["file"]], row) for row in rows if not row["reason"]]
+    writer = open_writer(out, classifier)
+    try:
+        explain_into(writer, classifier, out / "photos", listed, None, (), said)
+    # what was drawn until then is shown
+    except Exception as error:
+        _LOG.warning("not all photos of the report have a heat-map: %s", error)
+        _LOG.debug("", exc_info=error)
+    drawn = [row for row in writer.rows if not row["reason"] and (out / row["picture"]).is_file()]
+    return [_completed(named[row["file"]], row) for row in drawn]
 
 
 def _completed(item: Shown, row: Mapping[str, Any]) -> Shown:
@@ -133,10 +142,15 @@ def _completed(item: Shown, row: Mapping[str, Any]) -> Shown:
 
 def _copied(shown: Sequence[Shown], root: Path, folder: Path) -> dict[str, Shown]:
     """Photos by names that tell them apart, whatever characters their own have."""
-    folder.mkdir()
+    # Windows may have left it
+    folder.mkdir(exist_ok=True)
     named: dict[str, Shown] = {}
     for number, item in enumerate(shown, start=1):
         name = f"{item.kind}-{number:02d}{Path(item.file).suffix.lower()}"
-        shutil.copyfile(root / item.file, folder / name)
+        try:
+            shutil.copyfile(root / item.file, folder / name)
+        except OSError as error:
+            _LOG.warning("there is no heat-map of '%s': %s", item.file, error.strerror or error)
+            continue
         named[name] = item
     return named

@@ -61,8 +61,8 @@ class StageRecord:
             return None
 
     def holds(self, out: Path, digest: str, budget: float | None) -> bool:
-        """Whether the stage would give the same again, and what it gave is still there."""
-        if self.state == "failed" or self.retry or self.digest != digest:
+        """Whether nothing has changed since, and what it gave is still there."""
+        if self.state == "failed" or self.digest != digest:
             return False
         if self.state != "done" and self.budget != budget:
             return False

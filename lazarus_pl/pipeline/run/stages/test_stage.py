@@ -108,14 +108,18 @@ class TestStage(Stage):
         return [folder / "predictions.csv", *drawn]
 
     def _map_maker(self, chosen: Candidate, candidates: Sequence[Candidate]) -> Path | None:
-        """The patch head, where it knows the classes of another model that was chosen."""
+        """The patch head, where it knows the classes of a chosen model without patches."""
         from lazarus_pl.heads.patch_head import PatchHead
         from lazarus_pl.tasks.load_task import load_task
 
         rival = next((item for item in candidates if item.stage == "patches"), None)
         if rival is None or rival is chosen:
             return None
-        theirs, ours = (load_task(self.settings.out / item.checkpoint) for item in (chosen, rival))
+        theirs = load_task(self.settings.out / chosen.checkpoint)
+        # such a model draws its own maps
+        if isinstance(theirs.head, PatchHead):
+            return None
+        ours = load_task(self.settings.out / rival.checkpoint)
         knows = isinstance(ours.head, PatchHead) and ours.class_names == theirs.class_names
         return self.settings.out / rival.checkpoint if knows else None
 
