@@ -55,7 +55,7 @@ def build_manifest(
     """
     root, listed = list_photos(data, label_from)
     listed, excluded = (corrections or Corrections()).apply(listed)
-    before = tuple(Manifest.read(folder).photos) if (folder / "manifest.csv").exists() else ()
+    before = tuple(Manifest.read_photos(folder)) if (folder / "manifest.csv").exists() else ()
     photos, rejected = _scan(root, listed, folder, before)
     labelled = [photo for photo in photos if photo.label]
     rejected += [

@@ -99,23 +99,37 @@ class Manifest:
         Raises:
             LazarusError: If the files are missing or not ours.
         """
+        photos, path = cls.read_photos(folder), folder / _QUARANTINE
+        again = "run lazarus extract again, which finds anew what cannot be used"
         try:
-            photos = Photos.read(folder / _PHOTOS)
             rejected = tuple(
-                Rejected(row["path"], row["label"], row["reason"])
-                for row in read_table(folder / _QUARANTINE)
+                Rejected(row["path"], row["label"], row["reason"]) for row in read_table(path)
             )
         except FileNotFoundError as error:
+            raise LazarusError(f"'{folder}' has lost its {_QUARANTINE}: {again}") from error
+        except (KeyError, ValueError, TypeError) as error:
+            raise LazarusError(f"'{path}' is damaged ({error}): delete it and {again}") from error
+        return cls(photos, rejected)
+
+    @staticmethod
+    def read_photos(folder: Path) -> Photos:
+        """Reads ``manifest.csv`` alone.
+
+        Raises:
+            LazarusError: If it is missing or not ours.
+        """
+        try:
+            return Photos.read(folder / _PHOTOS)
+        except FileNotFoundError as error:
             raise LazarusError(
-                f"'{folder}' has no {Path(error.filename).name}: it is no feature cache, or "
-                "its extraction never started; run lazarus extract"
+                f"'{folder}' has no {_PHOTOS}: it is no feature cache, or its extraction never "
+                "started; run lazarus extract"
             ) from error
         except (KeyError, ValueError, TypeError) as error:
             raise LazarusError(
                 f"'{folder / _PHOTOS}' is damaged ({error}): restore it from a copy, or delete it "
                 "and run lazarus extract again; no features are lost, but the sides are dealt anew"
             ) from error
-        return cls(photos, rejected)
 
     @cached_property
     def _labels(self) -> _Numbered:

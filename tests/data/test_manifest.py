@@ -255,3 +255,21 @@ def test_another_photo_under_the_same_name_is_not_settled(noise: Noise, tmp_path
     again = build_manifest(data, tmp_path / "out", SplitSpec(), keep_sides=True)[1]
     sides = {photo.path: photo.split for photo in again.photos}
     assert (sides["a/IMG_0000.png"], sides["a/IMG_0039.png"]) != ("train", "test")
+
+
+def test_a_quarantine_that_is_lost_or_damaged_costs_no_sides(noise: Noise, tmp_path: Path) -> None:
+    data, out = noise({"a": 4, "b": 4}), tmp_path / "out"
+    (data / "a" / "broken.png").write_bytes(b"no photo")
+    before = build(data, out)
+    assert len(before.quarantine) == 1
+    before.write(out)
+    path = out / "quarantine.csv"
+    path.write_text("nonsense\n1\n")
+    with pytest.raises(LazarusError, match=r"quarantine\.csv' is damaged .* delete it and run"):
+        Manifest.read(out)
+    path.unlink()
+    with pytest.raises(LazarusError, match=r"has lost its quarantine\.csv: run lazarus extract"):
+        Manifest.read(out)
+    again = build(data, out)
+    assert list(again.photos) == list(before.photos)
+    assert again.quarantine == before.quarantine
