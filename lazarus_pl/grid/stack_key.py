@@ -104,10 +104,8 @@ def _is_plain(trainer: Trainer) -> bool:
 def _are_known(callbacks: list[Callback]) -> bool:
     """Whether there is one checkpoint, at most one early stopping, and nothing that does more."""
     kinds = [type(callback) for callback in callbacks if type(callback) not in _HARMLESS]
-    return sorted(kind.__name__ for kind in kinds) in (
-        [ModelCheckpoint.__name__],
-        [EarlyStopping.__name__, ModelCheckpoint.__name__],
-    ) and set(kinds) <= {EarlyStopping, ModelCheckpoint}
+    checkpoints, stoppings = kinds.count(ModelCheckpoint), kinds.count(EarlyStopping)
+    return checkpoints == 1 and stoppings <= 1 and len(kinds) == checkpoints + stoppings
 
 
 def _is_usual_callback(listed: Mapping[str, Any]) -> bool:

@@ -54,7 +54,8 @@ class AttentionHead(Head):
                 "set data.init_args.layers to [grid16, grid32]"
             )
         self.grids = dict(sorted(grids.items(), key=lambda item: -item[1][0]))
-        most_rows, most_columns = next(iter(self.grids.values()))[:2]
+        self.finest = next(iter(self.grids))
+        most_rows, most_columns = self.grids[self.finest][:2]
         for name, (rows, columns, _) in self.grids.items():
             if most_rows % rows or most_columns % columns:
                 raise LazarusError(
@@ -105,16 +106,16 @@ class AttentionHead(Head):
     def _attention(self, features: Mapping[str, Tensor], mask: Tensor | None) -> Tensor:
         if not (self.training and self.patch_dropout):
             return self._softmax(self._scores(features), mask)
-        finest = features[next(iter(self.grids))]
+        finest = features[self.finest]
         kept = finest.new_ones(finest.shape[:3], dtype=torch.bool) if mask is None else mask
         # before the gates, which then cost as much less
-        places, there = draw_patches(kept.flatten(1), 1 - self.patch_dropout)
+        places, there = draw_patches(kept.flatten(1), 1 - self.patch_dropout, mask is not None)
         weights = self._softmax(self._scores(features, places), there)
         return weights.new_zeros(kept.flatten(1).shape).scatter(1, places, weights).view_as(kept)
 
     def _scores(self, features: Mapping[str, Tensor], places: Tensor | None = None) -> Tensor:
         """Of all patches ``(B, H, W)``, or of those at some places ``(B, n)``."""
-        size = features[next(iter(self.grids))].shape[1:3]
+        size = features[self.finest].shape[1:3]
         parts = [self._part(name, features[name], size, places) for name in self.grids]
         content, gate = functools.reduce(torch.add, parts).chunk(2, dim=-1)
         scores: Tensor = self.score(content.tanh() * gate.sigmoid()).squeeze(-1)

@@ -7,18 +7,20 @@ from torch import Tensor
 from torch.nn.functional import embedding
 
 
-def draw_patches(kept: Tensor, share: float) -> tuple[Tensor, Tensor]:
+def draw_patches(kept: Tensor, share: float, padded: bool = True) -> tuple[Tensor, Tensor]:
     """Draws as large a share of the patches of each photo, others at every call.
 
     Args:
         kept: bool ``(B, P)``, True where there is a patch.
         share: Of them, above 0.
+        padded: Whether some are False.
 
     Returns:
         Places of patches ``(B, n)``, and which of them count: photos of fewer patches have fewer.
     """
     counts = count_drawn(kept, share)
-    most = int(counts.max())
+    # without padding known on the CPU: nothing waits for the device
+    most = int((counts if padded else count_drawn(torch.ones(1, kept.shape[1]), share)).max())
     order = torch.rand(kept.shape, device=kept.device) + kept
     places = order.topk(most, dim=1).indices
     there = torch.arange(most, device=kept.device) < counts

@@ -184,7 +184,7 @@ class PatchHead(Head):
         coarse, mean = self._coarse(features, mask), self._mean_patch(features, mask)
         if self.training and self.patch_dropout:
             # before the finest grid's linear map, which then reads these patches alone
-            drawn, there = draw_patches(kept.flatten(1), self._share)
+            drawn, there = draw_patches(kept.flatten(1), self._share, mask is not None)
             kept, finest = there[..., None], _taken(finest, drawn)
             coarse = None if coarse is None else _taken(coarse, drawn)
         joined = self._joined(finest, coarse) - mean[:, None, None]

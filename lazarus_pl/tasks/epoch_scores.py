@@ -34,7 +34,6 @@ class EpochScores(nn.Module):
         self._side = side
         nothing = torch.zeros(classes, classes, dtype=torch.long)
         self.register_buffer("_nothing", nothing, persistent=False)
-        self._names = [f"{side}_recall/{name}" for name in class_names]
         # a loss that is not finite must be seen as such
         self._loss = MeanMetric(nan_strategy="disable")
         self._calibrated = MulticlassCalibrationError(classes, n_bins=_BINS)
@@ -42,10 +41,12 @@ class EpochScores(nn.Module):
             "accuracy": MulticlassAccuracy(classes, average="micro")
         }
         tables: dict[str, Metric | MetricCollection] = {}
+        self._names: list[str] = []
         # of training photos, seen with dropout while the weights change, the rest says little
         if side != "train":
             averaged["macro_f1"] = MulticlassF1Score(classes, average="macro")
             averaged["calibration_error"] = MulticlassCalibrationError(classes, n_bins=_BINS)
+            self._names = [f"{side}_recall/{name}" for name in class_names]
             tables["recall"] = MulticlassRecall(classes, average="none")
             tables["confusion"] = MulticlassConfusionMatrix(classes)
         self._averaged = MetricCollection(averaged, prefix=f"{side}/")
@@ -78,8 +79,7 @@ class EpochScores(nn.Module):
         if self._calibrated.update_called:
             scores[f"{self._side}/calibration_error_calibrated"] = self._calibrated.compute()
         tables = self._tables.compute()
-        recall = tables.get("recall", ())
-        scores |= dict(zip(self._names, recall, strict=False))
+        scores |= dict(zip(self._names, tables.get("recall", ()), strict=True))
         return scores, tables.get("confusion", self._nothing)
 
     def reset(self) -> None:

@@ -55,6 +55,7 @@ class StackedRun:
         self._random_on_gpu: Tensor | None = None
         self._scores: dict[str, Tensor] = {}
         self._confusion: Tensor | None = None
+        self._best: dict[str, Any] = {}
 
     @property
     def best(self) -> Path:
@@ -129,14 +130,13 @@ class StackedRun:
         checkpoint[task.CHECKPOINT_HYPER_PARAMS_NAME] = "kwargs"
         checkpoint[task.CHECKPOINT_HYPER_PARAMS_KEY] = dict(task.hparams)
         assert self._confusion is not None
-        checkpoint["lazarus"] = task.described(self._scores, self._confusion)
+        self._best = checkpoint["lazarus"] = task.described(self._scores, self._confusion)
 
     def end(self) -> None:
         """Shows the best epoch in TensorBoard, when the run trains no more."""
-        content = torch.load(self.best, map_location="cpu", weights_only=True)["lazarus"]
-        confusion, names = torch.tensor(content["confusion"]), self.task.class_names
+        confusion, names = torch.tensor(self._best["confusion"]), self.task.class_names
         draw_confusion(self._logger, "val", confusion, names, self._steps)
-        log_hparams(self._logger, self.task.hparams, content["scores"], self._steps)
+        log_hparams(self._logger, self.task.hparams, self._best["scores"], self._steps)
         self._logger.finalize("success")
 
     def _log(self, scores: Mapping[str, Tensor], trainer: Trainer) -> None:

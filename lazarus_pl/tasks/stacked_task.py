@@ -41,12 +41,12 @@ class StackedTask(LightningModule):
 
     def setup(self, stage: str) -> None:
         """Takes the statistics of the training photos, once for all."""
-        self.runs[0].task.trainer = self.trainer
-        self.runs[0].task.setup(stage)
-        known = self.runs[0].task.standardise.state_dict()
         for run in self.runs:
             run.task.trainer = self.trainer
-            run.task.standardise.load_state_dict(known)
+        first, *others = (run.task for run in self.runs)
+        first.setup(stage)
+        for task in others:
+            task.standardise.load_state_dict(first.standardise.state_dict())
 
     def on_fit_start(self) -> None:
         """Opens the logs."""
