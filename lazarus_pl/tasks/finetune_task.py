@@ -19,6 +19,7 @@ from lazarus_pl.encoder.encoder_tail import START, EncoderTail
 from lazarus_pl.encoder.windows_spec import WindowsSpec
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.in_range import check_rate, check_share
+from lazarus_pl.tasks.certain_drop import certain_drop
 from lazarus_pl.tasks.classification_task import ClassificationTask, ClassWeights
 from lazarus_pl.tasks.read_checkpoint import read_checkpoint
 
@@ -35,9 +36,10 @@ class FinetuneTask(ClassificationTask):
 
     Beside the metrics of a head it logs ``val/worst_recall_drop``, how far the recall of the class
     that lost most has fallen below that of the start, and ``val/guarded_macro_f1``: macro-F1, less
-    what that fall is beyond the margin. A rollback that watches it keeps any class from falling
-    much further than the margin. The recalls of the start are those of the sanity check if that
-    runs all of val, else those in its file.
+    what the fall that is certain (:func:`certain_drop`: few photos of a class prove little) is
+    beyond the margin. A rollback that watches it keeps any class from falling much further than
+    the margin. The recalls of the start are those of the sanity check if that runs all of val,
+    else those in its file.
 
     Args:
         start: Checkpoint of ``lazarus fit`` or ``lazarus grid`` to begin with.
@@ -54,7 +56,7 @@ class FinetuneTask(ClassificationTask):
             head (L2-SP, Li et al. 2018, arXiv:1802.01483).
         output_penalty: Weight of the divergence from the start's own probabilities (learning
             without forgetting, Li and Hoiem 2016, arXiv:1606.09282).
-        margin: How far the recall of a class may fall unpunished.
+        margin: How far the recall of a class may certainly fall unpunished.
         head: Taken from the start.
         head_options: Taken from the start.
         head_shapes: Taken from the start.
@@ -265,10 +267,10 @@ class FinetuneTask(ClassificationTask):
         recall = _recall(confusion)
         if self.trainer.sanity_checking and math.isinf(self.trainer.num_sanity_val_steps):
             self.start_recall.copy_(recall)
-        fall = self.start_recall - recall
-        seen = confusion.sum(dim=1) > 0
-        worst = (fall[seen].max() if seen.any() else fall.new_zeros(())).clamp_min(0)
-        guarded = scores["val/macro_f1"] - (worst - self.margin).clamp_min(0)
+        counts = confusion.sum(dim=1)
+        worst = ((self.start_recall - recall) * (counts > 0)).max().clamp_min(0)
+        certain = certain_drop(self.start_recall, recall, counts).max()
+        guarded = scores["val/macro_f1"] - (certain - self.margin).clamp_min(0)
         return {**scores, "val/worst_recall_drop": worst, "val/guarded_macro_f1": guarded}
 
 

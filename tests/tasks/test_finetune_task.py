@@ -179,16 +179,22 @@ def test_a_rollback_lets_no_class_be_forgotten(
             assert value.equal(now[name]), f"{part}.{name}"
 
 
-def test_a_fall_beyond_the_margin_is_taken_off(make: Make, data: CachedFeatureDataModule) -> None:
-    task = make("mlp", lr=10.0, warmup=0.0, margin=0.25)
-    trainer = _trainer(None, max_epochs=1)
-    trainer.fit(task, datamodule=data)
-    scores = trainer.callback_metrics
-    fall = scores["val/worst_recall_drop"]
-    assert fall > 0.25
-    torch.testing.assert_close(
-        scores["val/guarded_macro_f1"], scores["val/macro_f1"] - (fall - 0.25)
-    )
+@pytest.mark.parametrize(("photos", "certain"), [(60, 0.355524), (3, 0.0)])
+def test_a_certain_fall_beyond_the_margin_is_taken_off(
+    photos: int, certain: float, make: Make
+) -> None:
+    task = make("mlp", margin=0.1)
+    task.trainer = _trainer(None, max_epochs=1)
+    task.start_recall.fill_(1.0)
+    confusion = photos * torch.eye(len(task.class_names), dtype=torch.long)
+    # half of a class is taken for another one
+    confusion[0, 1] = confusion[0, 0] - photos // 2
+    confusion[0, 0] = photos // 2
+    scores = task.with_own_scores({"val/macro_f1": torch.tensor(0.8)}, confusion)
+    fall = 1 - photos // 2 / photos
+    assert float(scores["val/worst_recall_drop"]) == pytest.approx(fall)
+    expected = 0.8 - max(0.0, certain - 0.1)
+    assert float(scores["val/guarded_macro_f1"]) == pytest.approx(expected, abs=1e-4)
 
 
 def test_the_checkpoint_needs_neither_start_nor_cache(
