@@ -10,7 +10,7 @@ from typing import Any
 
 from jsonargparse.typing import Path_fr
 
-from callbacks.checkpoint_versions import is_whole
+from callbacks.version_files import is_whole
 from lazarus_pl.data.atomic import copy_file, replace_file
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.grid.grid_spec import GridSpec, Value
