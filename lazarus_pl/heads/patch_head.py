@@ -289,7 +289,8 @@ class PatchHead(Head):
     def _mean_patch(self, features: Mapping[str, Tensor], mask: Tensor | None) -> Tensor:
         """The photo's mean patch, as :meth:`_joined` would have it, ``(B, D)``."""
         parts = [self.inputs[name](patch_mean(features[name], mask)) for name in self.grids]
-        return functools.reduce(torch.add, parts)
+        total: Tensor = functools.reduce(torch.add, parts)
+        return total
 
     @property
     def _share(self) -> float:
