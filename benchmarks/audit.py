@@ -11,11 +11,11 @@ from __future__ import annotations
 import argparse
 import shutil
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 from report import report
+from turns import best_of_turns
 
 from lazarus_pl.audit.survey import survey_photos
 from lazarus_pl.data.decode import open_photo, read_bytes
@@ -51,22 +51,17 @@ def main() -> None:
             "the audit's pass": survey,
             "the audit's pass, a second time": again,
         }
-        best = dict.fromkeys(steps, float("inf"))
-        for _ in range(options.repeats):
-            for name, step in steps.items():
-                started = time.perf_counter()
-                step()
-                best[name] = min(best[name], time.perf_counter() - started)
-    alone = best["decoding alone, all cores"]
+        best = best_of_turns(steps, options.repeats)
+    alone = best["decoding alone, all cores"].seconds
     report(
         "audit",
         [
             {
                 "what": name,
-                "photos_per_second": len(listed) / seconds,
-                "ratio_to_decoding": alone / seconds,
+                "photos_per_second": len(listed) / taken.seconds,
+                "ratio_to_decoding": alone / taken.seconds,
             }
-            for name, seconds in best.items()
+            for name, taken in best.items()
         ],
         {"photos": len(listed), "repeats": options.repeats, "taken": "the best of the repeats"},
     )

@@ -21,7 +21,7 @@ import sys
 import time
 from pathlib import Path
 
-from finetuning import _peer
+from peer import train_peer
 from report import Row, report
 
 from lazarus_pl.cache.extraction import Extraction
@@ -46,7 +46,7 @@ def main() -> None:
     # full needs the split only
     cache = options.out / "cache"
     Extraction(options.data, cache, EncoderSpec(), SplitSpec(), make_engine, say=print).run()
-    full = _peer("full", options.data, cache, options.field, options.out, options.epochs)
+    full = train_peer("full", options.data, cache, options.field, options.out, options.epochs)
     rows = [_told("full", full["val"], full["test"], full["seconds"], full)]
     for name, words in _CHAINS.items():
         folder = options.out / name.replace(" ", "-").replace(",", "")

@@ -12,14 +12,15 @@ from __future__ import annotations
 import argparse
 import shutil
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 from report import report
+from subset import subset
+from turns import best_of_turns
 
 from lazarus_pl.cache.extraction import Extraction
-from lazarus_pl.data.listing import Listed, list_photos
+from lazarus_pl.data.listing import list_photos
 from lazarus_pl.data.split.split_spec import SplitSpec
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
 from lazarus_pl.encoder.make_engine import make_engine
@@ -41,7 +42,7 @@ def main() -> None:
     engine = make_engine(EncoderSpec())
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)
-        photos, listed = _subset(options.data, work / "photos", options.photos)
+        photos, listed = list_photos(subset(options.data, work / "photos", options.photos))
 
         def extract() -> None:
             shutil.rmtree(work / "cache", ignore_errors=True)
@@ -59,28 +60,19 @@ def main() -> None:
             "lazarus classify": lambda: list(predict(classifier, photos, listed)),
             "lazarus explain, attention and evidence": explain,
         }
-        seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in steps}
-        for _ in range(options.repeats):
-            for name, step in steps.items():
-                clock, processor = time.perf_counter(), time.process_time()
-                step()
-                taken = (time.perf_counter() - clock, time.process_time() - processor)
-                seconds[name].append(taken)
-    best = {
-        name: [min(each) for each in zip(*times, strict=True)] for name, times in seconds.items()
-    }
+        best = best_of_turns(steps, options.repeats)
     extraction = best["lazarus extract"]
     report(
         "explain",
         [
             {
                 "what": name,
-                "photos_per_second": len(listed) / clock,
-                "processor_ms_a_photo": 1000 * processor / len(listed),
-                "speed_to_extraction": extraction[0] / clock,
-                "processor_speed_to_extraction": extraction[1] / processor,
+                "photos_per_second": len(listed) / taken.seconds,
+                "processor_ms_a_photo": 1000 * taken.processor / len(listed),
+                "speed_to_extraction": extraction.seconds / taken.seconds,
+                "processor_speed_to_extraction": extraction.processor / taken.processor,
             }
-            for name, (clock, processor) in best.items()
+            for name, taken in best.items()
         ],
         {
             "photos": len(listed),
@@ -89,17 +81,6 @@ def main() -> None:
             "engine": type(engine).__name__,
         },
     )
-
-
-def _subset(data: Path, folder: Path, count: int) -> tuple[Path, list[Listed]]:
-    """Copies photos of all classes, evenly spaced."""
-    root, found = list_photos(data)
-    usable = [item for item in found if item.looks_like_a_photo and item.label]
-    for item in usable[:: max(1, len(usable) // count)][:count]:
-        target = folder / item.path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(root / item.path, target)
-    return list_photos(folder)
 
 
 if __name__ == "__main__":

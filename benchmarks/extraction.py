@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import shutil
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
@@ -25,13 +24,14 @@ import timm
 import torch
 from PIL import Image
 from report import report
+from subset import subset
 from timm.data import create_transform, resolve_model_data_config
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
+from turns import best_of_turns
 
 from lazarus_pl.cache.extraction import Extraction
 from lazarus_pl.data.decode import read_pixels
-from lazarus_pl.data.listing import list_photos
 from lazarus_pl.data.ordered_map import ordered_map
 from lazarus_pl.data.procedural.procedural_leaves import ProceduralLeaves
 from lazarus_pl.data.split.split_spec import SplitSpec
@@ -94,14 +94,8 @@ def main() -> None:
             _DECODING: lambda: list(ordered_map(_read, paths)),
             _ENCODING: lambda: engine.encode(pixels),
         }
-        # in turns, so that a slow minute of the machine touches all of them
-        seconds: dict[str, list[float]] = {name: [] for name in steps}
-        for _ in range(options.repeats):
-            for name, step in steps.items():
-                started = time.perf_counter()
-                step()
-                seconds[name].append(time.perf_counter() - started)
-    best = {name: min(times) for name, times in seconds.items()}
+        taken = best_of_turns(steps, options.repeats)
+    best = {name: each.seconds for name, each in taken.items()}
     best["the limit"] = limit = best[_DECODING] + best[_ENCODING]
     slowest = best["plain loop (fp32, pooled)"]
     report(
@@ -109,11 +103,11 @@ def main() -> None:
         [
             {
                 "what": name,
-                "photos_per_second": len(paths) / taken,
-                "ratio_to_plain": slowest / taken,
-                "share_of_the_limit": limit / taken,
+                "photos_per_second": len(paths) / seconds,
+                "ratio_to_plain": slowest / seconds,
+                "share_of_the_limit": limit / seconds,
             }
-            for name, taken in best.items()
+            for name, seconds in best.items()
         ],
         {
             "photos": len(paths),
@@ -127,18 +121,6 @@ def main() -> None:
 
 def _read(path: Path) -> npt.NDArray[np.uint8]:
     return read_pixels(path.read_bytes(), 256)
-
-
-def subset(data: Path, folder: Path, count: int) -> Path:
-    """Copies photos of all classes, evenly spaced."""
-    root, listed = list_photos(data)
-    usable = [item for item in listed if item.looks_like_a_photo and item.label]
-    step = max(1, len(usable) // count)
-    for item in usable[::step][:count]:
-        target = folder / item.path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(root / item.path, target)
-    return folder
 
 
 if __name__ == "__main__":

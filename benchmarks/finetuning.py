@@ -29,31 +29,22 @@ import argparse
 import json
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import timm
 import torch
-from generalisation import _encoded, _far_table, _macro_f1, _score, _test_side
+from far_split import far_table
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
-from lightning.pytorch.callbacks import BackboneFinetuning, ModelCheckpoint
+from peer import train_peer
 from report import Row, report
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
-from torch.utils.data import DataLoader, Dataset
+from scored_photos import Photos, encoded, score, test_side
 
 from callbacks import MetricRollback
 from lazarus_pl.cache.extraction import Extraction
-from lazarus_pl.data.decode import read_pixels
-from lazarus_pl.data.listing import list_photos
-from lazarus_pl.data.manifest import Manifest
-from lazarus_pl.data.photo import Photo
 from lazarus_pl.data.split.split_spec import SplitSpec
 from lazarus_pl.datamodules.cached_feature_data_module import CachedFeatureDataModule
-from lazarus_pl.encoder.encoder import Encoder
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
 from lazarus_pl.encoder.make_engine import make_engine
 from lazarus_pl.lightning_cli import run_lightning
@@ -61,17 +52,11 @@ from lazarus_pl.shipped_config import shipped_config
 from lazarus_pl.tasks.finetune_task import FinetuneTask
 from lazarus_pl.views.views_spec import ViewsSpec
 
-_SIDE = 256
 _BATCH = 32
-_LR = 1e-3
 _FAULTS = ("rate", "nan", "labels", "inf")
 _TOLERANCE = 0.02
 _VIEWS = ViewsSpec(6, "light")
 _WAYS = ("head", "lazarus", "lazarus + views", "full", "BackboneFinetuning")
-
-Sample = tuple[Tensor, int]
-Batch = tuple[Tensor, Tensor]
-Encoded = tuple[dict[str, npt.NDArray[np.float16]], list[str]]
 
 
 def main() -> None:
@@ -100,10 +85,10 @@ def _compare(options: argparse.Namespace, side: str) -> Iterator[Row]:
     cache, data = options.out / "cache", options.data
     seconds = _extract(data, cache, SplitSpec())
     if side == "far":
-        data = _far_table(data, cache, options.out / "far.csv")
+        data = far_table(data, cache, options.out / "far.csv")
         cache = options.out / "far-cache"
         seconds = _extract(data, cache, SplitSpec("predefined"))
-    folder, field = options.out / side, _encoded(options.field)
+    folder, field = options.out / side, encoded(options.field)
     head, of_head = _head(cache, folder)
     seconds += of_head
     for way in options.ways:
@@ -120,7 +105,7 @@ def _compare(options: argparse.Namespace, side: str) -> Iterator[Row]:
             yield _row(way, *tuned, field=field)
         else:
             root = Path() if side == "far" else data
-            yield _peer(way, root, cache, options.field, folder, options.epochs)
+            yield train_peer(way, root, cache, options.field, folder, options.epochs)
 
 
 def _extract(data: Path, out: Path, split: SplitSpec, views: ViewsSpec | None = None) -> float:
@@ -164,147 +149,15 @@ def _fitted(config: str, cache: Path, out: Path, *extra: str) -> tuple[Path, flo
     return best, float(json.loads(done.read_text()))
 
 
-def _row(name: str, checkpoint: Path, cache: Path, seconds: float, field: Encoded) -> Row:
+def _row(name: str, checkpoint: Path, cache: Path, seconds: float, field: Photos) -> Row:
     content = torch.load(checkpoint, map_location="cpu", weights_only=True)
     return {
         "way": name,
         "val": content["lazarus"]["scores"]["val/macro_f1"],
-        "test": _score(checkpoint, _test_side(cache)),
-        "field": _score(checkpoint, field),
+        "test": score(checkpoint, test_side(cache)),
+        "field": score(checkpoint, field),
         "seconds": seconds,
     }
-
-
-class _Photos(Dataset[Sample]):
-    """Photos as the encoder reads them, flipped in training."""
-
-    def __init__(self, root: Path, photos: list[tuple[str, int]], flip: bool) -> None:
-        self._root, self._photos, self._flip = root, photos, flip
-
-    def __len__(self) -> int:
-        return len(self._photos)
-
-    def __getitem__(self, item: int) -> Sample:
-        path, label = self._photos[item]
-        pixels = torch.from_numpy(read_pixels((self._root / path).read_bytes(), _SIDE, "bicubic"))
-        for dimension in (0, 1):
-            if self._flip and torch.rand(()) < 0.5:
-                pixels = pixels.flip(dimension)
-        return pixels, label
-
-
-class _Peer(LightningModule):
-    """The network and a linear classifier, from photos."""
-
-    mean: Tensor
-    scale: Tensor
-
-    def __init__(self, classes: int, whole: bool) -> None:
-        super().__init__()
-        encoder = Encoder.from_spec(EncoderSpec())
-        model = timm.create_model("tf_efficientnet_lite0", num_classes=0)
-        model.load_state_dict(
-            {n: v for n, v in encoder.model.state_dict().items() if not n.startswith("classifier")}
-        )
-        self.register_buffer("mean", encoder.mean.clone())
-        self.register_buffer("scale", encoder.scale.clone())
-        self.backbone = model
-        self.classifier = nn.Linear(model.num_features, classes)
-        self._whole = whole
-        self.seconds: list[float] = []
-        self.scores: list[float] = []
-        self._started = 0.0
-        self._told: list[tuple[Tensor, Tensor]] = []
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        images = torch.addcmul(self.mean, pixels.permute(0, 3, 1, 2).float(), self.scale)
-        logits: Tensor = self.classifier(self.backbone(images))
-        return logits
-
-    def on_train_start(self) -> None:
-        self._started = time.perf_counter()
-
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        return cross_entropy(self(batch[0]), batch[1], label_smoothing=0.1)
-
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self._told.append((self(batch[0]).argmax(dim=1), batch[1]))
-
-    def on_validation_epoch_end(self) -> None:
-        told, truth = (torch.cat(part).numpy() for part in zip(*self._told, strict=True))
-        self._told = []
-        names = [str(number) for number in range(self.classifier.out_features)]
-        score = _macro_f1([names[number] for number in truth], told, names)
-        self.log("val_macro_f1", score)
-        self.scores.append(score)
-        self.seconds.append(time.perf_counter() - self._started)
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        parameters = self.parameters() if self._whole else self.classifier.parameters()
-        return torch.optim.AdamW(parameters, lr=_LR)
-
-
-def _peer(name: str, root: Path, cache: Path, field: Path, folder: Path, epochs: int) -> Row:
-    done = folder / name / "row.json"
-    if done.exists():
-        row: Row = json.loads(done.read_text())
-        return row
-    manifest = Manifest.read(cache)
-    names = list(manifest.class_names)
-    sides = {
-        side: _Photos(root, _listed(manifest.side(side), names), flip=side == "train")
-        for side in ("train", "val", "test")
-    }
-    seed_everything(0)
-    model = _Peer(len(names), whole=name == "full")
-    keep = ModelCheckpoint(folder / name, "best", "val_macro_f1", mode="max")
-    trainer = Trainer(
-        accelerator="cpu",
-        max_epochs=epochs,
-        logger=False,
-        num_sanity_val_steps=0,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        callbacks=[keep] if name == "full" else [_thaw(), keep],
-    )
-    trainer.fit(model, _loader(sides["train"], True), _loader(sides["val"], False))
-    best = int(np.argmax(model.scores))
-    state = torch.load(keep.best_model_path, weights_only=True)["state_dict"]
-    model.load_state_dict(state)
-    found, listed = list_photos(field)
-    of_field = [item for item in listed if item.looks_like_a_photo and item.label in names]
-    photos = _Photos(found, [(i.path, names.index(i.label)) for i in of_field], flip=False)
-    row = {
-        "way": name,
-        "val": model.scores[best],
-        "test": _score_photos(model, sides["test"], names),
-        "field": _score_photos(model, photos, names),
-        "seconds": model.seconds[best],
-    }
-    done.write_text(json.dumps(row))
-    return row
-
-
-def _thaw() -> BackboneFinetuning:
-    return BackboneFinetuning(unfreeze_backbone_at_epoch=1, lambda_func=lambda epoch: 1.5)
-
-
-def _listed(photos: Sequence[Photo], names: list[str]) -> list[tuple[str, int]]:
-    return [(photo.path, names.index(photo.label)) for photo in photos]
-
-
-def _loader(photos: _Photos, shuffle: bool) -> DataLoader[Sample]:
-    return DataLoader(photos, _BATCH, shuffle=shuffle, drop_last=shuffle)
-
-
-@torch.inference_mode()
-def _score_photos(model: _Peer, photos: _Photos, names: list[str]) -> float:
-    model.eval()
-    told, truth = [], []
-    for pixels, labels in _loader(photos, False):
-        told.append(model(pixels).argmax(dim=1).numpy())
-        truth += [names[int(label)] for label in labels]
-    return _macro_f1(truth, np.concatenate(told), names)
 
 
 class _Fault(Callback):

@@ -24,26 +24,20 @@ import csv
 import logging
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
-import torch
+from far_split import far_table
 from jsonargparse.typing import Path_fr
 from report import Row, report
 from scipy.stats import t as student
-from sklearn.metrics import f1_score
+from scored_photos import encoded, macro_f1, score, test_side
 
 from lazarus_pl.cache.extraction import Extraction
-from lazarus_pl.cache.feature_cache import FeatureCache
-from lazarus_pl.data.decode import read_pixels
-from lazarus_pl.data.leaf_name import LeafName
 from lazarus_pl.data.listing import Listed, list_photos
 from lazarus_pl.data.manifest import Manifest
-from lazarus_pl.data.photo import Photo
 from lazarus_pl.data.split.split_spec import SplitSpec
-from lazarus_pl.data.table import write_table
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
 from lazarus_pl.encoder.make_engine import make_engine
 from lazarus_pl.grid.grid_spec import GridSpec, Value
@@ -51,20 +45,14 @@ from lazarus_pl.grid.run_grid import run_grid
 from lazarus_pl.pipeline.classifier import Classifier
 from lazarus_pl.pipeline.classify import predict
 from lazarus_pl.shipped_config import shipped_config
-from lazarus_pl.tasks.load_task import load_task
 from lazarus_pl.views.views_spec import ViewsSpec
 
-_TRAIN, _VAL = 0.40, 0.55
 _POLICIES: dict[str, str | None] = {"plain": None, "views": "light", "views + swap": "field"}
 _DROPOUT: dict[str, Value] = {
     "": 0.0,
     " + patch dropout": 0.5,
 }
 _TTA = 4
-_BATCH = 256
-
-# features by layer, and labels
-_Photos = tuple[dict[str, npt.NDArray[np.float16]], list[str]]
 
 
 def main() -> None:
@@ -79,18 +67,18 @@ def main() -> None:
     caches = {
         "test": _cache(options.data, options.out / "cache", options.views, SplitSpec()),
     }
-    table = _far_table(options.data, caches["test"], options.out / "far.csv")
+    table = far_table(options.data, caches["test"], options.out / "far.csv")
     caches["far"] = _cache(table, options.out / "far-cache", options.views, SplitSpec("predefined"))
-    field = _encoded(options.field)
+    field = encoded(options.field)
     scores: dict[tuple[str, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     checkpoints: dict[tuple[str, str], Path] = {}
     for side, cache in caches.items():
         for name, overrides in _variants(options.views):
             out = options.out / side / name.replace(" ", "").replace("+", "-")
             for head, checkpoint in _train(name, overrides, cache, out, options.seeds):
-                scores[name, head][side].append(_score(checkpoint, _test_side(cache)))
+                scores[name, head][side].append(score(checkpoint, test_side(cache)))
                 if side == "test":
-                    scores[name, head]["field"].append(_score(checkpoint, field))
+                    scores[name, head]["field"].append(score(checkpoint, field))
                     checkpoints.setdefault((name, head), checkpoint)
     rows: list[Row] = [
         {"trained with": name, "head": head, **_intervals(by_set)}
@@ -146,43 +134,6 @@ def _train(
     return results
 
 
-def _encoded(data: Path) -> _Photos:
-    """All photos of a folder; too few of a class for a split, so no cache."""
-    engine, (root, listed) = make_engine(EncoderSpec()), list_photos(data)
-    identity = engine.identity
-    size, interpolation = identity["image_size"], identity["interpolation"]
-    photos = [item for item in listed if item.looks_like_a_photo and item.label]
-    pixels = [read_pixels((root / item.path).read_bytes(), size, interpolation) for item in photos]
-    return engine.encode(np.stack(pixels)), [str(item.label) for item in photos]
-
-
-def _test_side(folder: Path) -> _Photos:
-    cache = FeatureCache(folder)
-    indices = cache.indices("test")
-    features = {layer: cache.gather(layer, indices) for layer in cache.feature_shapes}
-    return features, [cache.manifest.photos[index].label for index in indices]
-
-
-@torch.inference_mode()
-def _score(checkpoint: Path, photos: _Photos) -> float:
-    """Macro-F1 over the classes that the photos have."""
-    task, (features, truth) = load_task(checkpoint), photos
-    predicted = []
-    for start in range(0, len(truth), _BATCH):
-        batch = {
-            layer: torch.from_numpy(features[layer][start : start + _BATCH])
-            for layer in task.feature_shapes
-        }
-        predicted.append(task(batch).argmax(1).numpy())
-    return _macro_f1(truth, np.concatenate(predicted), task.class_names)
-
-
-def _macro_f1(truth: list[str], predicted: npt.NDArray[np.int64], names: list[str]) -> float:
-    labels = sorted(set(truth))
-    told = [names[index] for index in predicted]
-    return float(f1_score(truth, told, labels=labels, average="macro", zero_division=0))
-
-
 def _intervals(by_set: dict[str, list[float]]) -> dict[str, float]:
     cells = {}
     for name, values in by_set.items():
@@ -190,59 +141,6 @@ def _intervals(by_set: dict[str, list[float]]) -> dict[str, float]:
         spread = np.std(values, ddof=1) / len(values) ** 0.5 if len(values) > 1 else 0.0
         cells[f"{name} ±"] = float(student.ppf(0.975, max(1, len(values) - 1)) * spread)
     return cells
-
-
-def _far_table(data: Path, cache: Path, table: Path) -> Path:
-    """The photos of the far split with their sides, as a table to extract from."""
-    photos = Manifest.read(cache).photos
-    rows = [
-        (str((data / photo.path).resolve()), photo.label, side)
-        for photo, side in zip(photos, _far_sides(photos), strict=True)
-        if side
-    ]
-    write_table(table, ("path", "label", "split"), rows)
-    return table
-
-
-def _far_sides(photos: Sequence[Photo]) -> list[str]:
-    """Sides by place in the range, none for what is left out; no leaf is on two sides.
-
-    Train and val come out of train, test is test: what lies between them was a gap before.
-    """
-    places = _places(photos)
-    in_train = {
-        photo.group
-        for photo, place in zip(photos, places, strict=True)
-        if photo.split == "train" and place < _TRAIN
-    }
-    sides = []
-    for photo, place in zip(photos, places, strict=True):
-        if photo.split == "test":
-            sides.append("test")
-        elif photo.split != "train" or place >= _VAL:
-            sides.append("")
-        elif place < _TRAIN:
-            sides.append("train")
-        else:
-            sides.append("" if photo.group in in_train else "val")
-    return sides
-
-
-def _places(photos: Sequence[Photo]) -> list[float]:
-    """Where each photo lies in its range of camera numbers, 0 to 1."""
-    numbers: dict[tuple[str, str], set[float]] = defaultdict(set)
-    found = []
-    for photo in photos:
-        name = LeafName.of(photo.path)
-        source = (photo.label, name.source if name else "")
-        number = name.number if name else 0.0
-        found.append((source, number))
-        numbers[source].add(number)
-    ranks = {
-        source: {n: rank / len(known) for rank, n in enumerate(sorted(known))}
-        for source, known in numbers.items()
-    }
-    return [ranks[source][number] for source, number in found]
 
 
 def _tta(
@@ -263,7 +161,7 @@ def _tta(
             told = list(predict(classifier, folder, items))
             best = [item.probability.argmax() for item in told if item.probability is not None]
             truth = [item.label for item in told if item.probability is not None]
-            row[name] = _macro_f1(truth, np.array(best), list(classifier.class_names))
+            row[name] = macro_f1(truth, np.array(best), list(classifier.class_names))
         yield {**row, "seconds": time.perf_counter() - started}
 
 

@@ -18,7 +18,6 @@ import logging
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -27,8 +26,9 @@ from typing import Any, get_args
 import numpy as np
 import timm
 import torch
-from extraction import subset
 from report import report
+from subset import subset
+from turns import best_of_turns
 
 from lazarus_pl.cache.extraction import Extraction
 from lazarus_pl.data.decode import read_pixels
@@ -73,20 +73,14 @@ def main() -> None:
         if importlib.util.find_spec("lightly_train"):
             name = f"lightly-train {version('lightly-train')}, embed"
             steps[name] = _lightly(photos, work)
-        seconds: dict[str, list[float]] = {name: [] for name in steps}
-        for _ in range(options.repeats):
-            for name, step in steps.items():
-                started = time.perf_counter()
-                step()
-                seconds[name].append(time.perf_counter() - started)
-    best = {name: min(times) for name, times in seconds.items()}
+        best = best_of_turns(steps, options.repeats)
     report(
         "rivals",
         [
             {
                 "what": name,
-                "photos_per_second": len(paths) / taken,
-                "lazarus_is_faster_by": taken / best[_OURS],
+                "photos_per_second": len(paths) / taken.seconds,
+                "lazarus_is_faster_by": taken.seconds / best[_OURS].seconds,
             }
             for name, taken in best.items()
         ],

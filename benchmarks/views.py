@@ -14,7 +14,6 @@ import argparse
 import hashlib
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import get_args
@@ -22,6 +21,7 @@ from unittest import mock
 
 import numpy as np
 from report import report
+from turns import Taken, best_of_turns
 
 from lazarus_pl.cache.extraction import Extraction
 from lazarus_pl.data.decode import read_pixels
@@ -87,27 +87,18 @@ def main() -> None:
             _ENCODING: lambda: engine.encode(ready),
             _BOTH: extract_views,
         }
-        seconds: dict[str, list[float]] = {name: [] for name in steps}
-        used: dict[str, list[float]] = {name: [] for name in steps}
-        for _ in range(options.repeats):
-            for name, step in steps.items():
-                started, before_it = time.perf_counter(), time.process_time()
-                step()
-                seconds[name].append(time.perf_counter() - started)
-                used[name].append(time.process_time() - before_it)
-        best = {name: min(times) for name, times in seconds.items()}
-        processor = {name: min(times) for name, times in used.items()}
-        for each in (best, processor):
-            each["the limit"] = each[_MAKING] + each[_ENCODING]
+        best = best_of_turns(steps, options.repeats)
+        pairs = zip(best[_MAKING], best[_ENCODING], strict=True)
+        best["the limit"] = Taken(*map(sum, pairs))
         report(
             "views",
             [
                 {
                     "what": name,
-                    "views_per_second": len(ready) / taken,
-                    "ratio_to_torchvision": best[_BEFORE] / taken,
-                    "share_of_the_limit": best["the limit"] / taken,
-                    "processor_ms_a_view": 1000 * processor[name] / len(ready),
+                    "views_per_second": len(ready) / taken.seconds,
+                    "ratio_to_torchvision": best[_BEFORE].seconds / taken.seconds,
+                    "share_of_the_limit": best["the limit"].seconds / taken.seconds,
+                    "processor_ms_a_view": 1000 * taken.processor / len(ready),
                 }
                 for name, taken in best.items()
             ],

@@ -5,28 +5,29 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
-import shutil
 import subprocess
-import zipfile
 from collections.abc import Iterable
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal
 
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.utilities import rank_zero_warn
 
 from callbacks.among_callbacks import among_callbacks
 from callbacks.metric_rollback import MetricRollback
+from callbacks.monitored_metric import monitored_metric
 from callbacks.progressive_unfreezing import ProgressiveUnfreezing
 from callbacks.require import require
-
-Entry = dict[str, Any]
-
-_INDEX = "versions.json"
+from callbacks.version_files import (
+    INDEX,
+    Version,
+    is_whole,
+    link_or_copy,
+    read_versions,
+    write_versions,
+)
 
 
 class CheckpointVersions(Checkpoint):
@@ -82,7 +83,7 @@ class CheckpointVersions(Checkpoint):
         self.keep_phases = keep_phases
         self.dirpath = dirpath
         self.data_digest = data_digest
-        self.entries: list[Entry] = []
+        self.entries: list[Version] = []
         self._version: int | None = None
         self._resumed = False
         self._rollbacks = 0
@@ -147,7 +148,7 @@ class CheckpointVersions(Checkpoint):
         self._resumed = True
         self._version = state_dict["version"]
 
-    def _entry(self, trainer: Trainer, module: LightningModule, parent: int | None) -> Entry:
+    def _entry(self, trainer: Trainer, module: LightningModule, parent: int | None) -> Version:
         data = getattr(trainer, "datamodule", None)
         config = {"module": dict(module.hparams), "data": dict(getattr(data, "hparams", {}))}
         text = json.dumps(config, sort_keys=True, default=repr)
@@ -166,16 +167,16 @@ class CheckpointVersions(Checkpoint):
             "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         }
 
-    def _carried(self, trainer: Trainer) -> list[Entry]:
+    def _carried(self, trainer: Trainer) -> list[Version]:
         """The history of the run that is continued, with its files under a second name here."""
         source = Path(trainer.ckpt_path).parent if self._resumed and trainer.ckpt_path else None
-        if source is None or not (source / _INDEX).is_file():
+        if source is None or not (source / INDEX).is_file():
             return []
         entries = [e for e in read_versions(source) if e["version"] <= (self._version or 0)]
         if trainer.is_global_zero:
             self._folder.mkdir(parents=True, exist_ok=True)
             for entry in entries:
-                point(self._folder / entry["file"], source / entry["file"])
+                link_or_copy(self._folder / entry["file"], source / entry["file"])
         trainer.strategy.barrier()
         return entries
 
@@ -188,13 +189,7 @@ class CheckpointVersions(Checkpoint):
     def _metric(self, trainer: Trainer) -> float | None:
         if self.monitor is None:
             return None
-        value = trainer.callback_metrics.get(self.monitor)
-        if value is None:
-            known = ", ".join(sorted(trainer.callback_metrics)) or "nothing"
-            raise MisconfigurationException(
-                f"CheckpointVersions monitors {self.monitor!r}, which nothing logged: "
-                f"choose among what is there ({known})"
-            )
+        value = monitored_metric(trainer, self, self.monitor)
         # JSON has no word for NaN
         return float(value) if math.isfinite(value) else None
 
@@ -208,14 +203,11 @@ class CheckpointVersions(Checkpoint):
         back = [e["version"] for e in self.entries if e["epoch"] in epochs]
         return back[-1] if back else None
 
-    def _why(self, entries: list[Entry]) -> dict[int, list[str]]:
+    def _why(self, entries: list[Version]) -> dict[int, list[str]]:
         """Reasons to keep a version; one without a reason goes."""
-        sign = 1 if self.mode == "min" else -1
-        scored = [e for e in entries if e["metric"] is not None]
-        best = sorted(scored, key=lambda e: (sign * e["metric"], e["version"]))
         ends = {e["phase"]: e for e in entries if e["phase"] is not None}
-        reasons: list[tuple[str, Iterable[Entry]]] = [
-            ("best", (best or entries[-1:])[: self.keep_best]),
+        reasons: list[tuple[str, Iterable[Version]]] = [
+            ("best", self._ranked(entries)[: self.keep_best]),
             ("last", entries[-self.keep_last :]),
             ("phase", ends.values() if self.keep_phases else ()),
             ("promoted", [e for e in entries if e.get("promoted")]),
@@ -226,73 +218,21 @@ class CheckpointVersions(Checkpoint):
                 why.setdefault(entry["version"], []).append(reason)
         return why
 
-    def _write(self, gone: list[Entry]) -> None:
+    def _ranked(self, entries: list[Version]) -> list[Version]:
+        """The best first; the latest alone where none has a score."""
+        sign = 1 if self.mode == "min" else -1
+        scored = [e for e in entries if e["metric"] is not None]
+        return sorted(scored, key=lambda e: (sign * e["metric"], e["version"])) or entries[-1:]
+
+    def _write(self, gone: list[Version]) -> None:
         """Names first, then the index, and files go last: at no moment is a named one missing."""
-        best = [e for e in self.entries if "best" in e["why"] and e["metric"] is not None]
-        choose = min if self.mode == "min" else max
-        first = choose(best, key=lambda e: e["metric"]) if best else self.entries[-1]
-        first = next((e for e in self.entries if e.get("promoted")), first)
-        point(self._folder / "best.ckpt", self._folder / first["file"])
-        point(self._folder / "last.ckpt", self._folder / self.entries[-1]["file"])
+        promoted = (e for e in self.entries if e.get("promoted"))
+        first = next(promoted, self._ranked(self.entries)[0])
+        link_or_copy(self._folder / "best.ckpt", self._folder / first["file"])
+        link_or_copy(self._folder / "last.ckpt", self._folder / self.entries[-1]["file"])
         write_versions(self._folder, self.entries)
         for entry in gone:
             (self._folder / entry["file"]).unlink(missing_ok=True)
-
-
-def is_whole(path: Path) -> bool:
-    """Whether a checkpoint file is there to its last byte: a zip with all its checksums right."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return archive.testzip() is None
-    except (OSError, zipfile.BadZipFile):
-        return False
-
-
-def read_versions(folder: Path) -> list[Entry]:
-    """What a folder's ``versions.json`` says of the files that are there.
-
-    Raises:
-        MisconfigurationException: If it is no list of versions.
-    """
-    index = folder / _INDEX
-    if not index.is_file():
-        return []
-    try:
-        entries: list[Entry] = json.loads(index.read_text(encoding="utf-8"))
-        return [entry for entry in entries if (folder / entry["file"]).is_file()]
-    except (ValueError, KeyError, TypeError) as error:
-        raise MisconfigurationException(
-            f"'{index}' is no list of versions ({error}): move it away or take another dirpath"
-        ) from error
-
-
-def write_versions(folder: Path, entries: list[Entry]) -> None:
-    """Writes ``versions.json`` in one step.
-
-    Raises:
-        OSError: If the disk is full or the folder cannot be written to.
-    """
-    index = folder / _INDEX
-    temporary = index.with_name(f"{_INDEX}.tmp")
-    temporary.write_text(json.dumps(entries, indent=2) + "\n", encoding="utf-8")
-    temporary.replace(index)
-
-
-def point(name: Path, file: Path) -> None:
-    """Makes a second name of a file, without a moment at which the name is missing.
-
-    Raises:
-        OSError: If the disk is full or the folder cannot be written to.
-    """
-    if name.exists() and name.samefile(file):
-        return
-    temporary = name.with_name(f"{name.name}.tmp")
-    temporary.unlink(missing_ok=True)
-    try:
-        os.link(file, temporary)
-    except OSError:
-        shutil.copyfile(file, temporary)
-    temporary.replace(name)
 
 
 def _rollbacks(trainer: Trainer) -> int:

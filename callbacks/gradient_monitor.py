@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from callbacks import json_lines
+from callbacks.loss_scale import loss_scaler
 from callbacks.require import require
 
 _FEWEST = 10
@@ -169,7 +170,7 @@ class GradientMonitor(Callback):
             if (size := _root(weight, rows)) > 0
         }
         bad = [n for n, value in zip(look.names, gradient, strict=True) if not math.isfinite(value)]
-        alarms = self._alarms(norms, bad, scaled=_scaler(trainer) is not None)
+        alarms = self._alarms(norms, bad, scaled=loss_scaler(trainer) is not None)
         self._log(trainer, norms, ratios)
         if not trainer.is_global_zero or getattr(trainer, "fast_dev_run", False):
             return
@@ -270,14 +271,9 @@ def _root(values: Sequence[float], rows: Sequence[int]) -> float:
     return math.sqrt(math.fsum(values[row] ** 2 for row in rows))
 
 
-def _scaler(trainer: Trainer) -> torch.amp.GradScaler | None:
-    scaler = getattr(trainer.precision_plugin, "scaler", None)
-    return scaler if isinstance(scaler, torch.amp.GradScaler) and scaler.is_enabled() else None
-
-
 def _scale_left(trainer: Trainer, optimizer: Optimizer) -> float:
     """What the gradients are still multiplied with: fused optimizers unscale inside their step."""
-    scaler = _scaler(trainer)
+    scaler = loss_scaler(trainer)
     fused = getattr(optimizer, "_step_supports_amp_scaling", False)
     return float(scaler.get_scale()) if scaler is not None and fused else 1.0
 

@@ -7,10 +7,16 @@ from lightning.pytorch import Trainer
 from torch import Tensor
 
 
+def loss_scaler(trainer: Trainer) -> torch.amp.GradScaler | None:
+    """The trainer's loss scaler; None where it has none that is in use."""
+    scaler = getattr(trainer.precision_plugin, "scaler", None)
+    return scaler if isinstance(scaler, torch.amp.GradScaler) and scaler.is_enabled() else None
+
+
 def loss_scale(trainer: Trainer, device: torch.device) -> Tensor | None:
     """The scale of a trainer's loss scaler, on the device and without waiting for it; or None."""
-    scaler = getattr(trainer.precision_plugin, "scaler", None)
-    if not isinstance(scaler, torch.amp.GradScaler) or not scaler.is_enabled():
+    scaler = loss_scaler(trainer)
+    if scaler is None:
         return None
     scaled: Tensor = scaler.scale(torch.ones((), device=device))
     return scaled

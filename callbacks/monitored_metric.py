@@ -1,4 +1,4 @@
-"""The value of the validation metric that a callback watches."""
+"""The value of the metric that a callback watches."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def monitored_metric(trainer: Trainer, callback: Callback, name: str) -> Tensor:
-    """What validation logged under a name.
+    """What was logged under a name.
 
     Raises:
         MisconfigurationException: If nothing is there, with the names that are there.
@@ -17,7 +17,7 @@ def monitored_metric(trainer: Trainer, callback: Callback, name: str) -> Tensor:
     if value is None:
         known = ", ".join(sorted(trainer.callback_metrics)) or "nothing"
         raise MisconfigurationException(
-            f"{type(callback).__name__} monitors {name!r}, which validation did not log: "
+            f"{type(callback).__name__} monitors {name!r}, which nothing logged: "
             f"log it in validation_step or choose among what is there ({known})"
         )
     return value

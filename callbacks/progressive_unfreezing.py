@@ -12,11 +12,11 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.hooks import RemovableHandle
 
 from callbacks.monitored_metric import monitored_metric
-from callbacks.phase import Phase, with_parents
+from callbacks.phase import Phase
+from callbacks.phase_plan import PhasePlan
 from callbacks.require import require
 
 
@@ -90,6 +90,7 @@ class ProgressiveUnfreezing(Callback):
         self.mode = mode
         self.patience = patience
         self.min_delta = min_delta
+        self._plan = PhasePlan(self.phases)
         self._hooks: list[RemovableHandle] = []
         self._rates: list[tuple[dict[str, Any], Any]] = []
         self._resumed = False
@@ -111,8 +112,8 @@ class ProgressiveUnfreezing(Callback):
         """Checks names and groups, then freezes for the phase of this epoch."""
         if not self._resumed and trainer.current_epoch == 0:
             self._forget()
-        self._check_names(pl_module)
-        self._check_groups(trainer, pl_module)
+        self._plan.check_names(pl_module)
+        self._plan.check_groups(pl_module, trainer.optimizers)
         self._advance(trainer)
         self._apply(pl_module)
         for optimizer in trainer.optimizers:
@@ -180,7 +181,7 @@ class ProgressiveUnfreezing(Callback):
 
     def thaw(self, copy: nn.Module) -> None:
         """Puts a copy of the module into the last phase, in which training takes most memory."""
-        self._freeze(copy, self._ceiling)
+        self._plan.freeze(copy, self._ceiling)
 
     def state_dict(self) -> dict[str, Any]:
         """The phase, and what decides on the next one."""
@@ -225,91 +226,10 @@ class ProgressiveUnfreezing(Callback):
         self.phase, self._steps, self._stalled = due, 0, 0
         rank_zero_info(f"ProgressiveUnfreezing: phase {due} trains {self.phases[due].patterns}")
 
-    def _owner(self, name: str, until: int) -> int | None:
-        """The latest phase so far that trains a module."""
-        numbers = range(until, -1, -1)
-        return next((n for n in numbers if self.phases[n].trains(name)), None)
-
     def _apply(self, root: nn.Module) -> None:
         """Derives gradients and modes from the phase."""
-        before = self._trained(root, self.phase - 1) if self.phase else set()
-        self._new = self._trained(root, self.phase) - before
-        self._modes = self._freeze(root, self.phase)
-
-    def _freeze(self, root: nn.Module, phase: int) -> list[tuple[nn.Module, bool]]:
-        """Freezes all that a phase does not train, and returns the modes of all modules."""
-        training = self._trained(root, phase)
-        for parameter in root.parameters():
-            if parameter.is_floating_point() or parameter.is_complex():
-                parameter.requires_grad_(id(parameter) in training)
-            if id(parameter) not in training:
-                # the optimizer would go on with a gradient from before
-                parameter.grad = None
-        modes = self._wanted_modes(root, phase)
-        for module, mode in modes:
-            module.training = mode
-        return modes
-
-    def _wanted_modes(self, root: nn.Module, phase: int) -> list[tuple[nn.Module, bool]]:
-        """Training for what trains and for what holds it, evaluation for the rest."""
-        owners = {name: self._owner(name, phase) for name, _ in root.named_modules() if name}
-        train = {p for name, n in owners.items() if n is not None for p in with_parents(name)}
-        modes = []
-        for name, module in root.named_modules():
-            owner = owners.get(name)
-            frozen = owner is not None and self.phases[owner].batch_norm == "frozen"
-            if name:
-                norm = isinstance(module, _BatchNorm)
-                modes.append((module, name in train and not (norm and frozen)))
-        return modes
-
-    def _trained(self, root: nn.Module, until: int) -> set[int]:
-        """Identities of the parameters that train; a shared one does if any of its owners does."""
-        found = set()
-        for name, module in root.named_modules():
-            owner = self._owner(name, until)
-            if owner is None:
-                continue
-            if isinstance(module, _BatchNorm) and self.phases[owner].batch_norm != "full":
-                continue
-            found |= {id(parameter) for parameter in module.parameters(recurse=False)}
-        return found
-
-    def _check_names(self, root: nn.Module) -> None:
-        names = [name for name, _ in root.named_modules() if name]
-        for phase in self.phases:
-            for pattern in phase.patterns:
-                require(
-                    any(Phase(0, (pattern,)).trains(name) for name in names),
-                    f"the pattern {pattern!r} of a phase matches no module",
-                )
-        require(bool(self._trained(root, 0)), "the first phase trains no parameter")
-
-    def _check_groups(self, trainer: Trainer, root: nn.Module) -> None:
-        groups = [group for o in trainer.optimizers for group in o.param_groups]
-        held = [id(parameter) for group in groups for parameter in group["params"]]
-        wanted = self._trained(root, len(self.phases) - 1)
-        for name, parameter in root.named_parameters():
-            if id(parameter) in wanted:
-                require(
-                    held.count(id(parameter)) == 1,
-                    f"the optimizers hold the parameter {name!r} {held.count(id(parameter))} times:"
-                    " declare all groups in configure_optimizers, see layerwise_groups",
-                )
-        for number, phase in enumerate(self.phases[1:], start=1):
-            if phase.warmup_steps:
-                self._check_warmup(groups, root, number)
-
-    def _check_warmup(self, groups: list[dict[str, Any]], root: nn.Module, number: int) -> None:
-        before = self._trained(root, number - 1)
-        new = self._trained(root, number) - before
-        for group in groups:
-            held = {id(parameter) for parameter in group["params"]}
-            require(
-                not (held & new and held & before),
-                f"phase {number} cannot warm up, as a group of the optimizer holds parameters of "
-                "earlier phases too: split the groups, see layerwise_groups",
-            )
+        self._new = self._plan.new(root, self.phase)
+        self._modes = self._plan.freeze(root, self.phase)
 
     def _before_step(self, optimizer: torch.optim.Optimizer, *_: object) -> None:
         warmup = self.phases[self.phase].warmup_steps

@@ -7,12 +7,12 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.plugins import MixedPrecision
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from callbacks.among_callbacks import among_callbacks
 from callbacks.gradient_monitor import GradientMonitor
+from callbacks.loss_scale import loss_scaler
 from callbacks.metric_rollback import MetricRollback
 from callbacks.mixed_precision_guard import MixedPrecisionGuard
 from callbacks.progressive_unfreezing import ProgressiveUnfreezing
@@ -138,7 +138,7 @@ def _charts(trainer: Trainer) -> Charts:
         charts["rollbacks"] = [_exactly("rollback/count")]
     if among_callbacks(trainer, GradientMonitor):
         charts |= {"gradient norm": [r"grad_norm/"], "update to weight": [r"update_ratio/"]}
-    if among_callbacks(trainer, MixedPrecisionGuard) and _scales(trainer):
+    if among_callbacks(trainer, MixedPrecisionGuard) and loss_scaler(trainer):
         charts |= {"loss scale": [_exactly("amp/scale")], "skipped": [_exactly("amp/skipped")]}
     return charts
 
@@ -154,8 +154,3 @@ def _monitor(callback: Callback) -> str | None:
 
 def _exactly(tag: str) -> str:
     return f"{re.escape(tag)}$"
-
-
-def _scales(trainer: Trainer) -> bool:
-    plugin = trainer.precision_plugin
-    return isinstance(plugin, MixedPrecision) and plugin.scaler is not None

@@ -15,11 +15,11 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from lazarus_pl import __version__
+from lazarus_pl.did_you_mean import did_you_mean
 from lazarus_pl.errors import LazarusError
 
 EXIT_MISTAKE = 2
@@ -158,7 +158,8 @@ def _run(words: list[str]) -> int:
 
         run_lightning([verb, *rest])
         return 0
-    raise LazarusError(f"there is no verb '{verb}'{_suggestion(verb)}; see lazarus --help")
+    meant = did_you_mean(verb, [*VERBS, *LIGHTNING_VERBS])
+    raise LazarusError(f"there is no verb '{verb}'{meant}; see lazarus --help")
 
 
 def _run_own(verb: str, words: list[str]) -> int:
@@ -234,11 +235,6 @@ def _log_to_stderr() -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("lazarus: %(message)s"))
     log.addHandler(handler)
-
-
-def _suggestion(verb: str) -> str:
-    near = get_close_matches(verb, [*VERBS, *LIGHTNING_VERBS], n=1)
-    return f", did you mean '{near[0]}'?" if near else ""
 
 
 def _what_the_system_refused(error: OSError) -> str:

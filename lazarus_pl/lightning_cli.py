@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import signal
 import threading
 import warnings
@@ -14,7 +13,6 @@ from pickle import UnpicklingError
 from typing import Any
 
 import torch
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter, Callback
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -31,7 +29,6 @@ from callbacks import (
 )
 from callbacks.carry_best import CarryBest
 from callbacks.predictions_csv import PredictionsCSV
-from callbacks.step_in_parts import is_out_of_memory
 from lazarus_pl import __version__
 
 # imported so that YAML may use the bare class names
@@ -39,6 +36,7 @@ from lazarus_pl.datamodules.cached_feature_data_module import CachedFeatureDataM
 from lazarus_pl.datamodules.patch_grid_data_module import PatchGridDataModule
 from lazarus_pl.encoder.precision import best_precision
 from lazarus_pl.errors import LazarusError
+from lazarus_pl.lightning_errors import mistake_behind, translate_errors
 from lazarus_pl.memory_amount import read_memory
 from lazarus_pl.tasks.classification_task import ClassificationTask
 from lazarus_pl.tasks.finetune_task import FinetuneTask
@@ -89,7 +87,7 @@ class LazarusCLI(LightningCLI):
         self, args: Sequence[str], run: bool = True, callbacks: Sequence[Callback] = ()
     ) -> None:
         self._asked = args[0] if args else ""
-        with _in_one_sentence():
+        with translate_errors():
             super().__init__(
                 LightningModule,
                 LightningDataModule,
@@ -160,7 +158,7 @@ class LazarusCLI(LightningCLI):
         try:
             super().instantiate_classes()
         except (TypeError, ValueError) as error:
-            behind = _mistake_behind(error)
+            behind = mistake_behind(error)
             raise behind or LazarusError(one_sentence(str(error), [])) from error
 
     def after_instantiate_classes(self) -> None:
@@ -277,55 +275,6 @@ class LazarusCLI(LightningCLI):
                 f"seed_everything {self._get(self.config, 'seed_everything')} cannot be: give a "
                 "whole number from 0 to 4294967295"
             ) from error
-
-
-@contextmanager
-def _in_one_sentence() -> Iterator[None]:
-    """Turns what Lightning says of a user's mistake into our kind of error."""
-    try:
-        yield
-    except MisconfigurationException as error:
-        raise LazarusError(_unknown_metric(str(error)) or str(error)) from error
-    except RuntimeError as error:
-        if mistake := _unknown_metric(str(error)) or _callback_twice(str(error)):
-            raise LazarusError(mistake) from error
-        if is_out_of_memory(error):
-            raise LazarusError(
-                "memory ran out in a batch that was taken whole: set data.init_args.batch_size to "
-                "fewer photos, or for fit --budget.gpu_memory, which takes validation in parts "
-                f"({str(error).splitlines()[0] if str(error) else 'out of memory'})"
-            ) from error
-        raise
-
-
-def _unknown_metric(message: str) -> str:
-    """What EarlyStopping and ModelCheckpoint say of a metric that is not there, or nothing."""
-    found = re.search(
-        r"(?:Early stopping conditioned on metric `|monitor=')([^'`]+)[`'].*?(?:following|metrics):"
-        r"(.*?)(?:\]|$)",
-        message,
-        re.DOTALL,
-    )
-    if not found:
-        return ""
-    there = ", ".join(re.findall(r"['`]([^'`]+)['`]", found[2]))
-    return f"there is no metric '{found[1]}' to monitor: there are {there}"
-
-
-def _callback_twice(message: str) -> str:
-    found = re.search(r"more than one stateful callback of type `(\w+)`", message)
-    if not found:
-        return ""
-    return (
-        f"the callback {found[1]} is there already, with the same settings: leave one out, or use "
-        "callbacks: to replace the list instead of callbacks+:"
-    )
-
-
-def _mistake_behind(error: BaseException | None) -> LazarusError | None:
-    while error is not None and not isinstance(error, LazarusError):
-        error = error.__cause__ or error.__context__
-    return error
 
 
 def _memory_budget(gpu_memory: str | None = None, micro_batch: int | None = None) -> MemoryBudget:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -97,8 +98,6 @@ def _place(photo: Photo, measures: Measures) -> tuple[str, float] | None:
 
 
 def _seconds(taken: str) -> float | None:
-    from datetime import datetime, timezone
-
     try:
         moment = datetime.strptime(taken[:19], "%Y:%m:%d %H:%M:%S")
     except ValueError:

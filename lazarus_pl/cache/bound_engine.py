@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from lazarus_pl.cache.at_work import AtWork
+from lazarus_pl.cache.active_workers import ActiveWorkers
 from lazarus_pl.cache.cache_header import CacheHeader
 from lazarus_pl.cache.job_folder import JobFolder
 from lazarus_pl.data.decode import PhotoError, read_bytes, read_pixels
@@ -44,7 +44,7 @@ class BoundEngine:
         self._out = out
         self._make = make
         self._asked = asked
-        self._at_work = AtWork(out / "locks")
+        self._workers = ActiveWorkers(out / "locks")
 
     @cached_property
     def engine(self) -> Engine:
@@ -63,7 +63,7 @@ class BoundEngine:
 
         To be asked with the folder's lock held.
         """
-        return self.has_features or self._at_work.anyone()
+        return self.has_features or self._workers.anyone()
 
     def check(self) -> None:
         """Makes sure that what is asked for is possible and what the cache was made with.
@@ -117,12 +117,12 @@ class BoundEngine:
                 self.engine.settle(_sample(root, manifest, self.engine), left, begun_by)
             self._check_name(begun_by, self.engine.name, header.precision)
             self._write_down(header)
-            self._at_work.begin()
+            self._workers.begin()
         return self.engine
 
     def release(self) -> None:
         """Says that this process writes no more."""
-        self._at_work.end()
+        self._workers.end()
 
     def _begun_by(self, header: CacheHeader) -> str | None:
         """The engine whose features must stay among themselves, if there are any.

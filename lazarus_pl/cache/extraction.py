@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Set
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -16,17 +15,14 @@ from typing import TYPE_CHECKING, Any
 from lazarus_pl.cache.bound_engine import BoundEngine
 from lazarus_pl.cache.cache_header import CacheHeader
 from lazarus_pl.cache.job_folder import JobFolder
-from lazarus_pl.cache.job_plan import Row
-from lazarus_pl.cache.job_runner import JobRunner
+from lazarus_pl.cache.photo_extraction import PhotoExtraction
 from lazarus_pl.cache.seal import Seal
 from lazarus_pl.cache.view_extraction import ViewExtraction
-from lazarus_pl.cache.windows_cost import windows_cost
-from lazarus_pl.data.atomic import is_temporary
+from lazarus_pl.data.atomic import DISK_FULL, is_temporary
 from lazarus_pl.data.build_manifest import build_manifest
 from lazarus_pl.data.corrections import Corrections
 from lazarus_pl.data.listing import LabelFrom
 from lazarus_pl.data.manifest import Manifest
-from lazarus_pl.data.photo import Photo
 from lazarus_pl.data.rejected import Rejected
 from lazarus_pl.data.split.split_spec import SplitSpec
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
@@ -45,7 +41,6 @@ _GONE = "vanished or changed while it was extracted, extract again"
 _MAY_PASS = (_GONE, "cannot be read", "needs more memory")
 # what a killed first call leaves
 _OURS = {"engine", "jobs", "locks", "scan", "manifest.csv", "quarantine.csv"}
-_DISK_FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
 @dataclass(frozen=True)
@@ -168,10 +163,13 @@ class Extraction:
             jobs = JobFolder(self._out, header.key)
             if verify:
                 jobs.index.forget()
-            self._plan(jobs, manifest, header)
+            size = int(header.encoder["image_size"])
+            photos = PhotoExtraction(jobs, root, manifest, self._windows, size)
+            photos.plan()
         # before the photos are encoded: a mistake in the policy should not cost an hour
         maker = views.maker(header, root, manifest) if views else None
-        extracted = self._extract(root, manifest, jobs)
+        later = len(manifest.side("train")) * self._views.count
+        extracted = photos.run(partial(self._engine.bind, root, manifest), later, self._say)
         with lock:
             manifest = _complete(manifest, *jobs.outcome())
             manifest.write(self._out)
@@ -266,50 +264,8 @@ class Extraction:
         engine = self._engine.engine
         return engine.identity, dict(engine.layer_shapes), engine.precision
 
-    @staticmethod
-    def _due(left: Sequence[int], photos: Mapping[str, Photo], jobs: JobFolder) -> list[Photo]:
-        """The photos of jobs; some may be no more."""
-        rows = [row.sha256 for number in left for row in jobs.plan.jobs[number]]
-        return [photos[sha256] for sha256 in rows if sha256 in photos]
-
-    def _looks(self, photos: Sequence[Photo]) -> int:
-        """How often the encoder looks at photos: once at each window."""
-        size = int(self._engine.engine.identity["image_size"])
-        return sum(self._windows_of(photo, size) for photo in photos)
-
-    def _windows_of(self, photo: Photo, size: int) -> int:
-        if self._windows.count == 1:
-            return 1
-        return len(self._windows.over(photo.width, photo.height, size).places)
-
-    def _plan(self, jobs: JobFolder, manifest: Manifest, header: CacheHeader) -> None:
-        """Plans jobs of 64 windows each, so that none takes much longer or more memory."""
-        size = int(header.encoder["image_size"])
-        windows = {photo.sha256: self._windows_of(photo, size) for photo in manifest.photos}
-        jobs.extend(map(Row, windows), lambda row: windows[row.sha256])
-
-    def _extract(self, root: Path, manifest: Manifest, jobs: JobFolder) -> int:
-        photos = {photo.sha256: photo for photo in reversed(manifest.photos)}
-        views = self._views.count * len(manifest.side("train"))
-
-        def run(left: Sequence[int]) -> int:
-            looks = self._looks(self._due(left, photos, jobs))
-            engine = self._engine.bind(root, manifest, looks + views)
-            return JobRunner(root, photos, jobs, engine, windows=self._windows).run(left)
-
-        if self._windows.count > 1:
-            self._say_windows_cost(root, manifest, photos, jobs)
-        return jobs.work(jobs.pending, run)
-
-    def _say_windows_cost(
-        self, root: Path, manifest: Manifest, photos: Mapping[str, Photo], jobs: JobFolder
-    ) -> None:
-        if due := self._due(jobs.pending(), photos, jobs):
-            engine = self._engine.bind(root, manifest, self._looks(due))
-            self._say(windows_cost(root, due, self._windows, engine))
-
     def _explained(self, error: OSError) -> LazarusError:
-        if error.errno in _DISK_FULL:
+        if error.errno in DISK_FULL:
             return LazarusError(
                 f"the disk of '{self._out}' is full: free some room and run the same command "
                 "again; the jobs that are done are kept"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import eq
@@ -13,7 +11,7 @@ from typing import NamedTuple, overload
 import numpy as np
 import numpy.typing as npt
 
-from lazarus_pl.data.atomic import replace_file
+from lazarus_pl.data.table import write_table
 from lazarus_pl.data.text_table import TextTable
 from lazarus_pl.errors import LazarusError
 
@@ -59,13 +57,8 @@ class JobPlan:
 
     def write(self, path: Path) -> None:
         """Writes the plan as CSV in one atomic step."""
-        text = io.StringIO(newline="")
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(_COLUMNS)
-        for number, job in enumerate(self.jobs):
-            writer.writerows((number, *row) for row in job)
-        with replace_file(path) as file:
-            file.write(text.getvalue().encode())
+        rows = ((number, *row) for number, job in enumerate(self.jobs) for row in job)
+        write_table(path, _COLUMNS, rows)
 
     @classmethod
     def read(cls, path: Path) -> JobPlan:

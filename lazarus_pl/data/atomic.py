@@ -13,7 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-# of OSError: no room, no quota, a file system that is read-only
+# of OSError: no room, no quota, or more than a file may hold
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# no room, no quota, or a file system that is read-only
 NOTHING_CAN_BE_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 _SUFFIX = ".tmp"

@@ -12,8 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from lazarus_pl.data.decode import SUFFIXES
-from lazarus_pl.data.split.assign_splits import split_name
-from lazarus_pl.data.split.split_spec import SIDES
+from lazarus_pl.data.split.split_spec import SIDES, split_name
 from lazarus_pl.errors import LazarusError
 
 _LOG = logging.getLogger(__name__)

@@ -51,14 +51,16 @@ def near_duplicate_groups(
     Returns:
         The index of each photo's group, numbered by first appearance; shape ``(len(phashes),)``.
     """
-    distinct = list(dict.fromkeys(phashes))
-    parent = np.arange(len(distinct))
-    for left, right, _ in near_pairs(distinct, max_distance):
-        for one, other in zip(left.tolist(), right.tolist(), strict=True):
-            _union(parent, one, other)
-    root = {phash: _find(parent, place) for place, phash in enumerate(distinct)}
-    number = {found: place for place, found in enumerate(dict.fromkeys(root.values()))}
-    return np.array([number[root[phash]] for phash in phashes], dtype=np.intp)
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    distinct = {phash: place for place, phash in enumerate(dict.fromkeys(phashes))}
+    blocks = [pairs[:2] for pairs in near_pairs(list(distinct), max_distance)]
+    left, right = np.concatenate([np.zeros((2, 0), dtype=np.intp), *blocks], axis=1)
+    alike = np.ones(len(left), dtype=np.bool_)
+    graph = coo_array((alike, (left, right)), shape=2 * (len(distinct),))
+    _, groups = connected_components(graph, directed=False)
+    return np.array([groups[distinct[phash]] for phash in phashes], dtype=np.intp)
 
 
 def _popcount(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint8]:
@@ -71,15 +73,3 @@ def _popcount(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint8]:
 
 
 _BITS_OF_BYTE = np.array([value.bit_count() for value in range(256)], dtype=np.uint8)
-
-
-def _find(parent: npt.NDArray[np.intp], index: int) -> int:
-    while parent[index] != index:
-        parent[index] = parent[parent[index]]
-        index = int(parent[index])
-    return index
-
-
-def _union(parent: npt.NDArray[np.intp], left: int, right: int) -> None:
-    low, high = sorted((_find(parent, left), _find(parent, right)))
-    parent[high] = low

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lazarus_pl.datamodules.cached_feature_data_module import CachedFeatureDataModule
 from lazarus_pl.datamodules.epoch_sampler import EpochSampler
-from lazarus_pl.datamodules.like_sizes import LikeSizes
+from lazarus_pl.datamodules.size_bucket_sampler import SizeBucketSampler
 from lazarus_pl.errors import LazarusError
 
 
@@ -44,4 +44,4 @@ class PatchGridDataModule(CachedFeatureDataModule):
 
     def _sampler(self) -> EpochSampler:
         sizes = self._features.sizes[self._features.indices("train")]
-        return LikeSizes(sizes, self.batch_size, self.seed)
+        return SizeBucketSampler(sizes, self.batch_size, self.seed)

@@ -55,7 +55,7 @@ class TorchEngine:
         check_engine_options(precision, batch_size)
         self.device: torch.device = find_device(device)
         self.batch_size = batch_size
-        self._encoder = self._placed(encoder)
+        self._encoder = _placed(encoder, self.device)
         self.precision = self._checked(precision)
         if self.precision == "32":
             self._fold(encoder)
@@ -91,14 +91,11 @@ class TorchEngine:
     def _run(self, photos: Tensor) -> dict[str, Tensor]:
         return _run(self._encoder, photos, self.device, self.precision)
 
-    def _placed(self, encoder: Encoder) -> Encoder:
-        return _placed(encoder, self.device)
-
     def _fold(self, encoder: Encoder) -> None:
         """Takes the folded encoder if it gives the same values."""
         photos = noise_photos(encoder.spec.image_size)[:2]
         plain = self.encode(photos)
-        self._encoder = self._placed(encoder.folded())
+        self._encoder = _placed(encoder.folded(), self.device)
         if not Agreement.of(plain, self.encode(photos)).suffices("32"):
             self._encoder = encoder
 

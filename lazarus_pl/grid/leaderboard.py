@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
 from lazarus_pl.data.atomic import replace_file
+from lazarus_pl.data.table import write_table
 from lazarus_pl.grid.run_result import RunResult
 
 COLUMNS = (
@@ -46,13 +45,9 @@ class Leaderboard:
 
     def write(self, folder: Path) -> None:
         """Writes ``leaderboard.csv`` and ``leaderboard.md``, each in one atomic step."""
-        text = io.StringIO(newline="")
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        writer.writerows(self._rows())
-        for name, content in (("csv", text.getvalue()), ("md", self.markdown())):
-            with replace_file(folder / f"leaderboard.{name}") as file:
-                file.write(content.encode())
+        write_table(folder / "leaderboard.csv", COLUMNS, self._rows())
+        with replace_file(folder / "leaderboard.md") as file:
+            file.write(self.markdown().encode())
 
     def markdown(self) -> str:
         """The table in Markdown; the column of errors only if there is one."""

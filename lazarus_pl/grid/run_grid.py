@@ -10,10 +10,11 @@ from typing import Any
 
 from jsonargparse.typing import Path_fr
 
-from callbacks.checkpoint_versions import is_whole
+from callbacks.version_files import is_whole
 from lazarus_pl.data.atomic import copy_file, replace_file
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.grid.grid_spec import GridSpec, Value
+from lazarus_pl.grid.run_result import RunResult
 
 _LOG = logging.getLogger(__name__)
 _UNREAD: dict[str, float | None] = {"test_macro_f1": None, "test_accuracy": None}
@@ -89,29 +90,32 @@ def run_grid(
             f"all {len(runs)} runs of the grid failed; the first one: "
             f"{leaderboard.results[0].error}"
         )
-    summary = _read_summary(out)
-    if (
-        summary is None
-        or summary["digest"] != best.digest
-        or (read_test and summary["test_macro_f1"] is None)
-    ):
-        copy_file(out / best.checkpoint, out / "best.ckpt")
-        doubt = _doubt(out / "best.ckpt", cache, read_test)
-        summary = {
-            "run": best.run,
-            "head": best.head,
-            "digest": best.digest,
-            "val_macro_f1": best.val_macro_f1,
-            **(_test(out / "best.ckpt", cache) if read_test else _UNREAD),
-            "doubt": doubt,
-            "images": len(features.manifest.photos),
-            "classes": features.manifest.num_classes,
-            "quarantined": len(features.manifest.quarantine),
-            "seconds": time.monotonic() - started,
-        }
-        with replace_file(out / "summary.json") as file:
-            file.write(json.dumps(summary, indent=2).encode())
+    if known := _known_summary(out, best.digest, read_test):
+        return known
+    copy_file(out / best.checkpoint, out / "best.ckpt")
+    summary: dict[str, Any] = {
+        **_scores(best, out / "best.ckpt", cache, read_test),
+        "images": len(features.manifest.photos),
+        "classes": features.manifest.num_classes,
+        "quarantined": len(features.manifest.quarantine),
+        "seconds": time.monotonic() - started,
+    }
+    with replace_file(out / "summary.json") as file:
+        file.write(json.dumps(summary, indent=2).encode())
     return summary
+
+
+def _scores(best: RunResult, checkpoint: Path, cache: Path, read_test: bool) -> dict[str, Any]:
+    """What the winner is worth; teaches its checkpoint to doubt."""
+    doubt = _doubt(checkpoint, cache, read_test)
+    return {
+        "run": best.run,
+        "head": best.head,
+        "digest": best.digest,
+        "val_macro_f1": best.val_macro_f1,
+        **(_test(checkpoint, cache) if read_test else _UNREAD),
+        "doubt": doubt,
+    }
 
 
 def _make_folder(out: Path) -> None:
@@ -123,12 +127,15 @@ def _make_folder(out: Path) -> None:
         ) from error
 
 
-def _read_summary(out: Path) -> dict[str, Any] | None:
+def _known_summary(out: Path, digest: str, read_test: bool) -> dict[str, Any] | None:
+    """What stands in ``summary.json``, if it is of this winner, and of test if that is read."""
     try:
         content: dict[str, Any] = json.loads((out / "summary.json").read_bytes())
     except (OSError, ValueError):
         return None
-    return content if "digest" in content and is_whole(out / "best.ckpt") else None
+    if content.get("digest") != digest or (read_test and content["test_macro_f1"] is None):
+        return None
+    return content if is_whole(out / "best.ckpt") else None
 
 
 def _doubt(checkpoint: Path, cache: Path, read_test: bool) -> dict[str, Any] | None:

@@ -12,6 +12,7 @@ from torch.nn.functional import interpolate
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.heads.draw_patches import draw_patches, take_patches
 from lazarus_pl.heads.head import FeatureShapes, Head
+from lazarus_pl.heads.masked_patches import kept_patches
 from lazarus_pl.in_range import check_count, check_share
 
 
@@ -47,13 +48,7 @@ class AttentionHead(Head):
         check_count("hidden", hidden)
         check_share("dropout", dropout, whole=False)
         check_share("patch_dropout", patch_dropout, whole=False)
-        grids = {name: shape for name, shape in self.feature_shapes.items() if len(shape) == 3}
-        if not grids:
-            raise LazarusError(
-                f"AttentionHead reads grids, the data gives only {', '.join(feature_shapes)}: "
-                "set data.init_args.layers to [grid16, grid32]"
-            )
-        self.grids = dict(sorted(grids.items(), key=lambda item: -item[1][0]))
+        self.grids = self.grid_shapes()
         self.finest = next(iter(self.grids))
         most_rows, most_columns = self.grids[self.finest][:2]
         for name, (rows, columns, _) in self.grids.items():
@@ -106,8 +101,7 @@ class AttentionHead(Head):
     def _attention(self, features: Mapping[str, Tensor], mask: Tensor | None) -> Tensor:
         if not (self.training and self.patch_dropout):
             return self._softmax(self._scores(features), mask)
-        finest = features[self.finest]
-        kept = finest.new_ones(finest.shape[:3], dtype=torch.bool) if mask is None else mask
+        kept = kept_patches(features[self.finest], mask)
         # before the gates, which then cost as much less
         places, there = draw_patches(kept.flatten(1), 1 - self.patch_dropout, mask is not None)
         weights = self._softmax(self._scores(features, places), there)

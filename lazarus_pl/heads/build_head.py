@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from difflib import get_close_matches
 
+from lazarus_pl.did_you_mean import did_you_mean
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.heads.attention_head import AttentionHead
 from lazarus_pl.heads.head import FeatureShapes, Head
@@ -45,6 +45,4 @@ def build_head(
 
 
 def _hint(word: str, known: list[str]) -> str:
-    near = get_close_matches(word, known, n=1)
-    meant = f", did you mean '{near[0]}'?" if near else ":"
-    return f"{meant} there are {', '.join(known)}"
+    return f"{did_you_mean(word, known) or ':'} there are {', '.join(known)}"

@@ -66,6 +66,20 @@ class Head(nn.Module, ABC):
             )
         return int(self.feature_shapes["pooled"][0])
 
+    def grid_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes ``(H, W, C)`` of the grids by layer, the finest first.
+
+        Raises:
+            LazarusError: If there is none.
+        """
+        grids = {name: shape for name, shape in self.feature_shapes.items() if len(shape) == 3}
+        if not grids:
+            raise LazarusError(
+                f"{type(self).__name__} reads grids, the data gives only "
+                f"{', '.join(self.feature_shapes)}: set data.init_args.layers to [grid16, grid32]"
+            )
+        return dict(sorted(grids.items(), key=lambda item: -item[1][0]))
+
 
 def faded(values: Tensor, kept: Tensor) -> Tensor:
     """Cells ``(B, h, w, C)``, times the share of the patches ``(B, H, W)`` over each that stay."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -13,32 +13,16 @@ from lazarus_pl.errors import LazarusError
 from lazarus_pl.heads.draw_patches import count_drawn, draw_patches, take_patches
 from lazarus_pl.heads.head import FeatureShapes, Head, faded
 from lazarus_pl.heads.lesion_weights import LesionWeights
+from lazarus_pl.heads.masked_patches import (
+    enlarge_grid,
+    kept_patches,
+    patch_shares,
+    smooth_maps,
+    standardise_patches,
+)
 from lazarus_pl.heads.patch_mean import patch_mean
+from lazarus_pl.heads.patch_reading import PatchReading
 from lazarus_pl.in_range import check_share
-
-
-class PatchReading(NamedTuple):
-    """What a :class:`PatchHead` reads in ``B`` photos of ``H x W`` patches and ``K`` classes.
-
-    In training with patch dropout only ``n`` patches of each photo are read: ``H, W`` is ``n, 1``.
-
-    Attributes:
-        logits: ``(B, K)``.
-        attention: float32 ``(B, H, W, K)``, one map a class, each sums to 1.
-        scores: What each patch adds to each class's logit, ``(B, H, W, K)``.
-        instances: What each patch says of its photo by itself, ``(B, H, W, K + 1)``: its class,
-            and last whether the photo is ill.
-        lesions: Lesion branch, ``(B, H, W, K + 1)``; the last column is sound tissue of a crop
-            without a healthy class.
-        kept: bool ``(B, H, W)``, where there is a patch; what the others say elsewhere is padding.
-    """
-
-    logits: Tensor
-    attention: Tensor
-    scores: Tensor
-    instances: Tensor
-    lesions: Tensor
-    kept: Tensor
 
 
 class PatchHead(Head):
@@ -60,8 +44,7 @@ class PatchHead(Head):
     wrong does not repeat over photos, and the branch does not learn it.
 
     Args:
-        feature_shapes: Grids ``(H, W, C)`` by layer; coarser sides must divide the finest ones.
-            Layers of other shapes are ignored.
+        feature_shapes: Grids ``(H, W, C)`` by layer. Layers of other shapes are ignored.
         num_classes: Number of logits.
         hidden: Width of each branch.
         dropout: Share of hidden units left out in training.
@@ -73,7 +56,7 @@ class PatchHead(Head):
         maps_every: Epochs between the task's example maps; 0 for none.
 
     Raises:
-        LazarusError: If there is no grid, the grids do not fit, or the shares are not sound.
+        LazarusError: If there is no grid, or a share cannot be.
     """
 
     sound: Tensor
@@ -91,12 +74,7 @@ class PatchHead(Head):
         maps_every: int = 3,
     ) -> None:
         super().__init__(feature_shapes, num_classes)
-        grids = {name: shape for name, shape in self.feature_shapes.items() if len(shape) == 3}
-        if not grids:
-            raise LazarusError(
-                f"PatchHead reads grids, the data gives only {', '.join(feature_shapes)}: "
-                "set data.init_args.layers to [grid16, grid32]"
-            )
+        self.grids = self.grid_shapes()
         if not (
             0 < lesion_share < 1 and 0 < sound_share < 1 and lesion_share + sound_share < 1.001
         ):
@@ -106,7 +84,6 @@ class PatchHead(Head):
             )
         check_share("patch_dropout", patch_dropout)
         check_share("lesions_from", lesions_from)
-        self.grids = dict(sorted(grids.items(), key=lambda item: -item[1][0]))
         self.finest = next(iter(self.grids))
         self.patch_dropout = patch_dropout
         self.lesion_share = lesion_share
@@ -167,7 +144,7 @@ class PatchHead(Head):
             joined = self.bias - (finest * there).mean(dim=(1, 2), keepdim=True)
             for part in (faded(each, kept) for each in coarse):
                 part = part - part.mean(dim=(1, 2), keepdim=True)
-                joined = joined + _enlarged(part, kept.shape[1:], None)
+                joined = joined + enlarge_grid(part, kept.shape[1:], None)
             scores = self.score(F.gelu(torch.addcmul(joined, finest, there)))
             attention = _to_one(torch.where(there > 0, chance, nothing))
             said: Tensor = (attention * scores.float()).sum(dim=(1, 2))
@@ -180,7 +157,7 @@ class PatchHead(Head):
     ) -> tuple[Tensor, PatchReading]:
         """The patches that are read, and all of their reading but what instances say."""
         finest = features[self.finest]
-        kept = finest.new_ones(finest.shape[:3], dtype=torch.bool) if mask is None else mask
+        kept = kept_patches(finest, mask)
         coarse, mean = self._coarse(features, mask), self._mean_patch(features, mask)
         if self.training and self.patch_dropout:
             # before the finest grid's linear map, which then reads these patches alone
@@ -206,7 +183,7 @@ class PatchHead(Head):
             reading: Of ``B`` photos.
             target: Class indices ``(B,)``.
         """
-        contrast = _smoothed(self._against_sound(reading.lesions).float(), reading.kept)
+        contrast = smooth_maps(self._against_sound(reading.lesions).float(), reading.kept)
         rows = [self._of_class(contrast[row], int(label)) for row, label in enumerate(target)]
         return torch.stack(rows).float() * reading.kept
 
@@ -217,7 +194,7 @@ class PatchHead(Head):
             reading: Of ``B`` photos.
             target: Class indices ``(B,)``.
         """
-        said, each = reading.instances.float().flatten(1, 2), _shares(reading.kept)
+        said, each = reading.instances.float().flatten(1, 2), patch_shares(reading.kept)
         of_class = (said[..., :-1].log_softmax(dim=-1) * each[..., None]).sum(dim=1)
         ill = (self.sound[target] != target).float()[:, None].expand_as(said[..., -1])
         of_illness = F.binary_cross_entropy_with_logits(said[..., -1], ill, each, reduction="sum")
@@ -237,7 +214,7 @@ class PatchHead(Head):
         rows, sound = torch.arange(len(target), device=target.device), self.sound[target]
         rank = self._suspicion(reading, target).argsort(dim=1, descending=True).argsort(dim=1)
         count = reading.kept.flatten(1).sum(dim=1, keepdim=True)
-        each = _shares(reading.kept)
+        each = patch_shares(reading.kept)
         chosen = [which * each for which in self._lesions_and_others(rank, count, target)]
         weights = weights or _weights(*chosen)
         return -_average(chance[rows, :, target], chosen[0], weights["lesions"]) - _average(
@@ -256,9 +233,8 @@ class PatchHead(Head):
             target: Class indices ``(B,)``.
             mask: As in :meth:`look`.
         """
-        finest = features[self.finest]
-        kept = finest.new_ones(finest.shape[:3], dtype=torch.bool) if mask is None else mask
-        count = self._counts(kept)
+        kept = kept_patches(features[self.finest], mask)
+        count = count_drawn(kept.flatten(1), self._share)
         rank = torch.arange(kept[0].numel(), device=kept.device)
         each = (rank < count) / count.clamp_min(1)
         return _weights(*(which * each for which in self._lesions_and_others(rank, count, target)))
@@ -290,7 +266,9 @@ class PatchHead(Head):
             reading.instances[..., -1],
         )
         kept = reading.kept.flatten(1)
-        total = torch.stack([_standard(one.float().flatten(1), kept) for one in readings]).sum(0)
+        total = torch.stack(
+            [standardise_patches(one.float().flatten(1), kept) for one in readings]
+        ).sum(0)
         return total.masked_fill(~kept, -torch.inf)
 
     def _joined(self, finest: Tensor, coarse: Tensor | None) -> Tensor:
@@ -301,26 +279,18 @@ class PatchHead(Head):
     def _coarse(self, features: Mapping[str, Tensor], mask: Tensor | None = None) -> Tensor | None:
         """What coarser grids add to every patch: interpolation and linear map change places."""
         rows, columns = features[self.finest].shape[1:3]
-        total: Tensor | None = None
-        for name in self.grids:
-            if name == self.finest:
-                continue
-            part = _enlarged(self.inputs[name](features[name]), (rows, columns), mask)
-            total = part if total is None else total + part
-        return total
+        parts = [
+            enlarge_grid(self.inputs[name](features[name]), (rows, columns), mask)
+            for name in self.grids
+            if name != self.finest
+        ]
+        return functools.reduce(torch.add, parts) if parts else None
 
     def _mean_patch(self, features: Mapping[str, Tensor], mask: Tensor | None) -> Tensor:
         """The photo's mean patch, as :meth:`_joined` would have it, ``(B, D)``."""
-        total: Tensor | None = None
-        for name in self.grids:
-            part = self.inputs[name](patch_mean(features[name], mask))
-            total = part if total is None else total + part
-        assert total is not None
+        parts = [self.inputs[name](patch_mean(features[name], mask)) for name in self.grids]
+        total: Tensor = functools.reduce(torch.add, parts)
         return total
-
-    def _counts(self, kept: Tensor) -> Tensor:
-        """How many patches of each photo are read, ``(B, 1)``."""
-        return count_drawn(kept.flatten(1), self._share)
 
     @property
     def _share(self) -> float:
@@ -371,49 +341,3 @@ def _average(values: Tensor, weights: Tensor, weight: Tensor) -> Tensor:
 def _taken(values: Tensor, drawn: Tensor) -> Tensor:
     """Patches ``(B, n, 1, D)`` of ``(B, H, W, D)``."""
     return take_patches(values.flatten(1, 2), drawn)[:, :, None]
-
-
-def _shares(kept: Tensor) -> Tensor:
-    """What each patch weighs in its photo, ``(B, P)``, to a sum of 1; photos weigh alike."""
-    flat = kept.flatten(1).float()
-    return flat / flat.sum(dim=1, keepdim=True).clamp_min(1)
-
-
-def _enlarged(values: Tensor, shape: Sequence[int], mask: Tensor | None) -> Tensor:
-    """Coarse cells ``(B, h, w, D)`` bilinearly over ``(B, H, W, D)``; padding is not mixed in."""
-    if values.shape[1:3] == tuple(shape):
-        return values
-    coarse = values.permute(0, 3, 1, 2)
-    if mask is None:
-        return F.interpolate(coarse, shape, mode="bilinear").permute(0, 2, 3, 1)
-    there = F.adaptive_max_pool2d(mask.to(values.dtype), (values.shape[1], values.shape[2]))[
-        :, None
-    ]
-    total, weight = (
-        F.interpolate(part, shape, mode="bilinear")
-        for part in (coarse.masked_fill(there == 0, 0), there)
-    )
-    return (total / weight.clamp_min(1e-3)).permute(0, 2, 3, 1)
-
-
-def _smoothed(maps: Tensor, kept: Tensor) -> Tensor:
-    """Maps ``(B, H, W, K)`` under a kernel of 1, 2, 1 each way; where one ends it repeats."""
-    there = kept[..., None]
-    for side in (1, 2):
-        total = maps / 2
-        for step in (1, -1):
-            beside = maps.roll(step, side)
-            known = there.roll(step, side)
-            edge = 0 if step == 1 else known.shape[side] - 1
-            known.select(side, edge).fill_(False)
-            total = total + torch.where(known, beside, maps) / 4
-        maps = total
-    return maps
-
-
-def _standard(values: Tensor, kept: Tensor) -> Tensor:
-    """Each photo's ``(B, P)`` at mean 0 and deviation 1 over the patches that there are."""
-    each = _shares(kept)
-    centred = values - (values * each).sum(dim=1, keepdim=True)
-    deviation = (centred.square() * each).sum(dim=1, keepdim=True).sqrt().clamp_min(1e-6)
-    return centred / deviation

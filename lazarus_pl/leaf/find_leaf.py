@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from lazarus_pl.leaf.leaf_mask import CONFIDENT, LeafMask
 from lazarus_pl.leaf.leaf_score import Bools, Colours, LeafScore, otsu
-from lazarus_pl.leaf.stands_off import stands_off
+from lazarus_pl.leaf.mask_confidence import mask_confidence
 
 _SIDE = 256
 _LEAST_SIDE = 32
@@ -43,7 +43,7 @@ def find_leaf(pixels: npt.NDArray[np.uint8], at_least: float = CONFIDENT) -> Lea
     best: LeafMask | None = None
     for score in _scores(Colours(small)):
         mask = _one_leaf(score.above)
-        found = LeafMask(mask, stands_off(score, mask))
+        found = LeafMask(mask, mask_confidence(score, mask))
         if best is None or found.confidence > best.confidence:
             best = found
         if best.confidence >= _SURE:

@@ -59,7 +59,7 @@ def _folder(run: Path) -> Path:
 def _entries(folder: Path) -> list[Entry]:
     from lightning.fabric.utilities.exceptions import MisconfigurationException
 
-    from callbacks.checkpoint_versions import read_versions
+    from callbacks.version_files import read_versions
 
     try:
         entries = read_versions(folder)
@@ -141,7 +141,7 @@ def _moved(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _promote(folder: Path, entries: list[Entry], entry: Entry) -> None:
-    from callbacks.checkpoint_versions import point, write_versions
+    from callbacks.version_files import link_or_copy, write_versions
 
     _content(folder, entry)
     for each in entries:
@@ -149,7 +149,7 @@ def _promote(folder: Path, entries: list[Entry], entry: Entry) -> None:
         each["why"] = [reason for reason in each["why"] if reason != "promoted"]
     entry["why"].append("promoted")
     # what points to the file first: at no moment does the index name a best that is not there
-    point(folder / "best.ckpt", folder / entry["file"])
+    link_or_copy(folder / "best.ckpt", folder / entry["file"])
     write_versions(folder, entries)
 
 

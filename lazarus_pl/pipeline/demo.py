@@ -9,7 +9,7 @@ from time import monotonic
 
 from lazarus_pl.data.atomic import replace_file
 from lazarus_pl.data.contact_sheet import contact_sheet
-from lazarus_pl.data.procedural.procedural_leaves import ProceduralLeaves
+from lazarus_pl.data.procedural.procedural_leaves import LEAVES, ProceduralLeaves
 from lazarus_pl.data.procedural.symptoms import SYMPTOMS
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.pipeline.classify import classify
@@ -62,8 +62,6 @@ def demo(
 
 
 def _leaves(factor: float) -> Mapping[str, int]:
-    from lazarus_pl.data.procedural.procedural_leaves import LEAVES
-
     return {label: max(4, round(count * factor)) for label, count in LEAVES.items()}
 
 

@@ -10,19 +10,16 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from lightning.pytorch import LightningModule
-from lightning.pytorch.plugins import MixedPrecision
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torch.optim import AdamW
-from torch.optim.lr_scheduler import LambdaLR
 
 from lazarus_pl import __version__
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.heads.build_head import build_head
 from lazarus_pl.in_range import check_rate, check_share
+from lazarus_pl.tasks.adamw_with_cosine import adamw_with_cosine
 from lazarus_pl.tasks.check_checkpoint import check_checkpoint
-from lazarus_pl.tasks.cosine_schedule import CosineSchedule
 from lazarus_pl.tasks.epoch_scores import EpochScores
 from lazarus_pl.tasks.mix_up import mix_up
 from lazarus_pl.tasks.show_result import draw_confusion, log_hparams
@@ -129,22 +126,17 @@ class ClassificationTask(LightningModule):
             EpochScores(side, self.class_names) for side in ("train", "val", "test")
         )
         self._temperature: float | None = None
-        self._val_confusion = torch.zeros(*(2 * [len(self.class_names)]), dtype=torch.long)
+        self._val_confusion = torch.zeros(2 * [len(self.class_names)], dtype=torch.long)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW with warm-up and cosine, stepped every batch."""
-        optimizer = AdamW(
-            self.parameter_groups(),
-            self.lr,
-            weight_decay=self.weight_decay,
-            fused=self._takes_fused_steps(),
-        )
-        total = int(self.trainer.estimated_stepping_batches)
-        schedule = LambdaLR(optimizer, CosineSchedule(total, self.warmup))
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
-        }
+        groups = self.optimizer_groups()
+        return adamw_with_cosine(self.trainer, self.device, groups, [self.warmup] * len(groups))
+
+    def optimizer_groups(self) -> list[dict[str, Any]]:
+        """Those of :meth:`parameter_groups` with all that AdamW is told of each."""
+        own = {"lr": self.lr, "weight_decay": self.weight_decay}
+        return [{**own, **group} for group in self.parameter_groups()]
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """All parameters, in groups of one learning rate each."""
@@ -312,15 +304,6 @@ class ClassificationTask(LightningModule):
     def _mixing_rng(self) -> np.random.Generator:
         """Depends on the run's seed and the step, so a resumed run mixes as it would have."""
         return np.random.default_rng([torch.initial_seed(), self.global_step, self.global_rank])
-
-    def _takes_fused_steps(self) -> bool:
-        """Where one kernel does a step: on a CPU it costs a tenth of a loop over the tensors.
-
-        Not where Lightning clips gradients in mixed precision: it cannot with such a step.
-        """
-        mixed = isinstance(self.trainer.precision_plugin, MixedPrecision)
-        clipped = bool(self.trainer.gradient_clip_val)
-        return self.device.type in ("cpu", "cuda") and not (mixed and clipped)
 
     def _close(self, scores: EpochScores) -> Tensor:
         """Logs the scores of a side, starts them anew and returns the confusion matrix."""

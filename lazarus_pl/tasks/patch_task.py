@@ -10,7 +10,8 @@ from torch import Tensor
 
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.heads.lesion_weights import LesionWeights
-from lazarus_pl.heads.patch_head import PatchHead, PatchReading
+from lazarus_pl.heads.patch_head import PatchHead
+from lazarus_pl.heads.patch_reading import PatchReading
 from lazarus_pl.tasks.classification_task import ClassificationTask
 from lazarus_pl.tasks.evidence_figure import evidence_figure
 from lazarus_pl.tasks.healthy_partner import healthy_partner

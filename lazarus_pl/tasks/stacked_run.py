@@ -99,8 +99,8 @@ class StackedRun:
             self._stopping.stopped_epoch = trainer.current_epoch
             self.stopped = True
 
-    def is_best(self) -> bool:
-        """Whether the last validation was the best so far; remembers it then."""
+    def update_best(self) -> bool:
+        """Takes down the score of the last validation, and says whether it is the best so far."""
         keeps = self.checkpoint
         score = self._scores[str(keeps.monitor)]
         worst, better = (math.inf, torch.lt) if keeps.mode == "min" else (-math.inf, torch.gt)

@@ -9,10 +9,8 @@ import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torch.optim import AdamW
-from torch.optim.lr_scheduler import LambdaLR
 
-from lazarus_pl.tasks.cosine_schedule import CosineSchedule
+from lazarus_pl.tasks.adamw_with_cosine import adamw_with_cosine
 from lazarus_pl.tasks.stacked_run import StackedRun
 
 
@@ -55,20 +53,9 @@ class StackedTask(LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """One AdamW and one schedule, with a group for each run."""
-        total = int(self.trainer.estimated_stepping_batches)
-        groups = [
-            {"params": list(task.parameters()), "lr": task.lr, "weight_decay": task.weight_decay}
-            for task in (run.task for run in self.runs)
-        ]
-        optimizer = AdamW(groups, fused=self.device.type in ("cpu", "cuda"))
-        schedules: list[Callable[[int], float]] = [
-            CosineSchedule(total, run.task.warmup) for run in self.runs
-        ]
-        schedule = LambdaLR(optimizer, schedules)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
-        }
+        groups = [group for run in self.runs for group in run.task.optimizer_groups()]
+        warmups = [run.task.warmup for run in self.runs]
+        return adamw_with_cosine(self.trainer, self.device, groups, warmups)
 
     def on_train_epoch_start(self) -> None:
         """Leaves out runs that have stopped."""
@@ -94,7 +81,7 @@ class StackedTask(LightningModule):
         """Logs scores and saves what is better than before; ends where all runs have stopped."""
         for run in self._running:
             run.end_epoch(self.trainer)
-            if run.is_best():
+            if run.update_best():
                 self._save(run)
             if run.stopped:
                 self._end(run)

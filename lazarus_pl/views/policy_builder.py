@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 from torchvision.transforms import v2
 
+from lazarus_pl.did_you_mean import did_you_mean
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.views.background_swap import BackgroundSwap
 from lazarus_pl.views.jpeg import JPEG
@@ -74,11 +74,12 @@ class PolicyBuilder:
         known = dict(inspect.signature(kind).parameters)
         defaults: dict[str, Any] = {"size": (self._size, self._size)} if "size" in known else {}
         defaults |= {"donors": self._donors} if known.pop("donors", None) else {}
+        there = f": there are {', '.join(known)}"
         for argument in arguments:
             if argument not in known:
                 raise LazarusError(
                     f"the transform '{name}' of '{self._where}' has no argument "
-                    f"'{argument}'{_hint(argument, known)}"
+                    f"'{argument}'{did_you_mean(argument, known) or there}"
                 )
         for key, parameter in known.items():
             if parameter.default is parameter.empty and key not in {*arguments, *defaults}:
@@ -93,10 +94,10 @@ class PolicyBuilder:
     def _kind(self, name: str) -> type[nn.Module]:
         kinds = _kinds()
         if name not in kinds:
+            hint = did_you_mean(name, kinds, most=2)
             raise LazarusError(
-                f"there is no transform '{name}' (in '{self._where}')"
-                f"{_suggestion(name, kinds)}: use the classes of torchvision.transforms.v2, or "
-                "BackgroundSwap"
+                f"there is no transform '{name}' (in '{self._where}'){hint}: "
+                "use the classes of torchvision.transforms.v2, or BackgroundSwap"
             )
         return kinds[name]
 
@@ -115,14 +116,3 @@ def _kinds() -> dict[str, type[nn.Module]]:
         if inspect.isclass(kind) and issubclass(kind, nn.Module) and name not in _NOT_FOR_YAML
     }
     return kinds | {kind.__name__: kind for kind in _OURS}
-
-
-def _suggestion(word: str, known: Mapping[str, object]) -> str:
-    by_lower = {name.lower(): name for name in known}
-    near = get_close_matches(word.lower(), by_lower, n=2)
-    return f", did you mean {' or '.join(repr(by_lower[name]) for name in near)}?" if near else ""
-
-
-def _hint(word: str, known: Mapping[str, object]) -> str:
-    near = get_close_matches(word, known, n=1)
-    return f", did you mean '{near[0]}'?" if near else f": there are {', '.join(known)}"

@@ -17,7 +17,7 @@ from torch import Tensor
 from lazarus_pl.data.decode import open_photo, stretch
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.views.layout import as_photo, as_tensor
-from lazarus_pl.views.own_draws import OwnDraws
+from lazarus_pl.views.local_generator import LocalGenerator
 from lazarus_pl.views.policy_builder import PolicyBuilder
 from lazarus_pl.views.view_policy import ViewPolicy
 
@@ -94,7 +94,7 @@ class ViewMaker:
         digest = hashlib.sha256(f"{sha256}/{number}/{self._key}".encode()).digest()
         chain = self._chains[(number - 1) % len(self._chains)]
         try:
-            with OwnDraws(int.from_bytes(digest[:8], "little")):
+            with LocalGenerator(int.from_bytes(digest[:8], "little")):
                 # some transforms work in place
                 view = chain(pixels.clone())
         except LazarusError:

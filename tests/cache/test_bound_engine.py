@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lazarus_pl.cache.at_work import AtWork
+from lazarus_pl.cache.active_workers import ActiveWorkers
 from lazarus_pl.cache.cache_header import CacheHeader
 from lazarus_pl.cache.extraction import Extraction, ExtractionSummary
 from lazarus_pl.data.split.split_spec import SplitSpec
@@ -25,8 +25,8 @@ Noise = Callable[..., Path]
 WORKER = """
 import sys
 from pathlib import Path
-from lazarus_pl.cache.at_work import AtWork
-worker = AtWork(Path(sys.argv[1]))
+from lazarus_pl.cache.active_workers import ActiveWorkers
+worker = ActiveWorkers(Path(sys.argv[1]))
 worker.begin()
 print("begun", flush=True)
 sys.stdin.read()
@@ -173,7 +173,7 @@ def test_a_process_that_is_at_work_is_kept_to(
 
 
 def test_who_is_at_work_is_told(tmp_path: Path) -> None:
-    mine, other = AtWork(tmp_path), AtWork(tmp_path)
+    mine, other = ActiveWorkers(tmp_path), ActiveWorkers(tmp_path)
     assert not other.anyone()
     mine.begin()
     mine.begin()

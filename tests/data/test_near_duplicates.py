@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lazarus_pl.data.near_duplicates import near_duplicate_groups, near_pairs
@@ -22,6 +22,8 @@ def brute_force(hashes: list[int], distance: int) -> list[int]:
     return [seen[root] for root in groups]
 
 
+# the first example imports SciPy
+@settings(deadline=None)
 @given(
     st.lists(st.integers(0, 2**64 - 1) | st.integers(0, 255), min_size=1, max_size=24),
     st.integers(0, 8),

@@ -9,8 +9,8 @@ import torch
 from lazarus_pl.cache.feature_cache import FeatureCache
 from lazarus_pl.datamodules.cached_dataset import Batch
 from lazarus_pl.datamodules.cached_feature_data_module import CachedFeatureDataModule
-from lazarus_pl.datamodules.like_sizes import LikeSizes
 from lazarus_pl.datamodules.patch_grid_data_module import PatchGridDataModule
+from lazarus_pl.datamodules.size_bucket_sampler import SizeBucketSampler
 from lazarus_pl.errors import LazarusError
 
 
@@ -79,14 +79,14 @@ def test_an_epoch_sees_each_photo_once_in_an_order_of_seed_and_epoch() -> None:
     sizes = np.random.default_rng(0).integers(1, 9, 1000)
     orders = []
     for seed, epoch in ((1, 0), (1, 0), (1, 1), (2, 0)):
-        sampler = LikeSizes(sizes, 16, seed)
+        sampler = SizeBucketSampler(sizes, 16, seed)
         sampler.set_epoch(epoch)
         orders.append(list(sampler))
         assert sorted(orders[-1]) == list(range(1000))
     assert orders[0] == orders[1]
     assert orders[0] != orders[2]
     assert orders[0] != orders[3]
-    assert list(LikeSizes(sizes[:5], 16)) == list(LikeSizes(sizes[:5], 16))
+    assert list(SizeBucketSampler(sizes[:5], 16)) == list(SizeBucketSampler(sizes[:5], 16))
 
 
 def padding(order: list[int], sizes: np.ndarray, batch_size: int) -> float:
@@ -97,7 +97,7 @@ def padding(order: list[int], sizes: np.ndarray, batch_size: int) -> float:
 
 def test_photos_of_like_size_share_batches_and_little_is_padded() -> None:
     sizes = np.random.default_rng(0).choice([256, 768, 2048], 2000)
-    sampler = LikeSizes(sizes, 32)
+    sampler = SizeBucketSampler(sizes, 32)
     assert padding(list(np.random.default_rng(0).permutation(2000)), sizes, 32) > 1.8
     assert padding(list(sampler), sizes, 32) < 1.25
     # batches of small and of large photos come in no order

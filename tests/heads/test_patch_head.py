@@ -4,10 +4,11 @@ import pytest
 import torch
 
 from lazarus_pl.errors import LazarusError
-from lazarus_pl.heads import patch_head
 from lazarus_pl.heads.build_head import build_head
 from lazarus_pl.heads.head import Head
-from lazarus_pl.heads.patch_head import PatchHead, PatchReading
+from lazarus_pl.heads.masked_patches import smooth_maps
+from lazarus_pl.heads.patch_head import PatchHead
+from lazarus_pl.heads.patch_reading import PatchReading
 
 SHAPES = {"grid16": (4, 4, 6), "grid32": (2, 2, 10)}
 
@@ -196,7 +197,7 @@ def test_evidence_is_averaged_as_with_repeated_edges() -> None:
     repeated = pad(maps.permute(0, 3, 1, 2), (1, 1, 1, 1), mode="replicate")
     expected = conv2d(repeated, kernel, groups=3).permute(0, 2, 3, 1)
     everywhere = torch.ones(2, 5, 7, dtype=torch.bool)
-    torch.testing.assert_close(patch_head._smoothed(maps, everywhere), expected)
+    torch.testing.assert_close(smooth_maps(maps, everywhere), expected)
 
 
 def test_evidence_of_health_is_what_the_worst_disease_lacks() -> None:

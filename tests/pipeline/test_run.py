@@ -22,7 +22,7 @@ import torch
 import yaml
 from PIL import Image, ImageOps
 
-from callbacks.checkpoint_versions import is_whole
+from callbacks.version_files import is_whole
 from lazarus_pl.cli import main
 from lazarus_pl.data.manifest import Manifest
 from lazarus_pl.data.procedural.procedural_leaves import ProceduralLeaves

@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from callbacks import CheckpointVersions, MetricRollback
-from callbacks.checkpoint_versions import is_whole
+from callbacks.version_files import is_whole
 from lazarus_pl.datamodules.cached_feature_data_module import CachedFeatureDataModule
 from lazarus_pl.tasks.classification_task import ClassificationTask
 from lazarus_pl.tasks.finetune_task import FinetuneTask

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from callbacks.checkpoint_versions import is_whole
+from callbacks.version_files import is_whole
 from lazarus_pl.lightning_cli import run_lightning
 from lazarus_pl.tasks.load_task import load_task
 

@@ -7,7 +7,7 @@ from torch import nn
 from torchvision.transforms import v2
 
 from lazarus_pl.views.layout import as_photo, as_tensor
-from lazarus_pl.views.own_draws import OwnDraws
+from lazarus_pl.views.local_generator import LocalGenerator
 from lazarus_pl.views.quick_transform import KERNELS, QuickTransform
 from tests.leaf.scenes import leaf_scene
 
@@ -25,7 +25,7 @@ def both(transform: nn.Module, photo: np.ndarray, seed: int) -> tuple[np.ndarray
     """What torchvision makes of a photo and what we make of it, from the same draws."""
     made = []
     for each in (transform, QuickTransform(transform)):
-        with OwnDraws(seed):
+        with LocalGenerator(seed):
             made.append(as_photo(each(as_tensor(photo.copy()))).astype(int))
     return made[0], made[1]
 

@@ -6,15 +6,16 @@ import logging
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from lazarus_pl.data.leaf_name import LeafName
 from lazarus_pl.data.near_duplicates import MAX_DISTANCE, near_duplicate_groups
 from lazarus_pl.data.photo import Photo
 from lazarus_pl.data.split.balanced import deal_groups
+from lazarus_pl.data.split.fill_empty_sides import fill_empty_sides, too_few
 from lazarus_pl.data.split.leaf_ranges import BURST, Numbered, split_ranges
-from lazarus_pl.data.split.split_spec import SIDES, UNUSED, SplitSpec
+from lazarus_pl.data.split.split_spec import SIDES, SplitSpec, split_name
 from lazarus_pl.data.split.unite import find_copies, unite
 from lazarus_pl.errors import LazarusError
 
@@ -22,13 +23,6 @@ _LOG = logging.getLogger(__name__)
 # of a class: copies may join so much of it to one block
 _LARGEST_SHARE = 0.1
 _LARGEST = 3 * BURST
-_SYNONYMS = {
-    "valid": "val",
-    "validation": "val",
-    "dev": "val",
-    "training": "train",
-    "testing": "test",
-}
 
 
 def assign_splits(
@@ -67,15 +61,9 @@ def assign_splits(
         sides, groups, blocks = unite(
             photos, sides, groups, settled, copies, _largest_block(photos, spec)
         )
-        sides = _fill_empty_sides(photos, spec, sides, blocks, settled)
+        sides = fill_empty_sides(photos, spec, sides, blocks, settled)
     _check_sides(photos, spec, sides)
     return [replace(p, split=sides[p.path], group=groups[p.path]) for p in photos]
-
-
-def split_name(text: str) -> str:
-    """The side that a folder or a table names: ``valid`` and ``validation`` are ``val``."""
-    name = text.strip().lower()
-    return _SYNONYMS.get(name, name)
 
 
 def _largest_block(photos: Sequence[Photo], spec: SplitSpec) -> float:
@@ -223,74 +211,7 @@ def _check_classes(photos: Sequence[Photo], spec: SplitSpec) -> None:
     needed = len(spec.sides)
     label, count = min(counts.items(), key=lambda item: item[1])
     if count < needed and spec.strategy != "predefined":
-        raise _too_few(label, count, needed)
-
-
-def _too_few(label: str, count: int, needed: int) -> LazarusError:
-    return LazarusError(
-        f"class '{label}' has {count} photo(s) or leaf group(s) for {needed} splits: "
-        "add photos of it or take its folder out"
-    )
-
-
-def _fill_empty_sides(
-    photos: Sequence[Photo],
-    spec: SplitSpec,
-    sides: Mapping[str, str],
-    blocks: Mapping[str, str],
-    settled: Mapping[str, str],
-) -> dict[str, str]:
-    """Gives a small class's last blocks to the sides where it has none; what is settled stays."""
-    sides = dict(sides)
-    by_label: dict[str, list[Photo]] = defaultdict(list)
-    for photo in photos:
-        by_label[photo.label].append(photo)
-    for members in by_label.values():
-        members.sort(key=lambda photo: photo.path)
-    fixed = {blocks[photo.path] for photo in photos if photo.path in settled}
-    for label, members in sorted(by_label.items()):
-        for side in spec.sides:
-            if any(sides[photo.path] == side for photo in members):
-                continue
-            moved = _spare_block(members, sides, blocks, fixed)
-            if moved is None:
-                raise _cannot_fill(label, side, members, blocks, settled, len(spec.sides))
-            sides.update({p.path: side for p in photos if blocks[p.path] == moved})
-    return sides
-
-
-def _spare_block(
-    members: Sequence[Photo],
-    sides: Mapping[str, str],
-    blocks: Mapping[str, str],
-    fixed: Collection[str],
-) -> str | None:
-    """The last block that may move from the side with most blocks; none may lose its only one."""
-    of_side: dict[str, dict[str, None]] = defaultdict(dict)
-    for photo in members:
-        if sides[photo.path] != UNUSED:
-            of_side[sides[photo.path]][blocks[photo.path]] = None
-    for found in sorted(of_side.values(), key=len, reverse=True):
-        movable = [block for block in found if block not in fixed]
-        if movable and len(found) > 1:
-            return movable[-1]
-    return None
-
-
-def _cannot_fill(
-    label: str,
-    side: str,
-    members: Sequence[Photo],
-    blocks: Mapping[str, str],
-    settled: Mapping[str, str],
-    needed: int,
-) -> LazarusError:
-    if any(photo.path in settled for photo in members):
-        return LazarusError(
-            f"class '{label}' has no photo left in {side}, and its others stay on the sides where "
-            "they are: add photos of it, or split anew with another --out or --split.seed"
-        )
-    return _too_few(label, len({blocks[photo.path] for photo in members}), needed)
+        raise too_few(label, count, needed)
 
 
 def _unite_duplicates(photos: Sequence[Photo], sides: Mapping[str, str]) -> dict[str, str]:

@@ -12,6 +12,14 @@ Strategy = Literal["leaf", "grouped", "predefined", "random"]
 SIDES = ("train", "val", "test")
 UNUSED = "unused"
 
+_SYNONYMS = {
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "training": "train",
+    "testing": "test",
+}
+
 
 @dataclass(frozen=True)
 class SplitSpec:
@@ -68,3 +76,9 @@ class SplitSpec:
     def sides(self) -> tuple[str, ...]:
         """The sides that get photos."""
         return tuple(side for side, share in zip(SIDES, self.fractions, strict=True) if share > 0)
+
+
+def split_name(text: str) -> str:
+    """The side that a folder or a table names: ``valid`` and ``validation`` are ``val``."""
+    name = text.strip().lower()
+    return _SYNONYMS.get(name, name)

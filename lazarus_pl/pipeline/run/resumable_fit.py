@@ -86,7 +86,7 @@ class ResumableFit:
         Raises:
             LazarusError: If the config cannot be used, or the training leaves no checkpoint.
         """
-        from callbacks.checkpoint_versions import is_whole
+        from callbacks.version_files import is_whole
 
         whole = epochs_of(self.config, self.values)
         epochs = self._planned(digest, whole) or affordable_epochs(
@@ -142,7 +142,7 @@ class ResumableFit:
         return self.folder / "checkpoints" / "last.ckpt"
 
     def _has_last(self) -> bool:
-        from callbacks.checkpoint_versions import is_whole
+        from callbacks.version_files import is_whole
 
         return self._last.is_file() and is_whole(self._last)
 

@@ -14,7 +14,7 @@ from lazarus_pl.datamodules.epoch_sampler import EpochSampler
 _BATCHES = 8
 
 
-class LikeSizes(EpochSampler):
+class SizeBucketSampler(EpochSampler):
     """Shuffles as an :class:`EpochSampler`, and then makes batches of photos of like size.
 
     The epoch's order is cut into pools of a few batches. Each pool is sorted by size and cut into

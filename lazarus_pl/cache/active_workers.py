@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 _WORKERS = "worker-*.lock"
 
 
-class AtWork:
+class ActiveWorkers:
     """This process among those at work on a cache.
 
     Each of them holds a lock of its own, which the system releases however the process ends. To be

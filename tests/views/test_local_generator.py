@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lazarus_pl.views.own_draws import OwnDraws
+from lazarus_pl.views.local_generator import LocalGenerator
 
 DRAWS: dict[str, Callable[[], Tensor]] = {
     "rand": lambda: torch.rand(3),
@@ -26,7 +26,7 @@ DRAWS: dict[str, Callable[[], Tensor]] = {
 
 
 def drawn(name: str, seed: int) -> Tensor:
-    with OwnDraws(seed):
+    with LocalGenerator(seed):
         return DRAWS[name]()
 
 

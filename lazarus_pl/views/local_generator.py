@@ -36,7 +36,7 @@ _LIKE: Mapping[_Function, _Function] = {
 }
 
 
-class OwnDraws(TorchFunctionMode):
+class LocalGenerator(TorchFunctionMode):
     """Within its block this thread draws from a generator of its own.
 
     torchvision's transforms draw from torch's global generator, which all threads share;

@@ -8,7 +8,7 @@ import numpy as np
 from lazarus_pl.leaf.leaf_score import Bools, LeafScore
 
 
-def stands_off(score: LeafScore, mask: Bools) -> float:
+def mask_confidence(score: LeafScore, mask: Bools) -> float:
     """How clearly a leaf stands off its background, 0 to 1.
 
     A true mask has a background of one colour around it, a sharp edge nearly everywhere, an outline
