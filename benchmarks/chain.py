@@ -21,7 +21,7 @@ import sys
 import time
 from pathlib import Path
 
-from peer import train_peer
+from peers import train_peer
 from report import Row, report
 
 from lazarus_pl.cache.extraction import Extraction

@@ -9,12 +9,9 @@ All start from the same packaged weights and learn from the same leaf-separated 
 - ``lazarus``: ``configs/finetune/progressive.yaml`` from that head. Its seconds include the head's.
 - ``lazarus + views``: the same, seven of ten photos in one of six cached views (``light``). Its
   seconds include the extraction of the views.
-- ``full``: plain Lightning, the whole network from photos, AdamW with one rate.
-- ``BackboneFinetuning``: Lightning's callback, its defaults, thawing after an epoch.
+- the ways of other libraries in ``peers.py``; those that are not installed are left out.
 
-Peers decode photos and flip them, and are given what they reach after every epoch. ``seconds`` is
-the time to the best score on val, whose weights are scored on test; ``far`` repeats it all on the
-first 40 % of each range (as ``generalisation.py``), with test the same.
+``far`` repeats it all on the first 40 % of each range (``far_split.py``), with test the same.
 
 Then faults are injected into the fine-tuning, with and without the rollback: a learning rate 1000
 times too large, a batch of NaN, shuffled labels, infinite gradients. ``lost`` is how far the final
@@ -37,7 +34,7 @@ import numpy as np
 import torch
 from far_split import far_table
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
-from peer import train_peer
+from peers import PEERS, is_installed, train_peer
 from report import Row, report
 from scored_photos import Photos, encoded, score, test_side
 
@@ -56,7 +53,7 @@ _BATCH = 32
 _FAULTS = ("rate", "nan", "labels", "inf")
 _TOLERANCE = 0.02
 _VIEWS = ViewsSpec(6, "light")
-_WAYS = ("head", "lazarus", "lazarus + views", "full", "BackboneFinetuning")
+_WAYS = ("head", "lazarus", "lazarus + views", *PEERS)
 
 
 def main() -> None:
@@ -103,7 +100,7 @@ def _compare(options: argparse.Namespace, side: str) -> Iterator[Row]:
             policy = f"--data.init_args.views_policy={_VIEWS.policy}"
             tuned = _lazarus(cache, head, folder / "views", more, *drawn, policy)
             yield _row(way, *tuned, field=field)
-        else:
+        elif is_installed(way):
             root = Path() if side == "far" else data
             yield train_peer(way, root, cache, options.field, folder, options.epochs)
 
