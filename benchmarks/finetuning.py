@@ -1,4 +1,4 @@
-"""Fine-tuning from a cached grid beside the usual ways, and what faults do to each.
+"""Fine-tuning from a cached grid beside the usual ways.
 
     python benchmarks/finetuning.py --data PHOTOS --field FIELD --out WORK
 
@@ -13,10 +13,6 @@ All start from the same packaged weights and learn from the same leaf-separated 
 
 ``far`` repeats it all on the first 40 % of each range (``far_split.py``), with test the same.
 
-Then faults are injected into the fine-tuning, with and without the rollback: a learning rate 1000
-times too large, a batch of NaN, shuffled labels, infinite gradients. ``lost`` is how far the final
-weights score below the best before the fault, on val.
-
 What is done in WORK is not done again.
 """
 
@@ -28,30 +24,22 @@ import logging
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 from far_split import far_table
-from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
 from peers import PEERS, is_installed, train_peer
 from report import Row, report
 from scored_photos import Photos, encoded, score, test_side
 
-from callbacks import MetricRollback
 from lazarus_pl.cache.extraction import Extraction
 from lazarus_pl.data.split.split_spec import SplitSpec
-from lazarus_pl.datamodules.cached_feature_data_module import CachedFeatureDataModule
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
 from lazarus_pl.encoder.make_engine import make_engine
 from lazarus_pl.lightning_cli import run_lightning
 from lazarus_pl.shipped_config import shipped_config
-from lazarus_pl.tasks.finetune_task import FinetuneTask
 from lazarus_pl.views.views_spec import ViewsSpec
 
 _BATCH = 32
-_FAULTS = ("rate", "nan", "labels", "inf")
-_TOLERANCE = 0.02
 _VIEWS = ViewsSpec(6, "light")
 _WAYS = ("head", "lazarus", "lazarus + views", *PEERS)
 
@@ -63,19 +51,12 @@ def main() -> None:
     parser.add_argument("--field", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--epochs", type=int, default=3, help="of the peers")
-    parser.add_argument("--trials", type=int, default=20, help="of each fault")
     parser.add_argument("--ways", nargs="*", default=_WAYS)
-    parser.add_argument("--only", nargs="*", default=["test", "far", "faults"])
+    parser.add_argument("--only", nargs="*", default=["test", "far"])
     options = parser.parse_args()
-    for side in [name for name in options.only if name != "faults"]:
+    for side in options.only:
         rows = list(_compare(options, side))
         report(f"finetuning_{side}", rows, {"peers' epochs": options.epochs, "split": side})
-    if "faults" in options.only:
-        cache = options.out / "cache"
-        _extract(options.data, cache, SplitSpec())
-        start = _head(cache, options.out / "test")[0]
-        rows = list(_faults(cache, start, options.trials))
-        report("finetuning_faults", rows, {"trials": options.trials, "tolerance": _TOLERANCE})
 
 
 def _compare(options: argparse.Namespace, side: str) -> Iterator[Row]:
@@ -155,91 +136,6 @@ def _row(name: str, checkpoint: Path, cache: Path, seconds: float, field: Photos
         "field": score(checkpoint, field),
         "seconds": seconds,
     }
-
-
-class _Fault(Callback):
-    """Hurts the training at one step of its second epoch."""
-
-    def __init__(self, kind: str, seed: int, batches: int) -> None:
-        self._kind = kind
-        self._batch = int(np.random.default_rng(seed).integers(batches))
-        self.before = -np.inf
-
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.current_epoch == 0 and "val/macro_f1" in trainer.callback_metrics:
-            self.before = max(self.before, float(trainer.callback_metrics["val/macro_f1"]))
-
-    def on_train_batch_start(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        batch: Any,  # noqa: ANN401  # Lightning's signature
-        batch_idx: int,
-    ) -> None:
-        if trainer.current_epoch != 1:
-            return
-        if self._kind == "labels":
-            batch["target"].copy_(batch["target"][torch.randperm(len(batch["target"]))])
-        if batch_idx != self._batch:
-            return
-        if self._kind == "nan":
-            batch["features"]["grid16"].fill_(float("nan"))
-        if self._kind == "rate":
-            for group in trainer.optimizers[0].param_groups:
-                group["lr"] *= 1000
-            for schedule in trainer.lr_scheduler_configs:
-                schedule.scheduler.base_lrs = [r * 1000 for r in schedule.scheduler.base_lrs]
-
-    def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        here = (trainer.current_epoch, trainer.fit_loop.epoch_loop.batch_idx)
-        if self._kind == "inf" and here == (1, self._batch):
-            for parameter in pl_module.parameters():
-                if parameter.grad is not None:
-                    parameter.grad.fill_(float("inf"))
-
-
-def _faults(cache: Path, start: Path, trials: int) -> Iterator[Row]:
-    """Short fine-tunings of the head and the last convolution, with a fault in each."""
-    for kind in _FAULTS:
-        for guarded in (True, False):
-            lost = [_lost(cache, start, kind, seed, guarded) for seed in range(trials)]
-            yield {
-                "fault": kind,
-                "rollback": "yes" if guarded else "no",
-                "trials": trials,
-                "lost, worst": max(lost),
-                "lost, median": float(np.median(lost)),
-                "beyond tolerance": sum(value > _TOLERANCE for value in lost),
-            }
-
-
-def _lost(cache: Path, start: Path, kind: str, seed: int, guarded: bool) -> float:
-    seed_everything(seed)
-    data = CachedFeatureDataModule(str(cache), ("grid16",), batch_size=_BATCH, seed=seed)
-    names = ("class_names", "class_counts", "feature_shapes", "encoder")
-    linked = {name: getattr(data, name) for name in names}
-    task = FinetuneTask(str(start), lr=3e-4, **linked)
-    task.tail.requires_grad_(False)
-    batches = 6
-    fault = _Fault(kind, seed, batches)
-    callbacks: list[Callback] = [fault]
-    if guarded:
-        rollback = MetricRollback("val/macro_f1", "max", tolerance=_TOLERANCE, dirpath=cache)
-        callbacks.insert(0, rollback)
-    trainer = Trainer(
-        accelerator="cpu",
-        max_epochs=3,
-        limit_train_batches=batches,
-        num_sanity_val_steps=-1,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        callbacks=callbacks,
-    )
-    trainer.fit(task, datamodule=data)
-    found = trainer.validate(task, datamodule=data, verbose=False)[0]["val/macro_f1"]
-    return fault.before - float(found)
 
 
 if __name__ == "__main__":
