@@ -221,7 +221,7 @@ class MetricRollback(Callback):
             return
         if fault := self._fault(trainer, pl_module, score, cooling):
             self._condemn(trainer, score, fault)
-        elif self._better(score):
+        elif self._worse_by(score) < 0:
             self.best_score = score
             self._at_start = False
             self._snapshot = snapshots.take(trainer)
@@ -318,20 +318,15 @@ class MetricRollback(Callback):
             return f"weights are not finite, first {min(broken, default='on another rank')!r}"
         if not math.isfinite(score):
             return f"{self.monitor} is not finite"
-        if self._regressed(score) and not cooling:
+        if self._worse_by(score) > self.tolerance and not cooling:
             return f"{self.monitor} went from {self.best_score:.6g} to {score:.6g}"
         return None
 
-    def _better(self, score: float) -> bool:
+    def _worse_by(self, score: float) -> float:
+        """What a finite score lacks to the best one; below 0 if it is better."""
         if self.best_score is None:
-            return True
-        return score < self.best_score if self.mode == "min" else score > self.best_score
-
-    def _regressed(self, score: float) -> bool:
-        if self.best_score is None:
-            return False
-        loss = score - self.best_score if self.mode == "min" else self.best_score - score
-        return loss > self.tolerance
+            return -math.inf
+        return score - self.best_score if self.mode == "min" else self.best_score - score
 
     def _loss_was_bad(self, trainer: Trainer) -> bool:
         bad = self._bad_loss is not None and bool(self._bad_loss)

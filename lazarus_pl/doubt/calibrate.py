@@ -59,11 +59,14 @@ def calibrate_checkpoint(
             raise LazarusError(f"{name} {share} must be above 0 and below 1")
     import torch
 
+    from lazarus_pl.cache.feature_cache import FeatureCache
+    from lazarus_pl.tasks.check_checkpoint import check_data
     from lazarus_pl.tasks.load_task import load_task
     from lazarus_pl.tasks.read_checkpoint import read_checkpoint
 
-    task = load_task(ckpt)
-    _check_same(task, ckpt, cache)
+    task, features = load_task(ckpt), FeatureCache(cache)
+    there = list(features.manifest.class_names), features.encoder
+    check_data(task.class_names, task.encoder, *there, f"'{ckpt}'", f"the cache '{cache}'")
     doubt = fit_doubt(task, cache, coverage, false_alarm)
     content: dict[str, Any] = read_checkpoint(ckpt)
     content["lazarus"]["doubt"] = doubt.to_plain()
@@ -115,29 +118,3 @@ def describe(doubt: Doubt) -> list[str]:
             "unsure"
         )
     return lines
-
-
-def _check_same(task: ClassificationTask, ckpt: Path, cache: Path) -> None:
-    from lazarus_pl.cache.feature_cache import FeatureCache
-    from lazarus_pl.encoder.windows_spec import WindowsSpec
-
-    features = FeatureCache(cache)
-    theirs, mine = list(features.manifest.class_names), task.class_names
-    if theirs != mine:
-        raise LazarusError(
-            f"'{ckpt}' knows the classes {', '.join(mine)}, the cache '{cache}' has "
-            f"{', '.join(theirs)}: use the cache that it was trained on"
-        )
-    digest = str(task.encoder.get("digest"))
-    if digest != features.encoder["digest"]:
-        raise LazarusError(
-            f"'{ckpt}' was trained on features of encoder digest {digest[:12]}, the cache "
-            f"'{cache}' holds those of {features.encoder['digest'][:12]}: use the cache that it "
-            "was trained on"
-        )
-    read, held = WindowsSpec.of(task.encoder), features.header.windows
-    if WindowsSpec.of(features.encoder) != read:
-        raise LazarusError(
-            f"'{ckpt}' was trained on features {read}, the cache '{cache}' holds those {held}: use "
-            "the cache that it was trained on"
-        )

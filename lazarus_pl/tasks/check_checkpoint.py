@@ -36,12 +36,7 @@ def check_checkpoint(
             "the checkpoint was not written by lazarus: give one that lazarus fit or "
             "lazarus grid wrote"
         )
-    if theirs["class_names"] != class_names:
-        raise LazarusError(
-            f"the checkpoint knows the classes {', '.join(theirs['class_names'])}, the cache "
-            f"has {', '.join(class_names)}: use the cache that it was trained on"
-        )
-    _check_encoder(theirs["encoder"] or {}, encoder)
+    check_data(theirs["class_names"], theirs["encoder"] or {}, class_names, encoder)
     if head != (theirs["head"], theirs["head_options"] or {}):
         raise LazarusError(
             f"the checkpoint holds the head '{theirs['head']}' with options "
@@ -51,19 +46,47 @@ def check_checkpoint(
     _check_tensors(checkpoint["state_dict"], tensors)
 
 
-def _check_encoder(theirs: Mapping[str, Any], mine: Mapping[str, Any]) -> None:
-    if theirs.get("digest") != mine.get("digest"):
+def check_data(
+    learned: list[str],
+    read: Mapping[str, Any],
+    class_names: list[str],
+    encoder: Mapping[str, Any],
+    checkpoint: str = "the checkpoint",
+    cache: str = "the cache",
+) -> None:
+    """Refuses data of other classes, of another encoder or of other windows.
+
+    Args:
+        learned: Classes that the checkpoint was trained on.
+        read: Identity of the encoder that it was trained on.
+        class_names: Of the data.
+        encoder: Identity of the encoder that made the data.
+        checkpoint: What a message calls the checkpoint.
+        cache: What it calls the data.
+
+    Raises:
+        LazarusError: If they differ.
+    """
+    use = "use the cache that it was trained on"
+    if learned != class_names:
         raise LazarusError(
-            f"the checkpoint was trained on features of encoder '{theirs.get('name')}' (digest "
-            f"{str(theirs.get('digest'))[:12]}), the cache holds those of '{mine.get('name')}' "
-            f"(digest {str(mine.get('digest'))[:12]}): use the cache that it was trained on"
+            f"{checkpoint} knows the classes {', '.join(learned)}, {cache} has "
+            f"{', '.join(class_names)}: {use}"
         )
-    read, reads = WindowsSpec.of(theirs), WindowsSpec.of(mine)
-    if read != reads:
+    if read.get("digest") != encoder.get("digest"):
         raise LazarusError(
-            f"the checkpoint was trained on features {read}, the cache holds those {reads}: "
-            "use the cache that it was trained on"
+            f"{checkpoint} was trained on features of encoder digest {_short(read)}, {cache} "
+            f"holds those of {_short(encoder)}: {use}"
         )
+    windows, held = WindowsSpec.of(read), WindowsSpec.of(encoder)
+    if windows != held:
+        raise LazarusError(
+            f"{checkpoint} was trained on features {windows}, {cache} holds those {held}: {use}"
+        )
+
+
+def _short(encoder: Mapping[str, Any]) -> str:
+    return f"{str(encoder.get('digest'))[:12]} ('{encoder.get('name')}')"
 
 
 def _check_tensors(theirs: Mapping[str, Tensor], mine: Mapping[str, Tensor]) -> None:
