@@ -20,6 +20,7 @@ from lazarus_pl.encoder.windows_spec import WindowsSpec
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.in_range import check_rate, check_share
 from lazarus_pl.tasks.certain_drop import certain_drop
+from lazarus_pl.tasks.check_checkpoint import check_data
 from lazarus_pl.tasks.classification_task import ClassificationTask, ClassWeights
 from lazarus_pl.tasks.read_checkpoint import read_checkpoint
 
@@ -102,7 +103,7 @@ class FinetuneTask(ClassificationTask):
         if head is None or head_shapes is None:
             start = None if start is None else str(start)
             theirs = _start(start)["lazarus"]["arguments"]
-            _check_same(theirs, class_names or [], encoder or {}, str(start))
+            _check_start(theirs, class_names or [], encoder or {}, str(start))
             head, head_options = theirs["head"], theirs["head_options"]
             head_shapes = theirs.get("head_shapes") or theirs["feature_shapes"]
         if feature_shapes is not None and list(feature_shapes) != [START]:
@@ -187,7 +188,7 @@ class FinetuneTask(ClassificationTask):
         """
         content = _start(self.start)
         path = str(self.start)
-        _check_same(content["lazarus"]["arguments"], self.class_names, self.encoder, path)
+        _check_start(content["lazarus"]["arguments"], self.class_names, self.encoder, path)
         state = content["state_dict"]
         if not any(name.startswith("tail.") for name in state):
             self._load_tail()
@@ -283,27 +284,17 @@ def _start(path: str | None) -> dict[str, Any]:
     return read_checkpoint(Path(path))
 
 
-def _check_same(
+def _check_start(
     theirs: Mapping[str, Any], class_names: list[str], encoder: Mapping[str, Any], path: str
 ) -> None:
-    if class_names and theirs["class_names"] != class_names:
+    read = theirs["encoder"] or {}
+    if (windows := WindowsSpec.of(read)).count > 1:
         raise LazarusError(
-            f"'{path}' knows the classes {', '.join(theirs['class_names'])}, the cache has "
-            f"{', '.join(class_names)}: use the cache that it was trained on"
+            f"fine-tuning reads photos as a whole, '{path}' was trained on features {windows}: "
+            "give a checkpoint that was trained on whole photos"
         )
-    digest = (theirs["encoder"] or {}).get("digest")
-    if encoder and digest != encoder.get("digest"):
-        raise LazarusError(
-            f"'{path}' was trained on features of encoder digest {str(digest)[:12]}, the cache "
-            f"holds those of {str(encoder.get('digest'))[:12]}: use the cache that it was trained "
-            "on"
-        )
-    read = WindowsSpec.of(theirs["encoder"] or {})
-    if encoder and read != WindowsSpec.of(encoder):
-        raise LazarusError(
-            f"'{path}' was trained on features {read}, the cache holds those "
-            f"{WindowsSpec.of(encoder)}: give a checkpoint that was trained on whole photos"
-        )
+    if class_names and encoder:
+        check_data(theirs["class_names"], read, class_names, encoder, f"'{path}'")
 
 
 def _spec(identity: Mapping[str, Any], weights: str) -> EncoderSpec:

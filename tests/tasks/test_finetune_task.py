@@ -326,6 +326,18 @@ def test_a_damaged_start_is_one_sentence(
         task.setup("fit")
 
 
+def test_a_start_that_was_trained_on_windows_is_refused(
+    starts: dict[str, Path], data: CachedFeatureDataModule, tmp_path: Path
+) -> None:
+    content = torch.load(starts["mlp"], weights_only=True)
+    content["lazarus"]["arguments"]["encoder"]["windows"] = {"count": 2, "overlap": 0.5}
+    torch.save(content, tmp_path / "windows.ckpt")
+    with pytest.raises(
+        LazarusError, match="in 2 windows .*: give a checkpoint that was trained on"
+    ):
+        FinetuneTask(str(tmp_path / "windows.ckpt"), **_linked(data))
+
+
 def test_a_start_without_recalls_is_measured(
     starts: dict[str, Path], data: CachedFeatureDataModule, tmp_path: Path
 ) -> None:
