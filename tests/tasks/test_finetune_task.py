@@ -332,9 +332,7 @@ def test_a_start_that_was_trained_on_windows_is_refused(
     content = torch.load(starts["mlp"], weights_only=True)
     content["lazarus"]["arguments"]["encoder"]["windows"] = {"count": 2, "overlap": 0.5}
     torch.save(content, tmp_path / "windows.ckpt")
-    with pytest.raises(
-        LazarusError, match="in 2 windows .*: give a checkpoint that was trained on"
-    ):
+    with pytest.raises(LazarusError, match=r"in 2 windows .*: give a checkpoint"):
         FinetuneTask(str(tmp_path / "windows.ckpt"), **_linked(data))
 
 
