@@ -20,9 +20,10 @@ class OnLeaf(NamedTuple):
     """What a map marks, by where it lies.
 
     Attributes:
-        cover: 0 to 1, how much of each cell is leaf; all of the photo where no leaf stands off.
+        cover: 0 to 1, how much of each cell is leaf or next to it, and may be marked; all of the
+            photo where no leaf stands off.
         severity: Share of the leaf that is marked, 0 to 1.
-        outside: Share of all evidence above 0 that lies off the leaf, 0 to 1.
+        outside: Share of the evidence above 0 under the cover that lies off the leaf, 0 to 1.
     """
 
     cover: Floats
@@ -47,6 +48,7 @@ def on_leaf(lesions: Floats, pixels: npt.NDArray[np.uint8]) -> OnLeaf:
     reach = 2 * round(_MARGIN * max(size)) + 1
     wide = cv2.dilate(cover, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach)))
     severity = float((cover * marked).sum() / max(float(cover.sum()), 1e-6))
-    strength = np.maximum(lesions, 0)
-    outside = float(((1 - wide) * strength).sum() / max(float(strength.sum()), 1e-6))
+    # what lies farther off is not shown, and much of it is background, which is never green
+    strength = np.maximum(lesions, 0) * wide
+    outside = float(((1 - cover) * strength).sum() / max(float(strength.sum()), 1e-6))
     return OnLeaf(wide.astype(np.float32), severity, outside)
