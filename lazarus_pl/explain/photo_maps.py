@@ -29,7 +29,8 @@ class PhotoMaps:
         deletion: Area under the probability as the likeliest patches are taken away, 0 to 1.
         insertion: The same as they are put back.
         severity: The share of the leaf that is marked, 0 to 1; NaN from a head without evidence.
-        outside: The share of what the map of lesions marks that lies off the leaf, 0 to 1.
+        outside: The share of what the map of lesions marks that lies off the leaf and its bays,
+            0 to 1.
     """
 
     attention: Floats

@@ -11,6 +11,7 @@ from lazarus_pl.explain.explain_photos import explain_photos
 from lazarus_pl.explain.lost_green import lost_green
 from lazarus_pl.explain.on_leaf import on_leaf
 from lazarus_pl.explain.photo_maps import PhotoMaps
+from lazarus_pl.leaf.find_leaf import find_leaf
 from lazarus_pl.tasks.patch_task import PatchTask
 
 GREEN, BROWN, GREY = (60, 140, 50), (120, 80, 40), (150, 150, 155)
@@ -64,6 +65,16 @@ def test_what_is_cut_off_the_map_is_no_reason_to_distrust_it() -> None:
     found = on_leaf(lesions, _photo(spots=False))
     assert found.outside == 0
     assert found.severity == pytest.approx(64 / (96 * 64), abs=1e-3)
+
+
+def test_a_lesion_that_the_outline_cuts_off_is_no_reason_to_distrust_its_map() -> None:
+    pixels = _photo(spots=False)
+    # as grey as the ground, at the leaf's edge
+    pixels[48:72, 32:44] = GREY
+    lesions = np.full((128, 128), -1, dtype=np.float32)
+    lesions[52:68, 35:41] = 3
+    assert not find_leaf(pixels).mask[60, 36]
+    assert on_leaf(lesions, pixels).outside == 0
 
 
 def test_a_map_of_nothing_has_a_reason() -> None:
