@@ -104,9 +104,10 @@ def photo_and_map(sheet: Image.Image) -> Image.Image:
 
 
 def _put(sheet: Pixels, left: int, top: int, part: Pixels) -> None:
-    """Lays a part on a sheet; what is too long for it is cut off."""
+    """Lays a part on a white sheet; what is too long for it is cut off."""
     room = sheet[top : top + part.shape[0], left : left + part.shape[1]]
-    room[:] = part[: room.shape[0], : room.shape[1]]
+    # the white around the letters of one row hides none of another's
+    np.minimum(room, part[: room.shape[0], : room.shape[1]], out=room)
 
 
 def _wrapped(line: str, room: int) -> list[str]:
