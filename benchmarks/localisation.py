@@ -107,7 +107,7 @@ def _potatoes(cache: Path, photos: Path, masks: Path) -> Iterator[Case]:
             masks / kind / f"{Path(photo.path).stem}.png" for kind in ("lesion_masks", "leaf_masks")
         ]
         if photo.label == _POTATO and photo.split != "train" and files[0].exists():
-            lesions, leaf = map(_mask, files)
+            lesions, leaf = map(read_mask, files)
             yield photos / photo.path, photo.label, lesions, leaf
 
 
@@ -120,7 +120,8 @@ def _drawn(leaves: ProceduralLeaves, cache: Path, label: str) -> Iterator[Case]:
             yield root / "photos" / photo.path, label, drawn.lesions, drawn.leaf
 
 
-def _mask(file: Path) -> Bools:
+def read_mask(file: Path) -> Bools:
+    """A mask of 0 and 255, ``(H, W)``."""
     return np.asarray(cv2.imread(str(file), cv2.IMREAD_GRAYSCALE)) > 127
 
 
@@ -139,7 +140,7 @@ def _score(
         content = read_bytes(path)
         pixels = classifier.read(content)[None]
         maps = explain_batch(classifier, pixels, None, _METHODS)[0]
-        if classifier.class_names[maps.target] != label or not _are_told_apart(lesions, leaf):
+        if classifier.class_names[maps.target] != label or not are_told_apart(lesions, leaf):
             continue
         photo = np.asarray(open_photo(content).resize(lesions.shape[::-1])).astype(np.float32)
         for name, values in (_own(classifier, pixels, maps) | _baselines(photo)).items():
@@ -191,12 +192,12 @@ def _score_coffee(
         scores: dict[str, list[LocalisationScore]] = {}
         numbers: list[tuple[float, ...]] = []
         for path in sorted((folder / "images").glob("*.jpg")):
-            lesions = _mask(folder / "lesion_masks" / f"{path.stem}.png")
+            lesions = read_mask(folder / "lesion_masks" / f"{path.stem}.png")
             content = read_bytes(path)
             photo = np.asarray(open_photo(content).resize(lesions.shape[::-1]))
             found = find_leaf(photo, 0)
             leaf = lesions if found is None else found.mask | lesions
-            if not _are_told_apart(lesions, leaf):
+            if not are_told_apart(lesions, leaf):
                 continue
             pixels = reader.read(content)[None]
             maps = explain_batch(reader, pixels, target, ("attention", "evidence"))[0]
@@ -213,7 +214,8 @@ def _score_coffee(
         _add(first, scores, numbers, rows, facts)
 
 
-def _are_told_apart(lesions: Bools, leaf: Bools) -> bool:
+def are_told_apart(lesions: Bools, leaf: Bools) -> bool:
+    """Whether some pixels of the leaf are in lesions and some are not."""
     return bool(lesions.any() and not lesions[leaf | lesions].all())
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -33,11 +33,18 @@ def deletion_insertion(
     order = maps.flatten(1).argsort(dim=1, descending=True).argsort(dim=1).view_as(maps)
     share = order.float() / order[0].numel()
     logits = head.fade(features)
-    curves: tuple[list[Tensor], list[Tensor]] = ([], [])
-    for step in range(_STEPS + 1):
-        gone = (share < step / _STEPS).float()
-        for curve, kept in zip(curves, (1 - gone, gone), strict=True):
-            probability = logits(kept).float().softmax(dim=-1)
-            curve.append(probability.gather(1, target[:, None])[:, 0])
-    deletion, insertion = (torch.trapezoid(torch.stack(c), dx=1 / _STEPS, dim=0) for c in curves)
-    return deletion, insertion
+
+    def probability(kept: Tensor) -> Tensor:
+        said = logits(kept.float()).float().softmax(dim=-1)
+        return said.gather(1, target[:, None])[:, 0]
+
+    # both curves have the same ends
+    whole, nothing = (probability(end(maps)) for end in (torch.ones_like, torch.zeros_like))
+    gone = [share < step / _STEPS for step in range(1, _STEPS)]
+    deletion = [whole, *(probability(~patches) for patches in gone), nothing]
+    insertion = [nothing, *(probability(patches) for patches in gone), whole]
+    return _area(deletion), _area(insertion)
+
+
+def _area(curve: Sequence[Tensor]) -> Tensor:
+    return torch.trapezoid(torch.stack([*curve]), dx=1 / _STEPS, dim=0)

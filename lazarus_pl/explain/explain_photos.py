@@ -54,20 +54,23 @@ def explain_photos(
     """
     with torch.no_grad():
         standard = task.standardised(features)
-        probability = (task.head(standard).float() / temperature).softmax(dim=-1)
+        read = patch_maps(task.head, standard)
+        logits, maps_of = read or (task.head(standard), None)
+        probability = (logits.float() / temperature).softmax(dim=-1)
         best = probability.argmax(dim=-1)
         chosen = best if target is None else torch.as_tensor(target).expand_as(best)
-        read = patch_maps(task.head, standard, chosen)
-    if read is None:
+    if maps_of is None:
         assert backbone_cam is not None
         nothing = torch.full_like(backbone_cam, torch.nan)
         missing = dict.fromkeys(("attention", "evidence", "lesions", "attribution"), nothing)
         return _photos(probability, chosen, {**missing, "grad_cam": backbone_cam})
+    with torch.no_grad():
+        attention, evidence = maps_of(chosen)
     grids = {name: values for name, values in standard.items() if values.ndim == 4}
-    found = _lesions(task.head, read[1], chosen, pixels)
-    attributed = _attributed(task.head, grids, chosen, methods, read[1])
+    found = _lesions(task.head, evidence, chosen, pixels)
+    attributed = _attributed(task.head, grids, chosen, methods, evidence)
     deletion, insertion = deletion_insertion(task.head, grids, found["evidence"], chosen)
-    values = {"attention": read[0], **found, **attributed}
+    values = {"attention": attention, **found, **attributed}
     values |= {"deletion": deletion, "insertion": insertion}
     return _photos(probability, chosen, values)
 
@@ -127,17 +130,15 @@ def _on_leaves(
 
     A healthy class marks no lesions: 0 for both.
     """
+    rows = ill.nonzero()[:, 0].tolist()
     with ThreadPoolExecutor(os.cpu_count()) as threads:
-        found = list(threads.map(on_leaf, lesions.numpy(), pixels))
-    cover = torch.from_numpy(np.stack([one.cover for one in found]))
-    kept = torch.where(
-        ill[:, None, None], cover * lesions.clamp_min(0) + lesions.clamp_max(0), lesions
-    )
-    severities, outside = (
-        torch.tensor([getattr(one, name) for one in found]) * ill
-        for name in ("severity", "outside")
-    )
-    return kept, severities, outside
+        found = list(threads.map(on_leaf, lesions[rows].numpy(), pixels[rows]))
+    kept, numbers = lesions.clone(), torch.zeros(2, len(ill))
+    for row, one in zip(rows, found, strict=True):
+        cover = torch.from_numpy(one.cover)
+        kept[row] = cover * lesions[row].clamp_min(0) + lesions[row].clamp_max(0)
+        numbers[:, row] = torch.tensor([one.severity, one.outside])
+    return kept, numbers[0], numbers[1]
 
 
 def _photos(probability: Tensor, target: Tensor, values: Mapping[str, Tensor]) -> list[PhotoMaps]:

@@ -19,8 +19,10 @@ from lazarus_pl.data.atomic import replace_file
 from lazarus_pl.data.contact_sheet import contact_sheet
 from lazarus_pl.data.table import Cell, write_table
 from lazarus_pl.explain.photo_maps import PhotoMaps
-from lazarus_pl.explain.picture import as_png, overlay, picture
+from lazarus_pl.explain.picture import as_png, overlay, picture, to_be_seen
 from lazarus_pl.plain_name import plain_name
+
+Pixels = npt.NDArray[np.uint8]
 
 _COLUMNS = (
     "file",
@@ -39,6 +41,7 @@ _COLUMNS = (
 _SHEET = 24
 _SHEET_ROW = 8
 _SIDE = 192
+_QUALITY = 90
 # photos whose files may wait for a thread
 _UNDER_WAY = 32
 
@@ -61,9 +64,9 @@ class ExplanationWriter:
         self._meaning = meaning
         self._rows: list[dict[str, Any]] = []
         self._stems: set[str] = set()
-        self._pictures: dict[str, list[npt.NDArray[np.uint8]]] = defaultdict(list)
+        self._sheets: dict[str, list[Future[Pixels]]] = defaultdict(list)
         self._threads = ThreadPoolExecutor(os.cpu_count())
-        self._under_way: deque[Future[None]] = deque()
+        self._under_way: deque[Future[Pixels]] = deque()
         for folder in ("maps", "pictures", "sheets"):
             (out / folder).mkdir(parents=True, exist_ok=True)
 
@@ -80,7 +83,7 @@ class ExplanationWriter:
     def add(
         self,
         file: str,
-        pixels: npt.NDArray[np.uint8],
+        pixels: Pixels,
         maps: PhotoMaps,
         told: npt.NDArray[np.float32] | None = None,
     ) -> None:
@@ -101,12 +104,12 @@ class ExplanationWriter:
         name, chance = self._names[order[0]], float(said[order[0]])
         target = self._names[maps.target]
         words = (f"{plain_name(name)}  {chance:.0%}", self._second_line(maps, said, order, target))
-        self._under_way.append(
-            self._threads.submit(self._write, stem, pixels, maps, name, chance, words)
-        )
+        written = self._threads.submit(self._write, stem, pixels, maps, name, chance, words)
+        if len(self._sheets[target]) < _SHEET:
+            self._sheets[target].append(written)
+        self._under_way.append(written)
         if len(self._under_way) > _UNDER_WAY:
             self._under_way.popleft().result()
-        self._remember(target, pixels, maps)
         self._rows.append(
             {
                 "file": file,
@@ -131,12 +134,13 @@ class ExplanationWriter:
     def _write(
         self,
         stem: str,
-        pixels: npt.NDArray[np.uint8],
+        pixels: Pixels,
         maps: PhotoMaps,
         name: str,
         chance: float,
         words: tuple[str, str],
-    ) -> None:
+    ) -> Pixels:
+        """Returns the photo's place on a sheet."""
         with replace_file(self.out / "maps" / f"{stem}.npz") as arrays:
             np.savez(
                 arrays,
@@ -149,8 +153,13 @@ class ExplanationWriter:
                 probability=np.float32(chance),
                 severity=np.float32(maps.severity),
             )
+        photo, most = to_be_seen(pixels), float(maps.shown.max())
+        laid_over_it = overlay(photo, maps.shown)
         with replace_file(self.out / "pictures" / f"{stem}.png") as image:
-            image.write(as_png(picture(pixels, maps.shown, words, self._meaning)))
+            image.write(as_png(picture(photo, laid_over_it, words, most, self._meaning)))
+        return cv2.resize(laid_over_it, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA).astype(
+            np.uint8
+        )
 
     def refuse(self, file: str, reason: str) -> None:
         """Notes a file that cannot be explained."""
@@ -168,13 +177,14 @@ class ExplanationWriter:
             self._under_way.popleft().result()
         cells = ([_cell(row[name]) for name in _COLUMNS] for row in self._rows)
         write_table(self.out / "explanations.csv", _COLUMNS, cells)
-        for name, pictures in self._pictures.items():
+        for name, written in self._sheets.items():
+            pictures = [each.result() for each in written]
             rows = {
                 f"{plain_name(name)}{' ' * start}": pictures[start : start + _SHEET_ROW]
                 for start in range(0, len(pictures), _SHEET_ROW)
             }
-            with replace_file(self.out / "sheets" / f"{_file_name(name)}.png") as sheet:
-                sheet.write(as_png(contact_sheet(rows, _SIDE)))
+            with replace_file(self.out / "sheets" / f"{_file_name(name)}.jpg") as sheet:
+                contact_sheet(rows, _SIDE).save(sheet, "JPEG", quality=_QUALITY)
         self._write_page()
 
     def _write_page(self) -> None:
@@ -213,11 +223,6 @@ class ExplanationWriter:
         if maps.weak:
             parts.append("weak map")
         return ", ".join(parts)
-
-    def _remember(self, name: str, pixels: npt.NDArray[np.uint8], maps: PhotoMaps) -> None:
-        if len(self._pictures[name]) < _SHEET:
-            small = cv2.resize(pixels, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
-            self._pictures[name].append(overlay(small.astype(np.uint8), maps.shown))
 
     def _stem(self, file: str) -> str:
         """The photo's stem; where folders repeat it, with as many of them as tell it apart."""

@@ -20,9 +20,11 @@ class OnLeaf(NamedTuple):
     """What a map marks, by where it lies.
 
     Attributes:
-        cover: 0 to 1, how much of each cell is leaf; all of the photo where no leaf stands off.
+        cover: 0 to 1, how much of each cell is leaf or next to it, and may be marked; all of the
+            photo where no leaf stands off.
         severity: Share of the leaf that is marked, 0 to 1.
-        outside: Share of all evidence above 0 that lies off the leaf, 0 to 1.
+        outside: Share of the evidence above 0 under the cover that lies off the leaf and its bays,
+            0 to 1: a lesion that the outline cuts off counts as leaf.
     """
 
     cover: Floats
@@ -47,6 +49,19 @@ def on_leaf(lesions: Floats, pixels: npt.NDArray[np.uint8]) -> OnLeaf:
     reach = 2 * round(_MARGIN * max(size)) + 1
     wide = cv2.dilate(cover, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach)))
     severity = float((cover * marked).sum() / max(float(cover.sum()), 1e-6))
-    strength = np.maximum(lesions, 0)
-    outside = float(((1 - wide) * strength).sum() / max(float(strength.sum()), 1e-6))
+    # what lies farther off is not shown, and much of it is background, which is never green
+    strength = np.maximum(lesions, 0) * wide
+    off = 1 - np.maximum(cover, _hull(cover))
+    outside = float((off * strength).sum() / max(float(strength.sum()), 1e-6))
     return OnLeaf(wide.astype(np.float32), severity, outside)
+
+
+def _hull(cover: Floats) -> Floats:
+    """Convex hull of what is leaf for the most part, 0 or 1."""
+    parts, _ = cv2.findContours(
+        (cover > 0.5).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
+    )
+    hull = np.zeros_like(cover)
+    if parts:
+        cv2.fillConvexPoly(hull, cv2.convexHull(np.concatenate(parts)), 1)
+    return hull

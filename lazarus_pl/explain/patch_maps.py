@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -12,11 +12,12 @@ from lazarus_pl.heads.attention_head import AttentionHead
 from lazarus_pl.heads.head import Head
 from lazarus_pl.heads.patch_head import PatchHead
 
+# attention and evidence ``(B, H, W)`` of class indices ``(B,)``
+MapsOf = Callable[[Tensor], tuple[Tensor, Tensor]]
 
-def patch_maps(
-    head: Head, features: Mapping[str, Tensor], target: Tensor
-) -> tuple[Tensor, Tensor] | None:
-    """Reads attention and evidence off a head.
+
+def patch_maps(head: Head, features: Mapping[str, Tensor]) -> tuple[Tensor, MapsOf] | None:
+    """Reads photos once, for their diagnosis and for the maps of any class.
 
     An attention head has no scores of patches: its evidence is the attention times what its
     classifier says of the patch alone, against the mean of the classes.
@@ -24,22 +25,41 @@ def patch_maps(
     Args:
         head: In evaluation mode.
         features: Standardised grids ``(B, H, W, C)`` by layer.
-        target: Class indices ``(B,)``.
 
     Returns:
-        Both float32 ``(B, H, W)``, or None from a head without patches.
+        Logits ``(B, K)``, and what gives attention and evidence, float32 ``(B, H, W)`` each, of
+        class indices ``(B,)``; None from a head without patches.
     """
-    rows = torch.arange(len(target))
     if isinstance(head, PatchHead):
-        reading = head.look(features)
-        return reading.attention[rows, ..., target], head.evidence(reading, target)
+        return _of_patch_head(head, features)
     if isinstance(head, AttentionHead):
-        _, attention = head.attend(features)
+        return _of_attention_head(head, features)
+    return None
+
+
+def _of_patch_head(head: PatchHead, features: Mapping[str, Tensor]) -> tuple[Tensor, MapsOf]:
+    reading = head.look(features)
+
+    def maps_of(target: Tensor) -> tuple[Tensor, Tensor]:
+        rows = torch.arange(len(target))
+        return reading.attention[rows, ..., target], head.evidence(reading, target)
+
+    return reading.logits, maps_of
+
+
+def _of_attention_head(
+    head: AttentionHead, features: Mapping[str, Tensor]
+) -> tuple[Tensor, MapsOf]:
+    logits, attention = head.attend(features)
+
+    def maps_of(target: Tensor) -> tuple[Tensor, Tensor]:
+        rows = torch.arange(len(target))
         joined = [spread(features[name], attention.shape[1:3]) for name in head.grids]
         scores = head.classifier(torch.cat(joined, dim=-1)).float()
         contrast = scores[rows, ..., target] - scores.mean(dim=-1)
         return attention, attention * contrast
-    return None
+
+    return logits, maps_of
 
 
 def spread(values: Tensor, shape: tuple[int, ...] | torch.Size) -> Tensor:

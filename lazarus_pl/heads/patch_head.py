@@ -145,10 +145,12 @@ class PatchHead(Head):
             for part in (faded(each, kept) for each in coarse):
                 part = part - part.mean(dim=(1, 2), keepdim=True)
                 joined = joined + enlarge_grid(part, kept.shape[1:], None)
-            scores = self.score(F.gelu(torch.addcmul(joined, finest, there)))
+            hidden = F.gelu(torch.addcmul(joined, finest, there)).float()
             attention = _to_one(torch.where(there > 0, chance, nothing))
-            said: Tensor = (attention * scores.float()).sum(dim=(1, 2))
-            return said
+            # patches together before their score: half the time of scoring each
+            pooled = torch.einsum("bhwk,bhwd->bkd", attention, hidden)
+            said = (pooled * self.score.weight).sum(dim=-1)
+            return said + attention.sum(dim=(1, 2)) * self.score.bias
 
         return logits
 

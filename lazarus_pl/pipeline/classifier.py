@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 import torch
+from PIL import Image
 from torch import Tensor
 
+from lazarus_pl.data.decode import open_photo, stretch
 from lazarus_pl.doubt.doubt import Doubt
 from lazarus_pl.doubt.readings import Readings
 from lazarus_pl.encoder.encode_photos import encode_photos
@@ -124,6 +126,24 @@ class Classifier:
         """
         size, kind = (self._engine.identity[key] for key in ("image_size", "interpolation"))
         return self.windows.read(photo, size, kind)
+
+    def read_and_open(
+        self, photo: bytes, at_least: int
+    ) -> tuple[npt.NDArray[np.uint8], Image.Image]:
+        """What :meth:`read` gives, and the photo to look at; decoded once where that will do.
+
+        Args:
+            photo: The file's content.
+            at_least: As of :func:`~lazarus_pl.data.decode.open_photo`.
+
+        Raises:
+            PhotoError: If it cannot be decoded.
+        """
+        size, kind = (self._engine.identity[key] for key in ("image_size", "interpolation"))
+        if self.windows.count > 1 or 2 * size < at_least:
+            return self.read(photo), open_photo(photo, at_least)
+        image = open_photo(photo, 2 * size)
+        return stretch(image, size, kind), image
 
     @property
     def ahead(self) -> int:

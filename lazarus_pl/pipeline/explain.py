@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import numpy.typing as npt
 
-from lazarus_pl.data.decode import PhotoError, open_photo, read_bytes
+from lazarus_pl.data.decode import PhotoError, read_bytes
 from lazarus_pl.data.listing import Listed, list_photos
 from lazarus_pl.data.ordered_map import ordered_map
 from lazarus_pl.encoder.engine_options import EngineName
@@ -233,8 +233,7 @@ def _batches(
         if not item.looks_like_a_photo:
             return "its name is not that of a photo"
         try:
-            content = read_bytes(root / item.path)
-            read, image = classifier.read(content), open_photo(content, _SHOWN_SIDE)
+            read, image = classifier.read_and_open(read_bytes(root / item.path), _SHOWN_SIDE)
         except PhotoError as error:
             return str(error)
         if min(image.size) < _PATCH:

@@ -12,8 +12,10 @@ from PIL import Image
 
 from lazarus_pl.explain import explanation_writer
 from lazarus_pl.explain.attribution import integrated_gradients
+from lazarus_pl.explain.deletion import deletion_insertion
 from lazarus_pl.explain.localisation_score import laid_over, localisation_score
 from lazarus_pl.explain.picture import _colours, as_png, overlay, photo_and_map, picture
+from lazarus_pl.heads.head import Head
 from lazarus_pl.heads.patch_head import PatchHead
 from lazarus_pl.pipeline.classifier import Classifier
 from tests.conftest import Lazarus
@@ -47,7 +49,7 @@ def test_every_head_gives_what_it_can(
         rows = list(csv.DictReader(file))
     assert len(rows) == len(list(folder.iterdir()))
     assert (tmp_path / "index.html").read_text().count("<figure>") == len(rows)
-    assert list((tmp_path / "sheets").glob("*.png"))
+    assert list((tmp_path / "sheets").glob("*.jpg"))
     classifier = Classifier(checkpoints[name], engine="torch")
     for row in rows:
         stem = Path(row["file"]).stem
@@ -111,8 +113,9 @@ def test_a_drawn_square_is_found_where_it_was_drawn(checkpoints: dict[str, Path]
 @pytest.mark.parametrize(("height", "width"), [(180, 360), (360, 180)])
 def test_a_sheet_gives_its_two_pictures_back_without_words(height: int, width: int) -> None:
     pixels = np.full((height, width, 3), 100, dtype=np.uint8)
-    sheet = picture(pixels, np.ones((4, 4), dtype=np.float32), ("rust", "next"), "meaning")
-    both = np.asarray(photo_and_map(sheet))
+    marked = overlay(pixels, np.ones((4, 4), dtype=np.float32))
+    sheet = picture(pixels, marked, ("rust", "next"), 1.0, "meaning")
+    both = np.asarray(photo_and_map(Image.fromarray(sheet)))
     assert both.shape[0] == height
     assert (both[:, :width] == 100).all()
     beside = both.shape[1] - max(width, 240)
@@ -141,7 +144,7 @@ def test_a_picture_is_the_same_in_fewer_milliseconds() -> None:
     mixed = (pixels * (1 - alpha) + _colours(strength) * alpha).astype(np.uint8)
     shown = overlay(pixels, values)
     np.testing.assert_array_equal(shown, mixed)
-    with Image.open(io.BytesIO(as_png(Image.fromarray(shown)))) as image:
+    with Image.open(io.BytesIO(as_png(shown))) as image:
         np.testing.assert_array_equal(np.asarray(image), shown)
 
 
@@ -172,6 +175,50 @@ def test_integrated_gradients_add_up() -> None:
     rise = (head(features) - head(nothing)).gather(1, target[:, None])[:, 0]
     torch.testing.assert_close(maps.sum(dim=(1, 2)), rise.detach(), atol=1e-2, rtol=1e-2)
     assert missed.max() < 0.05
+
+
+def test_the_areas_are_those_of_every_step_by_itself() -> None:
+    """As the method defines them: what is read once for both curves changes no figure."""
+    torch.manual_seed(0)
+    head = PatchHead({"grid16": (4, 4, 6), "grid32": (2, 2, 10)}, 3, hidden=8).eval()
+    features = {"grid16": torch.randn(2, 4, 4, 6), "grid32": torch.randn(2, 2, 2, 10)}
+    maps, target = torch.randn(2, 4, 4), torch.tensor([0, 2])
+    share = maps.flatten(1).argsort(dim=1, descending=True).argsort(dim=1).view_as(maps) / 16
+    for removed, area in zip(
+        (True, False), deletion_insertion(head, features, maps, target), strict=True
+    ):
+        curve = []
+        for step in range(13):
+            gone = (share < step / 12).float()
+            said = Head.fade(head, features)(1 - gone if removed else gone).softmax(dim=-1)
+            curve.append(said.gather(1, target[:, None])[:, 0])
+        expected = torch.trapezoid(torch.stack(curve), dx=1 / 12, dim=0)
+        torch.testing.assert_close(area, expected.detach(), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("at_least", [100, 512])
+def test_a_photo_decoded_once_is_read_as_it_is_alone(
+    at_least: int, checkpoints: dict[str, Path]
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (600, 1200, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG")
+    classifier = Classifier(checkpoints["patches"], engine="torch")
+    read, shown = classifier.read_and_open(buffer.getvalue(), at_least)
+    np.testing.assert_array_equal(read, classifier.read(buffer.getvalue()))
+    assert at_least <= min(shown.size) <= 600
+
+
+def test_what_is_too_long_for_a_row_is_told_in_another() -> None:
+    photo = np.full((256, 256, 3), 100, dtype=np.uint8)
+    long = ("next " + "early blight " * 4 + "12%", "map of " + "late blight " * 4, "weak map")
+    one, two = (
+        picture(photo, photo, ("rust", ", ".join(parts)), 1.0, "meaning")
+        for parts in (long[2:], long)
+    )
+    lowest = [np.flatnonzero((sheet[:58] < 200).any(axis=(1, 2))).max() for sheet in (one, two)]
+    assert lowest[0] < 50 < lowest[1]
+    assert (two[:58, -12:] == 255).all()
 
 
 def test_a_perfect_map_scores_one() -> None:

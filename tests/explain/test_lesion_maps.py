@@ -11,6 +11,7 @@ from lazarus_pl.explain.explain_photos import explain_photos
 from lazarus_pl.explain.lost_green import lost_green
 from lazarus_pl.explain.on_leaf import on_leaf
 from lazarus_pl.explain.photo_maps import PhotoMaps
+from lazarus_pl.leaf.find_leaf import find_leaf
 from lazarus_pl.tasks.patch_task import PatchTask
 
 GREEN, BROWN, GREY = (60, 140, 50), (120, 80, 40), (150, 150, 155)
@@ -46,15 +47,42 @@ def test_severity_is_the_share_of_the_leaf_that_is_marked() -> None:
     assert found.outside == 0
 
 
-def test_what_speaks_off_the_leaf_is_told_from_what_speaks_on_it() -> None:
-    lesions = np.full((128, 128), -1, dtype=np.float32)
-    lesions[:, 120:] = 3
-    found = on_leaf(lesions, _photo(spots=False))
+def test_what_is_marked_beside_the_leaf_is_told_from_what_is_marked_on_it() -> None:
+    beside = np.full((128, 128), -1, dtype=np.float32)
+    beside[:, 98:101] = 3
+    found = on_leaf(beside, _photo(spots=False))
     assert found.severity == 0
     assert found.outside > 0.95
-    maps = _maps(outside=found.outside)
-    assert "off the leaf" in maps.weak
+    assert "off the leaf" in _maps(outside=found.outside).weak
     assert not _maps(outside=0.1).weak
+
+
+def test_what_is_cut_off_the_map_is_no_reason_to_distrust_it() -> None:
+    """Background has no green: most of the evidence may lie there, and nobody is shown it."""
+    lesions = np.full((128, 128), -1, dtype=np.float32)
+    lesions[:, 112:] = 3
+    lesions[40:48, 64:72] = 1
+    found = on_leaf(lesions, _photo(spots=False))
+    assert found.outside == 0
+    assert found.severity == pytest.approx(64 / (96 * 64), abs=1e-3)
+
+
+def test_a_lesion_that_the_outline_cuts_off_is_no_reason_to_distrust_its_map() -> None:
+    pixels = _photo(spots=False)
+    # as grey as the ground, at the leaf's edge
+    pixels[48:72, 32:44] = GREY
+    lesions = np.full((128, 128), -1, dtype=np.float32)
+    lesions[52:68, 35:41] = 3
+    assert not find_leaf(pixels).mask[60, 36]
+    assert on_leaf(lesions, pixels).outside == 0
+
+
+def test_a_map_of_nothing_has_a_reason() -> None:
+    assert _maps(outside=0.0, marked=-1.0).weak == "no patch speaks for the class"
+
+
+def test_areas_under_the_curves_are_no_reason() -> None:
+    assert not _maps(outside=0.0, deletion=0.9, insertion=0.1).weak
 
 
 def test_where_no_leaf_stands_off_all_of_the_photo_counts() -> None:
@@ -88,7 +116,7 @@ def test_colours_sharpen_a_disease_and_leave_health_alone() -> None:
             assert coloured.severity == 0
 
 
-def _maps(outside: float) -> PhotoMaps:
+def _maps(outside: float, marked: float = 1.0, **areas: float) -> PhotoMaps:
     ones = np.ones((2, 2), dtype=np.float32)
     chance = np.array([0.9, 0.1], dtype=np.float32)
-    return PhotoMaps(ones, ones, ones, ones, ones, chance, 0, outside=outside)
+    return PhotoMaps(ones, ones, marked * ones, ones, ones, chance, 0, outside=outside, **areas)
