@@ -92,7 +92,13 @@ def _lesions(
     fine = _coloured(evidence, pixels, ill, (_FINE, _FINE))
     lesions, severity, outside = _on_leaves(fine, pixels, ill)
     coarse = _coloured(evidence, pixels, ill, evidence.shape[1:])
-    return {"evidence": coarse, "lesions": lesions, "severity": severity, "outside": outside}
+    return {
+        "evidence": coarse,
+        "lesions": lesions,
+        "severity": severity,
+        "outside": outside,
+        "sound": ~ill,
+    }
 
 
 def _attributed(
@@ -128,15 +134,15 @@ def _on_leaves(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Maps that mark nothing off the leaf, severities, and the shares that lay off it.
 
-    A healthy class marks no lesions: 0 for both.
+    A healthy class marks nothing: 0 for both.
     """
     rows = ill.nonzero()[:, 0].tolist()
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         found = list(threads.map(on_leaf, lesions[rows].numpy(), pixels[rows]))
-    kept, numbers = lesions.clone(), torch.zeros(2, len(ill))
+    kept, numbers = lesions.clamp_max(0), torch.zeros(2, len(ill))
     for row, one in zip(rows, found, strict=True):
         cover = torch.from_numpy(one.cover)
-        kept[row] = cover * lesions[row].clamp_min(0) + lesions[row].clamp_max(0)
+        kept[row] += cover * lesions[row].clamp_min(0)
         numbers[:, row] = torch.tensor([one.severity, one.outside])
     return kept, numbers[0], numbers[1]
 
@@ -146,7 +152,7 @@ def _photos(probability: Tensor, target: Tensor, values: Mapping[str, Tensor]) -
     rows: list[PhotoMaps] = []
     for row in range(len(target)):
         fields: dict[str, Any] = {
-            name: each[row].float().numpy() if each.ndim > 1 else float(each[row])
+            name: each[row].float().numpy() if each.ndim > 1 else each[row].item()
             for name, each in values.items()
         }
         rows.append(

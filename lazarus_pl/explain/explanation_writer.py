@@ -218,6 +218,8 @@ class ExplanationWriter:
             parts.append(f"next {plain_name(self._names[order[1]])} {said[order[1]]:.0%}")
         if maps.target != order[0]:
             parts.append(f"map of {plain_name(target)}")
+        if maps.sound:
+            parts.append("no lesions are marked of a healthy class")
         if maps.severity > 0:
             parts.append(f"{maps.severity:.0%} of the leaf marked")
         if maps.weak:

@@ -20,7 +20,8 @@ class PhotoMaps:
         evidence: Log-odds of the class against sound tissue, sharpened by colours; or what the
             head has nearest to it.
         lesions: Evidence of a disease with the colours of smaller cells, float32 ``(128, 128)``;
-            nothing off the leaf is marked, where a leaf stands off its background.
+            nothing off the leaf is marked, where a leaf stands off its background, and nothing at
+            all of a healthy class.
         attribution: Integrated Gradients of the class's logit; they sum to its rise.
         grad_cam: Grad-CAM on the backbone's last map.
         probability: Of every class, ``(K,)``, from the tensor that the maps were made from.
@@ -31,6 +32,7 @@ class PhotoMaps:
         severity: The share of the leaf that is marked, 0 to 1; NaN from a head without evidence.
         outside: The share of what the map of lesions marks that lies off the leaf and its bays,
             0 to 1.
+        sound: Whether the class is a healthy one, of a head that knows lesions.
     """
 
     attention: Floats
@@ -45,6 +47,7 @@ class PhotoMaps:
     insertion: float = math.nan
     severity: float = math.nan
     outside: float = math.nan
+    sound: bool = False
 
     @property
     def shown(self) -> Floats:
@@ -67,7 +70,8 @@ class PhotoMaps:
         Deletion and insertion give none: maps that find lesions and maps that miss them do not
         differ in them (``benchmarks/weak_maps.py``).
         """
-        if self.shown.max() <= 0:
+        speaks = self.evidence if self.sound else self.shown
+        if speaks.max() <= 0:
             return "no patch speaks for the class"
         if self.outside > 0.5:
             return "most of what it marks lies off the leaf"

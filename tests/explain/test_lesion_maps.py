@@ -112,8 +112,13 @@ def test_colours_sharpen_a_disease_and_leave_health_alone() -> None:
         assert coloured.lesions.shape == (128, 128)
         if changes:
             assert change[2, 4] > change[6, 3]
+            assert not coloured.sound
         else:
             assert coloured.severity == 0
+            # the background speaks for health as well: red there would be taken for a lesion
+            assert coloured.sound
+            assert coloured.evidence.max() > 0 >= coloured.shown.max()
+            assert coloured.weak != "no patch speaks for the class"
 
 
 def _maps(outside: float, marked: float = 1.0, **areas: float) -> PhotoMaps:
