@@ -39,7 +39,6 @@ class FindingsStage(Stage):
             folder,
             cache=asked.cache,
             label_from=asked.label_from,
-            device=asked.device,
             costs=costs,
         )
         return StageOutcome((folder / "audit.json", folder / "audit.html"))
