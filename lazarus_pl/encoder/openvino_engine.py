@@ -25,8 +25,9 @@ class OpenVinoEngine:
     """Runs an encoder on the CPU with OpenVINO, more than twice as fast as torch.
 
     Batches run side by side, each on cores of its own: cores that share one batch wait for each
-    other, which took a fifth of their time. OpenVINO compiles the graph for one batch size; fewer photos are filled up. Chips that compute
-    in bf16 would be given bf16 by default: the precision is asked for, see
+    other, which took a fifth of their time. OpenVINO compiles the graph for one batch size; fewer
+    photos are filled up. Chips that compute in bf16 would be given bf16 by default: the precision
+    is asked for, see
     https://docs.openvino.ai/2025/openvino-workflow/running-inference/optimize-inference/precision-control.html
 
     Args:

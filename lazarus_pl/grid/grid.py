@@ -9,9 +9,11 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import seed_everything
 from lightning.pytorch.callbacks import LambdaCallback, ModelCheckpoint
 
@@ -24,8 +26,10 @@ from lazarus_pl.data.manifest import Manifest
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.grid.built_run import BuiltRun
 from lazarus_pl.grid.grid_spec import GridRun
+from lazarus_pl.grid.helper import Helper
 from lazarus_pl.grid.leaderboard import Leaderboard
 from lazarus_pl.grid.run_result import RunResult
+from lazarus_pl.grid.share_out import share_out
 from lazarus_pl.grid.stack_key import stack_key
 from lazarus_pl.lightning_cli import LazarusCLI
 from lazarus_pl.progress import Progress
@@ -34,6 +38,7 @@ from lazarus_pl.tasks.stacked_task import StackedTask
 
 _LOG = logging.getLogger(__name__)
 _RUNS = "runs"
+_SECONDS_BETWEEN_LOOKS = 0.2
 
 
 class Grid:
@@ -41,7 +46,8 @@ class Grid:
 
     A run is what ``lazarus fit`` with the same arguments would be, with a TensorBoard version of
     its own below ``out/runs``. Runs of the same data, seed and trainer share a pass over the data,
-    and come out as they would have alone. One that fails is noted and does not stop the others.
+    and come out as they would have alone. On a CPU a large grid is trained in two processes that
+    share the cores. One that fails is noted and does not stop the others.
 
     Args:
         runs: What to train.
@@ -67,15 +73,44 @@ class Grid:
         done = {run.name: result for run in self._runs if (result := self._finished(run))}
         with Progress("training", len(self._runs), "runs") as progress:
             progress.advance(len(done))
-            for stack in self._stacks([run for run in self._runs if run.name not in done]):
-                progress.advance(0, note=_name(stack))
-                results = self._train_all(stack, lambda note: progress.advance(0, note))
-                done |= {result.run: result for result in results}
-                self._board(done).write(self._out)
+            left = [run for run in self._runs if run.name not in done]
+            stacks = list(self._stacks(left))
+            threads = torch.get_num_threads()
+            second = share_out(left, self._built, threads)
+            with self._beside([run for run in left if run.name in second], threads) as helper:
+                for stack in _without(stacks, second):
+                    progress.advance(0, note=_name(stack))
+                    results = self._train_all(stack, lambda note: progress.advance(0, note))
+                    done |= {result.run: result for result in results}
+                    self._board(done).write(self._out)
+                    progress.advance(len(stack))
+                while helper is not None and helper.is_at_work:
+                    progress.advance(0, note=f"{len(second)} runs in a second process")
+                    time.sleep(_SECONDS_BETWEEN_LOOKS)
+            for stack in _without(stacks, {run.name for run in left} - second):
+                done |= {result.run: result for result in self._train_all(stack)}
                 progress.advance(len(stack))
         board = self._board(done)
         board.write(self._out)
         return board
+
+    def train(self) -> None:
+        """Trains all runs, and leaves the leaderboard to someone else."""
+        for stack in self._stacks(self._runs):
+            self._train_all(stack)
+
+    @contextmanager
+    def _beside(self, runs: Sequence[GridRun], threads: int) -> Iterator[Helper | None]:
+        """A second process that trains some runs, on half of the cores."""
+        if not runs:
+            yield None
+            return
+        torch.set_num_threads(threads - threads // 2)
+        try:
+            with Helper(runs, self._cache, self._out, self._gpu_memory, threads // 2) as helper:
+                yield helper
+        finally:
+            torch.set_num_threads(threads)
 
     def _board(self, done: Mapping[str, RunResult]) -> Leaderboard:
         return Leaderboard([done[run.name] for run in self._runs if run.name in done])
@@ -99,9 +134,12 @@ class Grid:
             self._built[run.name] = built
         return key
 
-    def _train_all(self, stack: Sequence[GridRun], tell: Callable[[str], None]) -> list[RunResult]:
-        if len(stack) > 1:
-            self._train_together(stack, tell)
+    def _train_all(
+        self, stack: Sequence[GridRun], tell: Callable[[str], None] = lambda note: None
+    ) -> list[RunResult]:
+        left = [run for run in stack if self._finished(run) is None]
+        if len(left) > 1:
+            self._train_together(left, tell)
         return [self._finished(run) or self._train(run) for run in stack]
 
     def _folder(self, run: GridRun) -> Path:
@@ -246,6 +284,12 @@ class Grid:
         )
 
 
+def _without(stacks: Sequence[list[GridRun]], names: set[str]) -> Iterator[list[GridRun]]:
+    """What is left of each stack, if anything is."""
+    parts = ([run for run in stack if run.name not in names] for stack in stacks)
+    return (part for part in parts if part)
+
+
 def _name(stack: Sequence[GridRun]) -> str:
     return stack[0].name if len(stack) == 1 else f"{len(stack)} runs together"
 
@@ -284,7 +328,5 @@ def _views_digest(cache: Path) -> str:
 
 def _scores(checkpoint: Path) -> dict[str, float]:
     """The metrics of the epoch that a checkpoint was saved at."""
-    import torch
-
     content: dict[str, Any] = torch.load(checkpoint, map_location="cpu", weights_only=True)
     return dict(content["lazarus"]["scores"])
