@@ -10,6 +10,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from lazarus_pl.grid.grid_spec import GridRun
 from lazarus_pl.grid.helper import Helper
 from lazarus_pl.grid.leaderboard import Leaderboard
 from lazarus_pl.grid.run_result import RunResult
-from lazarus_pl.grid.share_out import share_out
+from lazarus_pl.grid.share_out import cost_of, share_out
 from lazarus_pl.grid.stack_key import stack_key
 from lazarus_pl.lightning_cli import LazarusCLI
 from lazarus_pl.progress import Progress
@@ -39,6 +40,9 @@ from lazarus_pl.tasks.stacked_task import StackedTask
 _LOG = logging.getLogger(__name__)
 _RUNS = "runs"
 _SECONDS_BETWEEN_LOOKS = 0.2
+
+# is told what is done, and which part of it is over
+_Tell = Callable[[str, float], None]
 
 
 class Grid:
@@ -77,22 +81,51 @@ class Grid:
             stacks = list(self._stacks(left))
             threads = torch.get_num_threads()
             second = share_out(left, self._built, threads)
+            mine = list(_without(stacks, second))
             with self._beside([run for run in left if run.name in second], threads) as helper:
-                for stack in _without(stacks, second):
-                    progress.advance(0, note=_name(stack))
-                    results = self._train_all(stack, lambda note: progress.advance(0, note))
-                    done |= {result.run: result for result in results}
-                    self._board(done).write(self._out)
-                    progress.advance(len(stack))
+                for stack, span in zip(mine, pairwise(self._shares(mine)), strict=True):
+                    self._train_stack(stack, done, progress, span)
                 while helper is not None and helper.is_at_work:
-                    progress.advance(0, note=f"{len(second)} runs in a second process")
+                    progress.advance(0, f"{len(second)} runs in a second process", 1.0)
                     time.sleep(_SECONDS_BETWEEN_LOOKS)
+            # of which most are there, if not all
             for stack in _without(stacks, {run.name for run in left} - second):
-                done |= {result.run: result for result in self._train_all(stack)}
-                progress.advance(len(stack))
+                self._train_stack(stack, done, progress, (1.0, 1.0))
         board = self._board(done)
         board.write(self._out)
         return board
+
+    def _train_stack(
+        self,
+        stack: Sequence[GridRun],
+        done: dict[str, RunResult],
+        progress: Progress,
+        span: tuple[float, float],
+    ) -> None:
+        """Trains what is left of a stack, and writes the leaderboard.
+
+        Args:
+            stack: Runs that can be trained together.
+            done: Gets their results.
+            progress: Is told.
+            span: Of the whole time, what is over before and after it.
+        """
+        before, after = span
+
+        def tell(note: str, part: float) -> None:
+            progress.advance(0, note, before + part * (after - before))
+
+        tell(_name(stack), 0.0)
+        done |= {result.run: result for result in self._train_all(stack, tell)}
+        self._board(done).write(self._out)
+        progress.advance(len(stack), share=after)
+
+    def _shares(self, stacks: Sequence[list[GridRun]]) -> list[float]:
+        """Of the whole time, what is over before each of the stacks, and after all of them."""
+        costs = {name: cost_of(built) for name, built in self._built.items()}
+        usual = sum(costs.values()) / len(costs) if costs else 1.0
+        times = [sum(costs.get(run.name, usual) for run in stack) for stack in stacks]
+        return [over / max(sum(times), 1e-9) for over in accumulate(times, initial=0.0)]
 
     def train(self) -> None:
         """Trains all runs, and leaves the leaderboard to someone else."""
@@ -135,7 +168,7 @@ class Grid:
         return key
 
     def _train_all(
-        self, stack: Sequence[GridRun], tell: Callable[[str], None] = lambda note: None
+        self, stack: Sequence[GridRun], tell: _Tell = lambda note, part: None
     ) -> list[RunResult]:
         left = [run for run in stack if self._finished(run) is None]
         if len(left) > 1:
@@ -183,7 +216,7 @@ class Grid:
         lr = float(cli.model.hparams.get("lr", math.nan))
         return self._result(run, Path(checkpoint.best_model_path), lr, seed, epochs, seconds)
 
-    def _train_together(self, stack: Sequence[GridRun], tell: Callable[[str], None]) -> None:
+    def _train_together(self, stack: Sequence[GridRun], tell: _Tell) -> None:
         """Trains runs in one trainer; what is done has its result, whatever becomes of the rest."""
         try:
             self._fit_together(stack, tell)
@@ -195,7 +228,7 @@ class Grid:
         # only now does no exception hold what was built
         empty_cache()
 
-    def _fit_together(self, stack: Sequence[GridRun], tell: Callable[[str], None]) -> None:
+    def _fit_together(self, stack: Sequence[GridRun], tell: _Tell) -> None:
         started = time.monotonic()
         built = [self._built.pop(run.name) for run in stack]
         stacked = [one.stacked() for one in built]
@@ -216,7 +249,8 @@ class Grid:
         trainer.callbacks = [
             LambdaCallback(
                 on_train_epoch_start=lambda trainer, _: tell(
-                    f"{_name(stack)}, epoch {trainer.current_epoch + 1} of {trainer.max_epochs}"
+                    f"{_name(stack)}, epoch {trainer.current_epoch + 1} of {trainer.max_epochs}",
+                    trainer.current_epoch / max(trainer.max_epochs or 1, 1),
                 )
             )
         ]

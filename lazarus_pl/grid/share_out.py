@@ -28,7 +28,7 @@ def share_out(runs: Sequence[GridRun], built: Mapping[str, BuiltRun], threads: i
         Names of the runs of the second process; none where it would not pay, or where trainers use
         a GPU.
     """
-    costs = {run.name: _cost(built[run.name]) for run in runs if run.name in built}
+    costs = {run.name: cost_of(built[run.name]) for run in runs if run.name in built}
     if threads < 2 or any(not _is_on_cpu(one) for one in built.values()):
         return set()
     here, there = 0.0, _STARTING
@@ -46,8 +46,8 @@ def _is_on_cpu(built: BuiltRun) -> bool:
     return built.trainer.strategy.root_device.type == "cpu"
 
 
-def _cost(built: BuiltRun) -> float:
-    """Seconds of one core."""
+def cost_of(built: BuiltRun) -> float:
+    """Seconds of one core that a run takes, about; enough to compare runs."""
     data = built.datamodule
     values: int = sum(map(prod, data.feature_shapes.values()))
     epochs: int = built.trainer.max_epochs or 0
