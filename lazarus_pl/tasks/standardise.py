@@ -51,6 +51,6 @@ class Standardise(nn.Module):
         """The same, a few rows at once: what lies between stays in the processor's cache."""
         out = torch.empty(features.shape, dtype=dtype)
         rows = max(1, _PART // max(1, features[:1].numel()))
-        for part, given in zip(out.split(rows), features.split(rows), strict=True):
+        for part, given in zip(torch.split(out, rows), torch.split(features, rows), strict=True):
             part.copy_(torch.addcmul(shift, given.float(), self.scale))
         return out

@@ -83,7 +83,8 @@ def probe_extraction(
     pixels = [_read(root / photo.path, spec.image_size) for photo in sample[:_ENCODED]]
     # chooses among engines, if there are several
     engine.encode(np.stack(pixels[: engine.batch_size]))
-    loading = time.perf_counter() - started
+    # one that is kept is not converted again
+    loading = time.perf_counter() - started if engines is None else 0.0
     write_table(sample, root, folder / "sample.csv")
     split = SplitSpec(strategy="predefined")
     cache = folder / "cache"
