@@ -166,7 +166,8 @@ class MeasuredEngine:
 
     def _trials(self, engines: Sequence[Engine], sample: npt.NDArray[np.uint8]) -> list[_Trial]:
         exact = self._exact.encode(sample)
-        agreements = [Agreement.of(exact, engine.encode(sample)) for engine in engines]
+        seen = [exact if one is self._exact else one.encode(sample) for one in engines]
+        agreements = [Agreement.of(exact, each) for each in seen]
         rates = _rates(engines, sample)
         return [_Trial(*each) for each in zip(engines, agreements, rates, strict=True)]
 
