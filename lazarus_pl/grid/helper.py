@@ -54,7 +54,7 @@ class Helper:
     def __enter__(self) -> Helper:
         """Starts."""
         self._process = subprocess.Popen(
-            [sys.executable, "-m", __name__],
+            [sys.executable, "-c", _begin()],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -86,8 +86,13 @@ class Helper:
             self._process.stdin.close()
 
 
-def _work() -> None:
-    """What the process does."""
+def _begin() -> str:
+    """Modules are looked for where this process does, and so not in the working folder."""
+    return f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import work; work()"
+
+
+def work() -> None:
+    """What the process does: trains what it is told on standard input."""
     told = json.loads(sys.stdin.buffer.readline())
     # Ctrl-C is for who waits for it
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -106,7 +111,3 @@ def _work() -> None:
 def _end_with_the_other() -> None:
     sys.stdin.buffer.read()
     os._exit(1)
-
-
-if __name__ == "__main__":
-    _work()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -57,6 +58,10 @@ def test_scores_are_those_of_one_process(
         patch.setattr(grid_module, "share_out", lambda *_: set())
         run_grid(small, cache, tmp_path / "one")
     here = _trained_here(monkeypatch)
+    # what lies in the working folder is executed by nobody
+    (tmp_path / "json.py").write_text("raise SystemExit")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
     run_grid(small, cache, tmp_path / "two")
     assert here == []
     assert len(scores(tmp_path / "two")) == 3
