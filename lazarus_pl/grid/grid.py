@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 from lightning.pytorch import seed_everything
 from lightning.pytorch.callbacks import LambdaCallback, ModelCheckpoint
 
@@ -26,11 +27,11 @@ from lazarus_pl.data.atomic import NOTHING_CAN_BE_WRITTEN
 from lazarus_pl.data.manifest import Manifest
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.grid.built_run import BuiltRun
+from lazarus_pl.grid.cut_stacks import cost_of, cut_stacks
 from lazarus_pl.grid.grid_spec import GridRun
 from lazarus_pl.grid.helper import Helper
 from lazarus_pl.grid.leaderboard import Leaderboard
 from lazarus_pl.grid.run_result import RunResult
-from lazarus_pl.grid.share_out import cost_of, share_out
 from lazarus_pl.grid.stack_key import stack_key
 from lazarus_pl.lightning_cli import LazarusCLI
 from lazarus_pl.progress import Progress
@@ -38,7 +39,7 @@ from lazarus_pl.tasks.stacked_run import StackedRun
 from lazarus_pl.tasks.stacked_task import StackedTask
 
 _LOG = logging.getLogger(__name__)
-_RUNS = "runs"
+_RUNS, _LOCKS = "runs", "locks"
 _SECONDS_BETWEEN_LOOKS = 0.2
 
 # is told what is done, and which part of it is over
@@ -80,17 +81,20 @@ class Grid:
             left = [run for run in self._runs if run.name not in done]
             stacks = list(self._stacks(left))
             threads = torch.get_num_threads()
-            second = share_out(left, self._built, threads)
-            mine = list(_without(stacks, second))
-            with self._beside([run for run in left if run.name in second], threads) as helper:
-                for stack, span in zip(mine, pairwise(self._shares(mine)), strict=True):
-                    self._train_stack(stack, done, progress, span)
+            parts = cut_stacks(stacks, self._built, threads)
+            stacks = parts or stacks
+            with self._beside(parts, threads) as helper:
+                for stack, span in zip(stacks, pairwise(self._shares(stacks)), strict=True):
+                    with self._claimed(stack) as is_ours:
+                        if is_ours:
+                            self._train_stack(stack, done, progress, span)
                 while helper is not None and helper.is_at_work:
-                    progress.advance(0, f"{len(second)} runs in a second process", 1.0)
+                    progress.advance(0, "waiting for a second process", 1.0)
                     time.sleep(_SECONDS_BETWEEN_LOOKS)
-            # of which most are there, if not all
-            for stack in _without(stacks, {run.name for run in left} - second):
-                self._train_stack(stack, done, progress, (1.0, 1.0))
+            # what that did is there, what it did not is done now
+            for stack in stacks:
+                if any(run.name not in done for run in stack):
+                    self._train_stack(stack, done, progress, (1.0, 1.0))
         board = self._board(done)
         board.write(self._out)
         return board
@@ -127,20 +131,49 @@ class Grid:
         times = [sum(costs.get(run.name, usual) for run in stack) for stack in stacks]
         return [over / max(sum(times), 1e-9) for over in accumulate(times, initial=0.0)]
 
-    def train(self) -> None:
-        """Trains all runs, and leaves the leaderboard to someone else."""
-        for stack in self._stacks(self._runs):
-            self._train_all(stack)
+    def help(self, parts: Sequence[Sequence[str]]) -> None:
+        """Trains the parts of a grid that no other process is at work on.
+
+        Args:
+            parts: Names of runs that can be trained together.
+        """
+        for names in parts:
+            part = [run for run in self._runs if run.name in names]
+            with self._claimed(part) as is_ours:
+                if is_ours and not all(map(self._finished, part)):
+                    for stack in self._stacks(part):
+                        self._train_all(stack)
 
     @contextmanager
-    def _beside(self, runs: Sequence[GridRun], threads: int) -> Iterator[Helper | None]:
-        """A second process that trains some runs, on half of the cores."""
-        if not runs:
+    def _claimed(self, stack: Sequence[GridRun]) -> Iterator[bool]:
+        """Whether nobody else is at work on it; the system releases it when a process ends."""
+        (self._out / _LOCKS).mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self._out / _LOCKS / f"{stack[0].name}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            lock.release()
+
+    @contextmanager
+    def _beside(
+        self, parts: Sequence[Sequence[GridRun]] | None, threads: int
+    ) -> Iterator[Helper | None]:
+        """A second process that takes parts in turn with this one, each on half of the cores."""
+        if parts is None:
             yield None
             return
+        runs = [run for part in parts for run in part]
+        names = [[run.name for run in part] for part in parts]
         torch.set_num_threads(threads - threads // 2)
         try:
-            with Helper(runs, self._cache, self._out, self._gpu_memory, threads // 2) as helper:
+            with Helper(
+                runs, names, self._cache, self._out, self._gpu_memory, threads // 2
+            ) as helper:
                 yield helper
         finally:
             torch.set_num_threads(threads)
@@ -316,12 +349,6 @@ class Grid:
             digest=self._digest(run),
             error=reason,
         )
-
-
-def _without(stacks: Sequence[list[GridRun]], names: set[str]) -> Iterator[list[GridRun]]:
-    """What is left of each stack, if anything is."""
-    parts = ([run for run in stack if run.name not in names] for stack in stacks)
-    return (part for part in parts if part)
 
 
 def _name(stack: Sequence[GridRun]) -> str:

@@ -27,6 +27,7 @@ class Helper:
 
     Args:
         runs: What to train.
+        parts: Names of runs that it takes together; those that another process has are left out.
         cache: The feature cache.
         out: The grid's folder.
         gpu_memory: As of the grid.
@@ -34,10 +35,17 @@ class Helper:
     """
 
     def __init__(
-        self, runs: Sequence[GridRun], cache: Path, out: Path, gpu_memory: str | None, threads: int
+        self,
+        runs: Sequence[GridRun],
+        parts: Sequence[Sequence[str]],
+        cache: Path,
+        out: Path,
+        gpu_memory: str | None,
+        threads: int,
     ) -> None:
         told = {
             "runs": [{**asdict(run), "config": str(run.config)} for run in runs],
+            "parts": parts,
             "cache": str(cache),
             "out": str(out),
             "gpu_memory": gpu_memory,
@@ -105,7 +113,8 @@ def work() -> None:
     torch.set_num_threads(told["threads"])
     quiet()
     runs = [GridRun(**{**run, "config": Path(run["config"])}) for run in told["runs"]]
-    Grid(runs, Path(told["cache"]), Path(told["out"]), told["gpu_memory"]).train()
+    grid = Grid(runs, Path(told["cache"]), Path(told["out"]), told["gpu_memory"])
+    grid.help(told["parts"])
 
 
 def _end_with_the_other() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,9 +15,9 @@ import torch
 
 from lazarus_pl.grid import grid as grid_module
 from lazarus_pl.grid import helper as helper_module
-from lazarus_pl.grid.grid_spec import GridSpec
+from lazarus_pl.grid.cut_stacks import cut_stacks
+from lazarus_pl.grid.grid_spec import GridRun, GridSpec
 from lazarus_pl.grid.run_grid import run_grid
-from lazarus_pl.grid.share_out import share_out
 from tests.grid.test_stacks import HEADS, scores, write
 
 
@@ -29,9 +30,19 @@ def small(tmp_path: Path) -> GridSpec:
 
 @pytest.fixture
 def shared(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[str]]:
-    """Names of the runs that the second process is given."""
+    """Names of the runs that the second process is left."""
     names = {"linear-lr0.01", "linear-lr0.1"}
-    monkeypatch.setattr(grid_module, "share_out", lambda runs, built, threads: names)
+
+    def cut(stacks: Sequence[list[GridRun]], *_: object) -> list[list[GridRun]]:
+        ((first, *others),) = stacks
+        return [others, [first]]
+
+    @contextmanager
+    def claimed(grid: grid_module.Grid, stack: Sequence[GridRun]) -> Iterator[bool]:
+        yield stack[0].name not in names
+
+    monkeypatch.setattr(grid_module, "cut_stacks", cut)
+    monkeypatch.setattr(grid_module.Grid, "_claimed", claimed)
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
     yield names
@@ -55,7 +66,7 @@ def test_scores_are_those_of_one_process(
     small: GridSpec, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shared: set[str]
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(grid_module, "share_out", lambda *_: set())
+        patch.setattr(grid_module, "cut_stacks", lambda *_: None)
         run_grid(small, cache, tmp_path / "one")
     here = _trained_here(monkeypatch)
     # what lies in the working folder is executed by nobody
@@ -82,7 +93,9 @@ def test_the_second_process_does_not_outlive_the_first(
     small: GridSpec, cache: Path, tmp_path: Path
 ) -> None:
     endless = GridSpec(small.configs, small.axes, {"trainer.max_epochs": 100_000})
-    helper = helper_module.Helper(list(endless.runs()), cache, tmp_path, None, 1)
+    runs = list(endless.runs())
+    names = [[run.name for run in runs]]
+    helper = helper_module.Helper(runs, names, cache, tmp_path, None, 1)
     with helper:
         process = helper._process
         assert process is not None
@@ -103,14 +116,16 @@ def _built(epochs: int, values: int, kind: str = "cpu") -> Any:  # noqa: ANN401
     return SimpleNamespace(trainer=trainer, datamodule=data)
 
 
-def test_both_processes_end_at_one_time() -> None:
+def test_stacks_are_cut_so_that_two_processes_have_enough() -> None:
     small = {f"mlp{n}": _built(40, 1280) for n in range(6)}
     large = {f"attention{n}": _built(20, 49152) for n in range(3)}
-    names = [SimpleNamespace(name=name) for name in (*small, *large)]
-    there = share_out(names, {**small, **large}, 2)  # type: ignore[arg-type]
-    assert len(there & large.keys()) == 1
-    assert len(there & small.keys()) >= 4
-    assert not share_out(names, {**small, **large}, 1)  # type: ignore[arg-type]
-    assert not share_out(names, small, 2), "it would start longer than it works"  # type: ignore[arg-type]
+    stacks: Any = [[SimpleNamespace(name=name) for name in names] for names in (small, large)]
+    parts = cut_stacks(stacks, {**small, **large}, 2)
+    assert parts is not None
+    assert [[run.name for run in part] for part in parts] == [[name] for name in large] + [
+        list(small)
+    ]
+    assert cut_stacks(stacks, {**small, **large}, 1) is None
+    assert cut_stacks(stacks[:1], small, 2) is None, "it would start longer than it works"
     on_gpu = {name: _built(40, 49152, "cuda") for name in large}
-    assert not share_out(names, on_gpu, 2)  # type: ignore[arg-type]
+    assert cut_stacks(stacks[1:], on_gpu, 2) is None
