@@ -36,6 +36,7 @@ from lazarus_pl.datamodules.cached_feature_data_module import CachedFeatureDataM
 from lazarus_pl.datamodules.patch_grid_data_module import PatchGridDataModule
 from lazarus_pl.encoder.precision import best_precision
 from lazarus_pl.errors import LazarusError
+from lazarus_pl.keep_freed_memory import keep_freed_memory
 from lazarus_pl.lightning_errors import mistake_behind, translate_errors
 from lazarus_pl.memory_amount import read_memory
 from lazarus_pl.tasks.classification_task import ClassificationTask
@@ -87,6 +88,7 @@ class LazarusCLI(LightningCLI):
         self, args: Sequence[str], run: bool = True, callbacks: Sequence[Callback] = ()
     ) -> None:
         self._asked = args[0] if args else ""
+        keep_freed_memory()
         with translate_errors():
             super().__init__(
                 LightningModule,

@@ -12,7 +12,6 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -56,20 +55,20 @@ class Progress:
         self._total = total
         self._unit = unit
         self._done = 0
+        self._share = 0.0
         self._note = ""
         self._started = self._last_line = time.monotonic()
         self._bar = RichProgress(
             TextColumn("{task.description}"),
             BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]} {task.fields[note]}"),
+            TextColumn("{task.fields[count]} {task.fields[rate]} {task.fields[note]}"),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             console=Console(stderr=True),
             transient=True,
             disable=not sys.stderr.isatty(),
         )
-        self._task = self._bar.add_task(title, total=total, rate="", note="")
+        self._task = self._bar.add_task(title, total=total, count="", rate="", note="")
 
     def __enter__(self) -> Progress:
         """Shows the bar."""
@@ -90,25 +89,34 @@ class Progress:
         """Steps a second so far."""
         return self._done / max(time.monotonic() - self._started, 1e-9)
 
-    def advance(self, steps: int = 1, note: str | None = None) -> None:
+    def advance(self, steps: int = 1, note: str | None = None, share: float | None = None) -> None:
         """Counts steps as done.
 
         Args:
             steps: How many.
             note: Shown beside the bar from now on.
+            share: Of the time that is over by now, where steps differ in what they take.
         """
         self._done += steps
         self._note = self._note if note is None else note
+        self._share = self._done / max(self._total, 1) if share is None else share
         rate = f"{self.rate:,.0f} {self._unit}/s" if self.rate >= 1 else ""
-        self._bar.update(self._task, advance=steps, rate=rate, note=self._shown_note())
+        self._bar.update(
+            self._task,
+            completed=self._share * self._total,
+            count=f"{self._done}/{self._total}",
+            rate=rate,
+            note=self._shown_note(),
+        )
         if self._bar.disable and time.monotonic() - self._last_line >= _SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
             self._write_line(rate)
 
     def _write_line(self, rate: str) -> None:
         parts = [f"{self._title}: {self._done}/{self._total} {self._unit}", rate]
-        if self._done:
-            parts.append(f"{(self._total - self._done) / self.rate:.0f} s left")
+        if self._share:
+            passed = time.monotonic() - self._started
+            parts.append(f"{passed * (1 - self._share) / self._share:.0f} s left")
         line = ", ".join(part for part in parts if part)
         sys.stderr.write(f"{line} {self._shown_note()}".rstrip() + "\n")
 

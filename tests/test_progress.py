@@ -24,3 +24,15 @@ def test_lines_of_a_log(
         "training: 6/9 runs, 15 s left done (3 min left of all)",
     ]
     monkeypatch.undo()
+
+
+def test_steps_may_differ_in_what_they_take(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(progress_module.time, "monotonic", lambda: now[0])
+    with Progress("training", 9, "runs") as progress:
+        now[0] = 20
+        progress.advance(6, share=0.2)
+    assert capsys.readouterr().err.splitlines() == ["training: 6/9 runs, 80 s left"]
+    monkeypatch.undo()

@@ -25,7 +25,7 @@ from lazarus_pl.data.atomic import replace_file
 from lazarus_pl.data.listing import LabelFrom
 from lazarus_pl.data.split.split_spec import SplitSpec
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
-from lazarus_pl.encoder.engine_options import EngineName
+from lazarus_pl.encoder.engine_options import EngineOptions
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.progress import Progress
 
@@ -60,7 +60,8 @@ def audit(
         device: auto, cpu, cuda, cuda:1, mps.
         costs: Try the later steps for a few seconds and estimate what they take.
     """
-    report = run_audit(data, out, cache, split, label_from, encoder if costs else None, device)
+    options = EngineOptions(device)
+    report = run_audit(data, out, cache, split, label_from, encoder if costs else None, options)
     for finding in report["findings"]:
         print(f"{_MARKS[finding['severity']]:5}  {finding['text']}")
     print(
@@ -77,9 +78,9 @@ def run_audit(
     split: SplitSpec | None = None,
     label_from: LabelFrom = "path",
     encoder: EncoderSpec | None = None,
-    device: str = "auto",
+    options: EngineOptions | None = None,
     costs: Mapping[str, Any] | None = None,
-    engine: EngineName = "auto",
+    engines: Path | None = None,
 ) -> dict[str, Any]:
     """Audits a dataset and writes the report.
 
@@ -90,9 +91,9 @@ def run_audit(
         split: How photos are divided.
         label_from: How labels are read off folders.
         encoder: Estimate the costs of later steps with this encoder; None leaves them out.
-        device: As torch names it, or ``auto``.
+        options: How the encoder is run when the costs are tried.
         costs: ``costs``, ``costs_4gb`` and ``rates`` of an earlier audit, where they are known.
-        engine: What runs the encoder when the costs are tried.
+        engines: Where a converted encoder is kept for the extraction; None to keep none.
 
     Returns:
         What stands in ``audit.json``; ``audit.schema.json`` beside the report's templates says what
@@ -108,7 +109,7 @@ def run_audit(
     if out.is_file():
         raise LazarusError(f"'{out}' is a file: name a folder with --out")
     found = load_audit_data(data, out, cache, split, label_from)
-    report = {**_sections(found, encoder, device, engine), **(costs or {})}
+    report = {**_sections(found, encoder, options or EngineOptions(), engines), **(costs or {})}
     report["about"] = {
         "version": __version__,
         "data": str(data),
@@ -128,7 +129,7 @@ def run_audit(
 
 
 def _sections(
-    data: AuditData, encoder: EncoderSpec | None, device: str, engine: EngineName
+    data: AuditData, encoder: EncoderSpec | None, options: EngineOptions, engines: Path | None
 ) -> dict[str, Any]:
     report: dict[str, Any] = {"costs": [], "costs_4gb": [], "rates": {}}
     near = find_near_copies(data)
@@ -152,18 +153,18 @@ def _sections(
             progress.advance()
         if encoder is not None and not data.split_problem:
             progress.advance(0, note="costs")
-            report.update(_costs(data, encoder, device, engine))
+            report.update(_costs(data, encoder, options, engines))
         progress.advance()
     return report
 
 
 def _costs(
-    data: AuditData, encoder: EncoderSpec, device: str, engine: EngineName
+    data: AuditData, encoder: EncoderSpec, options: EngineOptions, engines: Path | None
 ) -> dict[str, Any]:
     from lazarus_pl.audit.costs.cost_report import cost_report
 
     try:
-        return cost_report(data, encoder, device, engine)
+        return cost_report(data, encoder, options, engines)
     except LazarusError as error:
         _LOG.warning("costs cannot be estimated: %s", error)
         return {}

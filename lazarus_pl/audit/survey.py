@@ -98,6 +98,15 @@ def survey_photos(root: Path, listed: Sequence[Listed], folder: Path) -> Survey:
     return Survey(tuple(seen), tuple(rejected), opened)
 
 
+def known_photos(folder: Path) -> list[Photo]:
+    """The usable photos of a survey that was made before.
+
+    Args:
+        folder: Where ``survey.csv`` lies.
+    """
+    return [row.photo for row in _read(folder / _NAME)]
+
+
 def _look(
     root: Path, chunk: Sequence[tuple[Listed, Surveyed | None]]
 ) -> list[tuple[Surveyed | Rejected, bool]]:

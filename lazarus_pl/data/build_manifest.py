@@ -85,6 +85,19 @@ def build_manifest(
     return root, manifest
 
 
+def leave_scan(photos: Sequence[Photo], folder: Path) -> None:
+    """Leaves photos that were opened elsewhere, so that they are not opened again here.
+
+    As a killed scan would have: what changes meanwhile is opened all the same.
+
+    Args:
+        photos: As :func:`~lazarus_pl.data.scan.inspect_photo` found them.
+        folder: That of :func:`build_manifest`; made if it is not there.
+    """
+    (folder / _PARTIAL).mkdir(parents=True, exist_ok=True)
+    Manifest(tuple(photos)).write(folder / _PARTIAL)
+
+
 def _check_same_data(
     photos: Sequence[Photo], before: Sequence[Photo], data: Path, folder: Path
 ) -> None:

@@ -101,7 +101,7 @@ class MeasuredEngine:
     @property
     def batch_size(self) -> int:
         """Photos that are best encoded at once."""
-        return self._exact.batch_size
+        return self._engine.batch_size
 
     @property
     def measured(self) -> dict[str, Any]:
@@ -160,14 +160,15 @@ class MeasuredEngine:
             return candidates
         # so few that measuring would take longer than they do
         few = left <= _PHOTOS
-        ahead = 0.0 if few else left / _rates([self._exact], sample[: self.batch_size])[0]
+        ahead = 0.0 if few else left / _rates([self._exact], sample)[0]
         pay = [each for each in candidates if ahead >= _PAYS_AFTER * each.seconds]
         return pay or candidates
 
     def _trials(self, engines: Sequence[Engine], sample: npt.NDArray[np.uint8]) -> list[_Trial]:
         exact = self._exact.encode(sample)
-        agreements = [Agreement.of(exact, engine.encode(sample)) for engine in engines]
-        rates = _rates(engines, sample[: self.batch_size])
+        seen = [exact if one is self._exact else one.encode(sample) for one in engines]
+        agreements = [Agreement.of(exact, each) for each in seen]
+        rates = _rates(engines, sample)
         return [_Trial(*each) for each in zip(engines, agreements, rates, strict=True)]
 
     @property
@@ -187,13 +188,16 @@ def _started(candidates: Sequence[Candidate]) -> tuple[list[Engine], list[str]]:
     return engines, problems
 
 
-def _rates(engines: Sequence[Engine], batch: npt.NDArray[np.uint8]) -> list[float]:
-    """Photos a second of engines that are warm.
+def _rates(engines: Sequence[Engine], sample: npt.NDArray[np.uint8]) -> list[float]:
+    """Photos a second of engines that are warm, each at as many as it takes at once.
 
     They take turns and the best turn counts, since other programs may be at work.
     """
-    seconds = [[_seconds(engine, batch) for engine in engines] for _ in range(_TURNS)]
-    return [len(batch) / min(turns) for turns in zip(*seconds, strict=True)]
+    batches = [np.resize(sample, (each.batch_size, *sample.shape[1:])) for each in engines]
+    pairs = list(zip(engines, batches, strict=True))
+    seconds = [[_seconds(*pair) for pair in pairs] for _ in range(_TURNS)]
+    best = map(min, zip(*seconds, strict=True))
+    return [len(batch) / each for batch, each in zip(batches, best, strict=True)]
 
 
 def _seconds(engine: Engine, batch: npt.NDArray[np.uint8]) -> float:

@@ -9,9 +9,13 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
+import torch
+from filelock import FileLock, Timeout
 from lightning.pytorch import seed_everything
 from lightning.pytorch.callbacks import LambdaCallback, ModelCheckpoint
 
@@ -23,7 +27,9 @@ from lazarus_pl.data.atomic import NOTHING_CAN_BE_WRITTEN
 from lazarus_pl.data.manifest import Manifest
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.grid.built_run import BuiltRun
+from lazarus_pl.grid.cut_stacks import cost_of, cut_stacks
 from lazarus_pl.grid.grid_spec import GridRun
+from lazarus_pl.grid.helper import Helper
 from lazarus_pl.grid.leaderboard import Leaderboard
 from lazarus_pl.grid.run_result import RunResult
 from lazarus_pl.grid.stack_key import stack_key
@@ -33,7 +39,11 @@ from lazarus_pl.tasks.stacked_run import StackedRun
 from lazarus_pl.tasks.stacked_task import StackedTask
 
 _LOG = logging.getLogger(__name__)
-_RUNS = "runs"
+_RUNS, _LOCKS = "runs", "locks"
+_SECONDS_BETWEEN_LOOKS = 0.2
+
+# is told what is done, and which part of it is over
+_Tell = Callable[[str, float], None]
 
 
 class Grid:
@@ -41,7 +51,8 @@ class Grid:
 
     A run is what ``lazarus fit`` with the same arguments would be, with a TensorBoard version of
     its own below ``out/runs``. Runs of the same data, seed and trainer share a pass over the data,
-    and come out as they would have alone. One that fails is noted and does not stop the others.
+    and come out as they would have alone. On a CPU a large grid is trained in two processes that
+    share the cores. One that fails is noted and does not stop the others.
 
     Args:
         runs: What to train.
@@ -67,15 +78,105 @@ class Grid:
         done = {run.name: result for run in self._runs if (result := self._finished(run))}
         with Progress("training", len(self._runs), "runs") as progress:
             progress.advance(len(done))
-            for stack in self._stacks([run for run in self._runs if run.name not in done]):
-                progress.advance(0, note=_name(stack))
-                results = self._train_all(stack, lambda note: progress.advance(0, note))
-                done |= {result.run: result for result in results}
-                self._board(done).write(self._out)
-                progress.advance(len(stack))
+            left = [run for run in self._runs if run.name not in done]
+            stacks = list(self._stacks(left))
+            threads = torch.get_num_threads()
+            parts = cut_stacks(stacks, self._built, threads)
+            stacks = parts or stacks
+            with self._beside(parts, threads) as helper:
+                for stack, span in zip(stacks, pairwise(self._shares(stacks)), strict=True):
+                    with self._claimed(stack) as is_ours:
+                        if is_ours:
+                            self._train_stack(stack, done, progress, span)
+                while helper is not None and helper.is_at_work:
+                    progress.advance(0, "waiting for a second process", 1.0)
+                    time.sleep(_SECONDS_BETWEEN_LOOKS)
+            # what that did is there, what it did not is done now
+            for stack in stacks:
+                if any(run.name not in done for run in stack):
+                    self._train_stack(stack, done, progress, (1.0, 1.0))
         board = self._board(done)
         board.write(self._out)
         return board
+
+    def _train_stack(
+        self,
+        stack: Sequence[GridRun],
+        done: dict[str, RunResult],
+        progress: Progress,
+        span: tuple[float, float],
+    ) -> None:
+        """Trains what is left of a stack, and writes the leaderboard.
+
+        Args:
+            stack: Runs that can be trained together.
+            done: Gets their results.
+            progress: Is told.
+            span: Of the whole time, what is over before and after it.
+        """
+        before, after = span
+
+        def tell(note: str, part: float) -> None:
+            progress.advance(0, note, before + part * (after - before))
+
+        tell(_name(stack), 0.0)
+        done |= {result.run: result for result in self._train_all(stack, tell)}
+        self._board(done).write(self._out)
+        progress.advance(len(stack), share=after)
+
+    def _shares(self, stacks: Sequence[list[GridRun]]) -> list[float]:
+        """Of the whole time, what is over before each of the stacks, and after all of them."""
+        costs = {name: cost_of(built) for name, built in self._built.items()}
+        usual = sum(costs.values()) / len(costs) if costs else 1.0
+        times = [sum(costs.get(run.name, usual) for run in stack) for stack in stacks]
+        return [over / max(sum(times), 1e-9) for over in accumulate(times, initial=0.0)]
+
+    def help(self, parts: Sequence[Sequence[str]]) -> None:
+        """Trains the parts of a grid that no other process is at work on.
+
+        Args:
+            parts: Names of runs that can be trained together.
+        """
+        for names in parts:
+            part = [run for run in self._runs if run.name in names]
+            with self._claimed(part) as is_ours:
+                if is_ours and not all(map(self._finished, part)):
+                    for stack in self._stacks(part):
+                        self._train_all(stack)
+
+    @contextmanager
+    def _claimed(self, stack: Sequence[GridRun]) -> Iterator[bool]:
+        """Whether nobody else is at work on it; the system releases it when a process ends."""
+        (self._out / _LOCKS).mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self._out / _LOCKS / f"{stack[0].name}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            lock.release()
+
+    @contextmanager
+    def _beside(
+        self, parts: Sequence[Sequence[GridRun]] | None, threads: int
+    ) -> Iterator[Helper | None]:
+        """A second process that takes parts in turn with this one, each on half of the cores."""
+        if parts is None:
+            yield None
+            return
+        runs = [run for part in parts for run in part]
+        names = [[run.name for run in part] for part in parts]
+        torch.set_num_threads(threads - threads // 2)
+        try:
+            with Helper(
+                runs, names, self._cache, self._out, self._gpu_memory, threads // 2
+            ) as helper:
+                yield helper
+        finally:
+            torch.set_num_threads(threads)
 
     def _board(self, done: Mapping[str, RunResult]) -> Leaderboard:
         return Leaderboard([done[run.name] for run in self._runs if run.name in done])
@@ -99,9 +200,12 @@ class Grid:
             self._built[run.name] = built
         return key
 
-    def _train_all(self, stack: Sequence[GridRun], tell: Callable[[str], None]) -> list[RunResult]:
-        if len(stack) > 1:
-            self._train_together(stack, tell)
+    def _train_all(
+        self, stack: Sequence[GridRun], tell: _Tell = lambda note, part: None
+    ) -> list[RunResult]:
+        left = [run for run in stack if self._finished(run) is None]
+        if len(left) > 1:
+            self._train_together(left, tell)
         return [self._finished(run) or self._train(run) for run in stack]
 
     def _folder(self, run: GridRun) -> Path:
@@ -145,7 +249,7 @@ class Grid:
         lr = float(cli.model.hparams.get("lr", math.nan))
         return self._result(run, Path(checkpoint.best_model_path), lr, seed, epochs, seconds)
 
-    def _train_together(self, stack: Sequence[GridRun], tell: Callable[[str], None]) -> None:
+    def _train_together(self, stack: Sequence[GridRun], tell: _Tell) -> None:
         """Trains runs in one trainer; what is done has its result, whatever becomes of the rest."""
         try:
             self._fit_together(stack, tell)
@@ -157,7 +261,7 @@ class Grid:
         # only now does no exception hold what was built
         empty_cache()
 
-    def _fit_together(self, stack: Sequence[GridRun], tell: Callable[[str], None]) -> None:
+    def _fit_together(self, stack: Sequence[GridRun], tell: _Tell) -> None:
         started = time.monotonic()
         built = [self._built.pop(run.name) for run in stack]
         stacked = [one.stacked() for one in built]
@@ -178,7 +282,8 @@ class Grid:
         trainer.callbacks = [
             LambdaCallback(
                 on_train_epoch_start=lambda trainer, _: tell(
-                    f"{_name(stack)}, epoch {trainer.current_epoch + 1} of {trainer.max_epochs}"
+                    f"{_name(stack)}, epoch {trainer.current_epoch + 1} of {trainer.max_epochs}",
+                    trainer.current_epoch / max(trainer.max_epochs or 1, 1),
                 )
             )
         ]
@@ -284,7 +389,5 @@ def _views_digest(cache: Path) -> str:
 
 def _scores(checkpoint: Path) -> dict[str, float]:
     """The metrics of the epoch that a checkpoint was saved at."""
-    import torch
-
     content: dict[str, Any] = torch.load(checkpoint, map_location="cpu", weights_only=True)
     return dict(content["lazarus"]["scores"])

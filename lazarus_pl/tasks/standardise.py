@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+# values, 2 MB of them in float32
+_PART = 1 << 19
+
 
 class Standardise(nn.Module):
     """Shifts and scales every channel; does nothing until it is given statistics.
@@ -35,8 +38,19 @@ class Standardise(nn.Module):
         In float32, and then in autocast's dtype where there is one: else each layer that reads
         them would convert them again.
         """
-        values = torch.addcmul(-self.mean * self.scale, features.float(), self.scale)
         kind = features.device.type
-        if not torch.is_autocast_enabled(kind):
-            return values
-        return values.to(torch.get_autocast_dtype(kind))
+        dtype = torch.float32
+        if torch.is_autocast_enabled(kind):
+            dtype = torch.get_autocast_dtype(kind)
+        shift = -self.mean * self.scale
+        if kind == "cpu" and features.dtype == torch.float16 and not features.requires_grad:
+            return self._in_parts(features, shift, dtype)
+        return torch.addcmul(shift, features.float(), self.scale).to(dtype)
+
+    def _in_parts(self, features: Tensor, shift: Tensor, dtype: torch.dtype) -> Tensor:
+        """The same, a few rows at once: what lies between stays in the processor's cache."""
+        out = torch.empty(features.shape, dtype=dtype)
+        rows = max(1, _PART // max(1, features[:1].numel()))
+        for part, given in zip(torch.split(out, rows), torch.split(features, rows), strict=True):
+            part.copy_(torch.addcmul(shift, given.float(), self.scale))
+        return out

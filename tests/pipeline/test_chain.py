@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from lazarus_pl.errors import LazarusError
 from lazarus_pl.pipeline.run.budget import Budget
 from lazarus_pl.pipeline.run.chain import Chain
 from lazarus_pl.pipeline.run.run_settings import RunSettings
@@ -86,6 +87,30 @@ def test_what_a_retried_stage_changes_is_done_again_within_the_budget(
     capsys.readouterr()
     Chain(stages, tmp_path, Budget("1h")).run()
     assert "nothing has changed" in capsys.readouterr().out
+
+
+class Broken(Heads):
+    def run(self, before: Records, allowed: float | None, schedule: Schedule) -> StageOutcome:
+        raise LazarusError("no luck")
+
+
+def test_what_cannot_be_done_after_a_failure_is_neither_begun_nor_waited_for(
+    stages: tuple[Said, Said, Said], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    heads, late, last = stages
+    late.requires = ("grid",)  # type: ignore[misc]
+    capsys.readouterr()
+    broken = Broken(heads.settings)
+    records = Chain([broken, late, last], tmp_path / "other", Budget()).run()
+    lines = capsys.readouterr().out.splitlines()
+    assert [len(stage.allowed) for stage in (late, last)] == [0, 1]
+    assert "      finetune cannot be done without grid, which failed" in lines
+    assert not [line for line in lines if "late" in line and line.startswith("[")]
+    # 10 min of the late one are not waited for
+    assert [record.state for record in records.values()] == ["failed", "failed", "done"]
+    assert (
+        Chain([heads, late, last], tmp_path / "other", Budget()).run()["finetune"].state == "done"
+    )
 
 
 def test_what_changes_for_another_reason_is_announced_whole(

@@ -15,7 +15,7 @@ from lazarus_pl.audit.costs.heads_cost import probe_heads
 from lazarus_pl.audit.costs.sample import sample_photos
 from lazarus_pl.audit.costs.stage_cost import StageCost
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
-from lazarus_pl.encoder.engine_options import EngineName
+from lazarus_pl.encoder.engine_options import EngineOptions
 from lazarus_pl.encoder.find_device import find_device
 
 _SMALL_GPU_MB = 4000.0
@@ -23,15 +23,15 @@ _EFFECTIVE_BATCH = 64
 
 
 def cost_report(
-    data: AuditData, spec: EncoderSpec, device: str, engine: EngineName = "auto"
+    data: AuditData, spec: EncoderSpec, options: EngineOptions, engines: Path | None = None
 ) -> dict[str, Any]:
     """Tries every later step for a moment and reckons what it takes for the whole dataset.
 
     Args:
         data: The dataset, with a split.
         spec: Encoder and layers of the extraction.
-        device: As torch names it, or ``auto``.
-        engine: What runs the encoder in the extraction.
+        options: How the encoder is run in the extraction.
+        engines: Where a converted encoder is kept; None to keep none.
 
     Returns:
         ``costs``: a row a stage, as :class:`StageCost`; ``costs_4gb``: for each stage whether it
@@ -46,11 +46,12 @@ def cost_report(
     photos = len({photo.sha256 for photo in data.photos})
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as text:
         folder = Path(text)
-        extraction = probe_extraction(data.root, sample, photos, spec, device, folder, engine)
+        extraction = probe_extraction(data.root, sample, photos, spec, options, folder, engines)
         costs = [extraction.cost]
         if "pooled" in spec.layers:
             costs += probe_heads(extraction.cache, counts, folder)
-    finetuning = probe_finetuning(data.root, sample, counts["train"], spec, find_device(device))
+    device = find_device(options.device)
+    finetuning = probe_finetuning(data.root, sample, counts["train"], spec, device)
     costs += [probe.cost for probe in finetuning.values()]
     return {
         "costs": [_rounded(cost) for cost in costs],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from math import prod
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from lazarus_pl.data.photo import Photo
 from lazarus_pl.data.split.split_spec import SplitSpec
 from lazarus_pl.encoder.encoder import Encoder
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
-from lazarus_pl.encoder.engine_options import EngineName
+from lazarus_pl.encoder.engine_options import EngineOptions
 from lazarus_pl.encoder.make_engine import make_engine
 
 _DECODED = 64
@@ -60,9 +60,9 @@ def probe_extraction(
     sample: Sequence[Photo],
     photos: int,
     spec: EncoderSpec,
-    device: str,
+    options: EngineOptions,
     folder: Path,
-    engine_name: EngineName = "auto",
+    engines: Path | None = None,
 ) -> ExtractionProbe:
     """Extracts the sample and times its parts.
 
@@ -71,19 +71,20 @@ def probe_extraction(
         sample: Photos of train and val.
         photos: Number of photos of the whole dataset.
         spec: Encoder and layers.
-        device: As torch names it, or ``auto``.
+        options: How the encoder is run.
         folder: Where the sample's cache is made.
-        engine_name: What runs the encoder.
+        engines: Where a converted encoder is kept; None to keep none.
 
     Raises:
         LazarusError: If the encoder cannot be had or the disk is full.
     """
     started = time.perf_counter()
-    engine = make_engine(spec, device, engine=engine_name, photos=photos)
+    engine = make_engine(spec, **asdict(options), photos=photos, folder=engines)
     pixels = [_read(root / photo.path, spec.image_size) for photo in sample[:_ENCODED]]
     # chooses among engines, if there are several
     engine.encode(np.stack(pixels[: engine.batch_size]))
-    loading = time.perf_counter() - started
+    # one that is kept is not converted again
+    loading = time.perf_counter() - started if engines is None else 0.0
     write_table(sample, root, folder / "sample.csv")
     split = SplitSpec(strategy="predefined")
     cache = folder / "cache"

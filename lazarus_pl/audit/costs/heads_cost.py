@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,8 @@ LEARNING_RATES = 3
 
 _STEPS = 2
 _FEW, _MORE = 1, 5
+# a grid of so many seconds is trained in two processes; to start the second one
+_SHARED_FROM, _STARTING = 20.0, 6.0
 # weights, gradients and AdamW's two moments
 _COPIES = 4
 
@@ -54,18 +57,19 @@ def probe_heads(cache: Path, counts: Mapping[str, int], folder: Path) -> list[St
     """
     quiet()
     fixed, per_epoch = _overhead(cache, folder)
-    probes = {name: _probe(name, cache) for name in HEADS}
-    steps = {
-        name: probe.epochs
-        * (counts["train"] * probe.train_seconds + counts["val"] * probe.val_seconds)
-        for name, probe in probes.items()
-    }
+    threads = torch.get_num_threads()
+    alone = _probe("attention", cache)
+    with _threads(max(1, threads // 2)):
+        probes = {name: _probe(name, cache) for name in HEADS}
+    steps = {name: _steps(probe, counts) for name, probe in probes.items()}
     overhead = LEARNING_RATES * len(HEADS) * fixed + per_epoch * _epochs(list(probes.values()))
     # pooled features of all photos are held in memory, grids are mapped
     ram = resident_mb() + (counts["train"] + counts["val"]) * _pooled_mb(cache)
     nine = overhead + LEARNING_RATES * sum(steps.values())
-    attention = probes["attention"]
     share = LEARNING_RATES * steps["attention"] / nine
+    bottleneck = "overhead" if overhead > nine / 2 else "optimizer"
+    if threads > 1 and nine > 2 * _SHARED_FROM and not torch.cuda.is_available():
+        nine = (nine + _STARTING) / 2
     return [
         StageCost(
             stage="nine heads",
@@ -73,24 +77,41 @@ def probe_heads(cache: Path, counts: Mapping[str, int], folder: Path) -> list[St
             disk_mb=LEARNING_RATES * sum(probe.checkpoint_mb for probe in probes.values()),
             ram_mb=ram,
             gpu_mb=max(probe.gpu_mb for probe in probes.values()),
-            bottleneck="overhead" if overhead > nine / 2 else "optimizer",
+            bottleneck=bottleneck,
             advice=(
                 "few photos: a larger trainer.max_epochs costs little"
-                if overhead > nine / 2
+                if bottleneck == "overhead"
                 else f"the attention head takes {share:.0%} of it: leave it out while you try "
                 "other things, or lower its trainer.max_epochs"
             ),
         ),
         StageCost(
             stage="patch attention",
-            seconds=fixed + attention.epochs * per_epoch + steps["attention"],
-            disk_mb=attention.checkpoint_mb,
+            seconds=fixed + alone.epochs * per_epoch + _steps(alone, counts),
+            disk_mb=alone.checkpoint_mb,
             ram_mb=ram,
-            gpu_mb=attention.gpu_mb,
+            gpu_mb=alone.gpu_mb,
             bottleneck="optimizer",
             advice="a GPU, or data.init_args.layers [grid32]: a quarter of the patches",
         ),
     ]
+
+
+def _steps(probe: _HeadProbe, counts: Mapping[str, int]) -> float:
+    """Seconds of all steps of a run."""
+    epoch = counts["train"] * probe.train_seconds + counts["val"] * probe.val_seconds
+    return probe.epochs * epoch
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Some of the cores, as a process has that shares a grid with another one."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _epochs(probes: Sequence[_HeadProbe]) -> int:

@@ -10,11 +10,11 @@ from pathlib import Path
 from lazarus_pl.data.photo import Photo
 
 _CLASSES = 24
-_PHOTOS = 200
+_PHOTOS = 128
 
 
 def sample_photos(photos: Sequence[Photo]) -> list[Photo]:
-    """About 200 photos of train and val, evenly from up to 24 classes, a third of them from val."""
+    """About 128 photos of train and val, evenly from up to 24 classes, a third of them from val."""
     by_label: dict[str, dict[str, list[Photo]]] = defaultdict(lambda: {"train": [], "val": []})
     for photo in photos:
         if photo.split in ("train", "val"):

@@ -63,9 +63,11 @@ class Chain:
                 record = self._unchanged(stage, digest)
                 may_change = bool(unsure) and record is None
                 if record is None:
-                    record = self._do(stage, digest, number)
+                    record = self._barred(stage, digest) or self._do(stage, digest, number)
                 self._records[stage.name] = record
                 self._schedule.end(stage.name, record.seconds)
+                barred = (later.name for later in self._stages[number:] if self._lacks(later))
+                self._schedule.drop(barred)
                 if stage.name == "audit" and stage in left:
                     self._look_ahead(left[1:])
                 elif may_change:
@@ -142,6 +144,22 @@ class Chain:
         _say(f"{whole}{limit}")
         if self._budget and left and left > self._budget - self._schedule.spent:
             _say("  fine-tuning and its views first, then patches, will be shortened or left out")
+
+    def _lacks(self, stage: Stage) -> str:
+        """A stage that failed and without which this one cannot be done, if there is one."""
+        known = (self._records.get(name) for name in stage.requires)
+        return next((each.stage for each in known if each and each.state == "failed"), "")
+
+    def _barred(self, stage: Stage, digest: str) -> StageRecord | None:
+        """What is noted of a stage that cannot be done, so that the next call tries it."""
+        lacks = self._lacks(stage)
+        if not lacks:
+            return None
+        note = f"cannot be done without {lacks}, which failed"
+        record = StageRecord(stage.name, "failed", digest, note=note)
+        record.write(self._out)
+        _say(f"      {stage.name} {note}")
+        return record
 
     def _do(self, stage: Stage, digest: str, number: int) -> StageRecord:
         _say(f"[{number}/{len(self._stages)}] {stage.name}: {stage.title}")

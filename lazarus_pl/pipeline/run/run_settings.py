@@ -10,7 +10,7 @@ from pathlib import Path
 from lazarus_pl.data.listing import LabelFrom
 from lazarus_pl.data.split.split_spec import SplitSpec
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
-from lazarus_pl.encoder.engine_options import EngineName
+from lazarus_pl.encoder.engine_options import EngineName, EngineOptions
 from lazarus_pl.encoder.precision import Precision
 from lazarus_pl.pipeline.run.audit_options import AuditOptions
 from lazarus_pl.pipeline.run.budget import Budget
@@ -58,6 +58,16 @@ class RunSettings:
     def cache(self) -> Path:
         """The feature cache."""
         return self.out / "cache"
+
+    @property
+    def engines(self) -> Path:
+        """Where ``lazarus extract`` keeps the encoder in the form that an engine runs."""
+        return self.cache / "engine"
+
+    @property
+    def engine_options(self) -> EngineOptions:
+        """How the encoder is run."""
+        return EngineOptions(self.device, self.precision, self.batch_size, self.engine)
 
     @property
     def best(self) -> Path:

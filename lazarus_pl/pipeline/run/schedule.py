@@ -36,6 +36,11 @@ class Schedule:
         """Takes what the stages that are still to be done are thought to take."""
         self._estimates = dict(estimates)
 
+    def drop(self, stages: Iterable[str]) -> None:
+        """Some of them will not be done."""
+        for stage in stages:
+            self._estimates.pop(stage, None)
+
     def begin(self, stage: str) -> None:
         """A stage begins."""
         self._stage, self._began = stage, time.monotonic()

@@ -28,6 +28,7 @@ class Stage(ABC):
         name: Its name, and that of its record.
         title: What it does, in a few words.
         needs: Stages whose output it depends on, where they gave one.
+        requires: Those of them without which it cannot be done.
         vital: Whether nothing can be had without it; where others fail, the chain goes on.
         can_be_cut: Whether it may be shortened or left out to keep within a budget of time.
     """
@@ -35,6 +36,7 @@ class Stage(ABC):
     name: ClassVar[str]
     title: ClassVar[str]
     needs: ClassVar[tuple[str, ...]] = ()
+    requires: ClassVar[tuple[str, ...]] = ()
     vital: ClassVar[bool] = False
     can_be_cut: ClassVar[bool] = False
 

@@ -13,7 +13,7 @@ from lazarus_pl.pipeline.run.stage import Records, Stage
 from lazarus_pl.pipeline.run.stage_outcome import StageOutcome
 
 # measured on two cores; only this stage is guessed
-_SECONDS, _SECONDS_A_PHOTO = 25.0, 0.004
+_SECONDS, _SECONDS_A_PHOTO = 22.0, 0.0015
 
 
 class AuditStage(Stage):
@@ -26,7 +26,7 @@ class AuditStage(Stage):
         """The photos, and what their costs depend on."""
         asked = self.settings
         encoder = [asked.encoder, asked.weights_digest]
-        return [asked.listing, asked.split, encoder, asked.device, asked.engine]
+        return [asked.listing, asked.split, encoder, asked.engine_options]
 
     def estimate(self, costs: Mapping[str, float]) -> float | None:
         """By the number of photos."""
@@ -36,6 +36,8 @@ class AuditStage(Stage):
     def run(self, before: Records, allowed: float | None, schedule: Schedule) -> StageOutcome:
         """Audits without features, which are not there yet."""
         from lazarus_pl.audit.run_audit import run_audit
+        from lazarus_pl.audit.survey import known_photos
+        from lazarus_pl.data.build_manifest import leave_scan
 
         asked = self.settings
         folder = asked.out / "audit"
@@ -45,9 +47,11 @@ class AuditStage(Stage):
             split=asked.split,
             label_from=asked.label_from,
             encoder=asked.encoder,
-            device=asked.device,
-            engine=asked.engine,
+            options=asked.engine_options,
+            engines=asked.engines,
         )
+        # they need not be opened again
+        leave_scan(known_photos(folder), asked.cache)
         costs = {key: report[key] for key in ("costs", "costs_4gb", "rates")}
         with replace_file(folder / "costs.json") as file:
             file.write(json.dumps(costs).encode())

@@ -26,6 +26,7 @@ class FinetuneStage(FitStage):
     name = "finetune"
     title = "the best head with the encoder's last blocks"
     needs = ("extract", "views", "grid")
+    requires = ("grid",)
     doing = "fine-tuning"
     shipped = "finetune/progressive.yaml"
 

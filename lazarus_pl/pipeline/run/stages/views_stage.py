@@ -26,6 +26,8 @@ class ViewsStage(Stage):
     name = "views"
     title = "augmented views of the training photos, for fine-tuning"
     needs = ("extract",)
+    # nobody else wants them than the fine-tuning, which begins with the best head
+    requires = ("grid",)
     can_be_cut = True
 
     def inputs(self) -> Any:  # noqa: ANN401  # anything that can be written as text
