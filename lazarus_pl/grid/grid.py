@@ -29,7 +29,7 @@ from lazarus_pl.errors import LazarusError
 from lazarus_pl.grid.built_run import BuiltRun
 from lazarus_pl.grid.cut_stacks import cost_of, cut_stacks
 from lazarus_pl.grid.grid_spec import GridRun
-from lazarus_pl.grid.helper import Helper
+from lazarus_pl.grid.grid_worker import GridWorker
 from lazarus_pl.grid.leaderboard import Leaderboard
 from lazarus_pl.grid.run_result import RunResult
 from lazarus_pl.grid.stack_key import stack_key
@@ -83,12 +83,12 @@ class Grid:
             threads = torch.get_num_threads()
             parts = cut_stacks(stacks, self._built, threads)
             stacks = parts or stacks
-            with self._beside(parts, threads) as helper:
+            with self._beside(parts, threads) as worker:
                 for stack, span in zip(stacks, pairwise(self._shares(stacks)), strict=True):
                     with self._claimed(stack) as is_ours:
                         if is_ours:
                             self._train_stack(stack, done, progress, span)
-                while helper is not None and helper.is_at_work:
+                while worker is not None and worker.is_at_work:
                     progress.advance(0, "waiting for a second process", 1.0)
                     time.sleep(_SECONDS_BETWEEN_LOOKS)
             # what that did is there, what it did not is done now
@@ -131,7 +131,7 @@ class Grid:
         times = [sum(costs.get(run.name, usual) for run in stack) for stack in stacks]
         return [over / max(sum(times), 1e-9) for over in accumulate(times, initial=0.0)]
 
-    def help(self, parts: Sequence[Sequence[str]]) -> None:
+    def train_parts(self, parts: Sequence[Sequence[str]]) -> None:
         """Trains the parts of a grid that no other process is at work on.
 
         Args:
@@ -162,7 +162,7 @@ class Grid:
     @contextmanager
     def _beside(
         self, parts: Sequence[Sequence[GridRun]] | None, threads: int
-    ) -> Iterator[Helper | None]:
+    ) -> Iterator[GridWorker | None]:
         """A second process that takes parts in turn with this one, each on half of the cores."""
         if parts is None:
             yield None
@@ -171,10 +171,10 @@ class Grid:
         names = [[run.name for run in part] for part in parts]
         torch.set_num_threads(threads - threads // 2)
         try:
-            with Helper(
+            with GridWorker(
                 runs, names, self._cache, self._out, self._gpu_memory, threads // 2
-            ) as helper:
-                yield helper
+            ) as worker:
+                yield worker
         finally:
             torch.set_num_threads(threads)
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from lazarus_pl.grid import grid as grid_module
-from lazarus_pl.grid import helper as helper_module
+from lazarus_pl.grid import grid_worker
 from lazarus_pl.grid.cut_stacks import cut_stacks
 from lazarus_pl.grid.grid_spec import GridRun, GridSpec
 from lazarus_pl.grid.run_grid import run_grid
@@ -82,7 +82,7 @@ def test_scores_are_those_of_one_process(
 def test_what_the_second_process_fails_at_is_trained_by_the_first(
     small: GridSpec, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shared: set[str]
 ) -> None:
-    monkeypatch.setattr(helper_module, "__name__", "no.such.module")
+    monkeypatch.setattr(grid_worker, "__name__", "no.such.module")
     here = _trained_here(monkeypatch)
     run_grid(small, cache, tmp_path / "run")
     assert here == [len(shared)]
@@ -95,13 +95,13 @@ def test_the_second_process_does_not_outlive_the_first(
     endless = GridSpec(small.configs, small.axes, {"trainer.max_epochs": 100_000})
     runs = list(endless.runs())
     names = [[run.name for run in runs]]
-    helper = helper_module.Helper(runs, names, cache, tmp_path, None, 1)
-    with helper:
-        process = helper._process
+    worker = grid_worker.GridWorker(runs, names, cache, tmp_path, None, 1)
+    with worker:
+        process = worker._process
         assert process is not None
         assert process.stdin is not None
         while not list(tmp_path.glob("runs/*/hparams.yaml")):
-            assert helper.is_at_work
+            assert worker.is_at_work
             time.sleep(0.05)
         # as the system does for a process that was killed
         process.stdin.close()

@@ -17,7 +17,7 @@ from types import TracebackType
 from lazarus_pl.grid.grid_spec import GridRun
 
 
-class Helper:
+class GridWorker:
     """Trains runs in a process of its own, while this one trains others.
 
     Two trainings with half of the cores each take less time than one after the other with all of
@@ -59,7 +59,7 @@ class Helper:
         """Whether it has not ended yet."""
         return self._process is not None and self._process.poll() is None
 
-    def __enter__(self) -> Helper:
+    def __enter__(self) -> GridWorker:
         """Starts."""
         self._process = subprocess.Popen(
             [sys.executable, "-c", _begin()],
@@ -114,7 +114,7 @@ def work() -> None:
     quiet()
     runs = [GridRun(**{**run, "config": Path(run["config"])}) for run in told["runs"]]
     grid = Grid(runs, Path(told["cache"]), Path(told["out"]), told["gpu_memory"])
-    grid.help(told["parts"])
+    grid.train_parts(told["parts"])
 
 
 def _end_with_the_other() -> None:
