@@ -217,9 +217,9 @@ def _overview() -> str:
         "",
         "From a folder of leaf photographs to an honest plant-disease classifier.",
         "",
-        *(f"  {name:10} {verb.help}" for name, verb in VERBS.items()),
+        *(f"  {name:11} {verb.help}" for name, verb in VERBS.items()),
         "",
-        *(f"  {name:10} {text}" for name, text in LIGHTNING_VERBS.items()),
+        *(f"  {name:11} {text}" for name, text in LIGHTNING_VERBS.items()),
         "",
         "Every verb has --help, and takes -c file.yaml.",
     ]
