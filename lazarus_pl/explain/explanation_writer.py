@@ -7,6 +7,7 @@ import os
 from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,8 @@ _COLUMNS = (
 _SHEET = 24
 _SHEET_ROW = 8
 _SIDE = 192
+# in bytes: file systems take 255, and a file under way has a longer name
+_LONGEST_NAME = 160
 # photos whose files may wait for a thread
 _UNDER_WAY = 32
 
@@ -239,4 +242,9 @@ def _cell(value: Cell) -> Cell:
 
 
 def _file_name(name: str) -> str:
-    return name.replace("/", "__").replace("\\", "__")
+    """As the photo's; a digest stands for the end of one that has no room for what is added."""
+    name = name.replace("/", "__").replace("\\", "__")
+    raw = name.encode("utf-8", "surrogateescape")
+    if len(raw) <= _LONGEST_NAME:
+        return name
+    return f"{raw[:_LONGEST_NAME].decode(errors='ignore')}-{sha256(raw).hexdigest()[:8]}"

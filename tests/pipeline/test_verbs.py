@@ -137,6 +137,7 @@ def test_one_photo_is_a_batch_of_one(checkpoint: Path) -> None:
         ({"--ckpt": "no.ckpt"}, "'no.ckpt' does not exist"),
         ({"--data": "nowhere"}, "'nowhere' does not exist"),
         ({"--out": "."}, "is a folder"),
+        ({"--out": f"{__file__}/predictions.csv"}, "test_verbs.py' is a file, name another"),
         ({"--weights": "no.pth"}, "are no file"),
         ({"--device": "tpu7"}, "the device 'tpu7'"),
         ({"--tta": "-1"}, "--tta -1 is negative"),

@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+from lazarus_pl.data.check_outside import check_outside
 from lazarus_pl.data.listing import LabelFrom
 from lazarus_pl.data.split.split_spec import SplitSpec
 from lazarus_pl.duration import say_duration
@@ -139,11 +140,7 @@ def run_chain(settings: RunSettings) -> int:
     started = time.monotonic()
     if settings.out.exists() and not settings.out.is_dir():
         raise LazarusError(f"'{settings.out}' is a file: name a folder with --out")
-    if settings.data.is_dir() and settings.out.resolve().is_relative_to(settings.data.resolve()):
-        raise LazarusError(
-            f"'{settings.out}' is in '{settings.data}', where pictures of the run would be taken "
-            "for photos: name a folder elsewhere with --out"
-        )
+    check_outside(settings.out, settings.data)
     # a mistake is told before the folder is made
     stages = _stages(settings)
     stages[0].digest({})
