@@ -10,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import cv2
 import jinja2
@@ -190,6 +191,7 @@ class ExplanationWriter:
             autoescape=True,
             undefined=jinja2.StrictUndefined,
         )
+        environment.filters["address"] = _address
         page = environment.get_template("index.html.jinja").render(
             classes=dict(sorted(classes.items())),
             count=sum(map(len, classes.values())),
@@ -239,6 +241,11 @@ def _cell(value: Cell) -> Cell:
     if not isinstance(value, float):
         return value
     return "" if math.isnan(value) else f"{value:.4f}"
+
+
+def _address(path: str) -> str:
+    # a file name need not be text
+    return quote(path.encode("utf-8", "surrogateescape"))
 
 
 def _file_name(name: str) -> str:

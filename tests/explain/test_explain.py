@@ -3,7 +3,9 @@ from __future__ import annotations
 import csv
 import errno
 import io
+import os
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -235,3 +237,18 @@ def test_long_names_have_room(
     assert len(list((out / "pictures").iterdir())) == len(names)
     with (out / "explanations.csv").open(encoding="utf-8") as file:
         assert sorted(row["file"] for row in csv.DictReader(file)) == sorted(names)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere file names are text")
+def test_a_name_that_is_no_text_does_not_lose_the_page(
+    checkpoints: dict[str, Path], drawn: Path, tmp_path: Path, lazarus: Lazarus
+) -> None:
+    (tmp_path / "new").mkdir()
+    name = os.fsdecode(b"latin\xe9 #1.jpg")
+    shutil.copy(next((drawn / "rust").iterdir()), tmp_path / "new" / name)
+    out = tmp_path / "out"
+    words = ("--ckpt", checkpoints["mlp"], "--data", tmp_path / "new", "--out", out)
+    done = lazarus("explain", *words)
+    assert done.code == 0, done.err
+    assert 'src="pictures/latin%E9%20%231.png"' in (out / "index.html").read_text("utf-8")
+    assert (out / "pictures" / os.fsdecode(b"latin\xe9 #1.png")).is_file()
