@@ -96,6 +96,8 @@ def run(
     """
     if gallery < 0:
         raise LazarusError(f"--gallery {gallery} is negative: give a number of photos, or 0")
+    if seed is not None and not 0 <= seed < 2**32:
+        raise LazarusError(f"--seed {seed} cannot be: give a whole number from 0 to 4294967295")
     settings = RunSettings(
         data=data,
         out=out,
