@@ -11,6 +11,7 @@ from itertools import takewhile
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+from lazarus_pl.data.csv_delimiter import csv_delimiter
 from lazarus_pl.data.decode import SUFFIXES
 from lazarus_pl.data.split.assign_splits import split_name
 from lazarus_pl.data.split.split_spec import SIDES
@@ -199,7 +200,7 @@ def _from_table(table: Path) -> list[Listed]:
 def _csv_rows(table: Path) -> Iterator[dict[str, str]]:
     try:
         with table.open(encoding="utf-8-sig", newline="") as file:
-            for row in csv.DictReader(file):
+            for row in csv.DictReader(file, delimiter=csv_delimiter(file)):
                 yield {key: (value or "").strip() for key, value in row.items() if key}
     except (UnicodeDecodeError, csv.Error) as error:
         raise LazarusError(f"'{table}' is no CSV in UTF-8: {error}; save it as such") from error

@@ -177,3 +177,10 @@ def test_photos_without_class_folders_are_one_sentence(
     assert done.code == 2
     assert f"the photos of '{folder}' have no class" in done.err
     assert "into a folder of its own" in done.err
+
+
+def test_a_table_of_a_spreadsheet_that_writes_semicolons(tmp_path: Path) -> None:
+    save_noise(tmp_path / "a, b.png")
+    text = "\ufeffpath;label\na, b.png;rust, brown\n"
+    (tmp_path / "t.csv").write_text(text, encoding="utf-8")
+    assert labels(tmp_path / "t.csv") == {"a, b.png": "rust, brown"}

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import shutil
 import time
+import zipfile
 from functools import partial
 from pathlib import Path
 
@@ -308,3 +309,18 @@ def test_demo_does_it_all_and_repeats_nothing(
     assert again.code == 0
     assert "nothing has changed" in again.out
     assert {path: path.stat().st_mtime_ns for path in (out / "run").rglob("*.ckpt")} == times
+
+
+def test_a_checkpoint_with_a_wrong_byte_classifies_nothing(
+    checkpoint: Path, drawn: Path, tmp_path: Path, lazarus: Lazarus
+) -> None:
+    content = bytearray(checkpoint.read_bytes())
+    with zipfile.ZipFile(checkpoint) as archive:
+        largest = max(archive.infolist(), key=lambda member: member.file_size)
+    content[largest.header_offset + largest.file_size // 2] ^= 1
+    (tmp_path / "damaged.ckpt").write_bytes(content)
+    words = ("--ckpt", tmp_path / "damaged.ckpt", "--data", drawn, "--out", tmp_path / "p.csv")
+    done = lazarus("classify", *words)
+    assert done.code == 2
+    assert "damaged.ckpt' cannot be read (a checksum is wrong)" in done.err
+    assert not (tmp_path / "p.csv").exists()
