@@ -216,6 +216,7 @@ def _overview() -> str:
         "usage: lazarus [-h] [--version] VERB ...",
         "",
         "From a folder of leaf photographs to an honest plant-disease classifier.",
+        "Begin with: lazarus demo, or lazarus run --data PHOTOS --out RUN",
         "",
         *(f"  {name:11} {verb.help}" for name, verb in VERBS.items()),
         "",

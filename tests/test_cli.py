@@ -20,6 +20,7 @@ def test_help_names_every_verb(lazarus: Lazarus) -> None:
     assert done.code == 0
     for verb in (*VERBS, *LIGHTNING_VERBS):
         assert f"\n  {verb} " in done.out
+    assert "lazarus run --data PHOTOS --out RUN" in done.out
 
 
 def test_help_is_quick_and_does_not_import_torch() -> None:

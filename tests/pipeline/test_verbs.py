@@ -299,6 +299,8 @@ def test_demo_does_it_all_and_repeats_nothing(
     assert done.code == 0, done.err
     assert "| 1    |" in done.out
     assert "What to type next" in done.out
+    # its model diagnoses no real leaf
+    assert "--data YOUR_PHOTOS" not in done.out
     assert "finetune" in done.out
     for name in ("leaves.png", "run/grid/leaderboard.csv", "run/best.ckpt", "predictions.csv"):
         assert (out / name).exists(), name
