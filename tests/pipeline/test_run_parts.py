@@ -220,6 +220,7 @@ def test_the_verdict_follows_the_figures() -> None:
     given = said(600, 4)
     careful = Verdict.of(_result(given), None)
     assert careful.trust == "care"
+    assert "can be trusted for photos like these, with care" in careful.headline
     assert "of 600 photos" in careful.how_good
     assert "class 0 for class 1" in careful.confuses
     leak = {"findings": [{"severity": "fault", "section": "leak", "text": "It flatters."}]}
@@ -243,5 +244,7 @@ def test_the_verdict_follows_the_figures() -> None:
     assert Verdict.of(_result(right), shortcut).trust == "care"
     alone = Verdict.of(_result(said(12, 4)), None)
     assert "too few leaves for an interval" in alone.how_good
+    assert alone.trust == "care"
+    assert "can be trusted" not in alone.headline
     few = Verdict.of(_result(said(24, 4)), None)
     assert any("fewer than 5 leaves" in reason for reason in few.reasons)
