@@ -292,29 +292,6 @@ class LazarusCLI(LightningCLI):
             ) from error
 
 
-class ParsedRun(LazarusCLI):
-    """A command line that is looked at; nothing is built or run.
-
-    Args:
-        args: The command line of ``lazarus fit``.
-
-    Raises:
-        LazarusError: If it is not as it must be.
-    """
-
-    def instantiate_classes(self) -> None:
-        """Builds nothing."""
-
-    def after_instantiate_classes(self) -> None:
-        """Finds no checkpoint."""
-
-    def _set_seed(self) -> None:
-        """Leaves the random numbers of the process alone."""
-
-    def _run_subcommand(self, subcommand: str) -> None:
-        """Trains nothing."""
-
-
 @contextmanager
 def _in_one_sentence() -> Iterator[None]:
     """Turns what Lightning says of a user's mistake into our kind of error."""

@@ -28,7 +28,7 @@ def check_overrides(option: str, config: Path, values: Mapping[str, Any], cache:
     """
     if all(_is_there(config, key) for key in values):
         return
-    from lazarus_pl.lightning_cli import ParsedRun
+    from lazarus_pl.pipeline.run.parsed_run import ParsedRun
 
     arguments = GridRun(config.stem, config.stem, config, values).arguments()
     try:
