@@ -54,8 +54,8 @@ def build_manifest(
             written all the same.
     """
     root, listed = list_photos(data, label_from)
-    check_classes(data, listed)
     listed, excluded = (corrections or Corrections()).apply(listed)
+    check_classes(data, listed)
     before = tuple(Manifest.read_photos(folder)) if (folder / "manifest.csv").exists() else ()
     photos, rejected = _scan(root, listed, folder, before)
     labelled = [photo for photo in photos if photo.label]

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from lazarus_pl.data.check_outside import check_outside
-from lazarus_pl.data.listing import LabelFrom
+from lazarus_pl.data.listing import LabelFrom, check_classes, list_photos
 from lazarus_pl.data.split.split_spec import SplitSpec
 from lazarus_pl.duration import say_duration
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
@@ -143,6 +143,8 @@ def run_chain(settings: RunSettings) -> int:
     if settings.out.exists() and not settings.out.is_dir():
         raise LazarusError(f"'{settings.out}' is a file: name a folder with --out")
     check_outside(settings.out, settings.data)
+    if settings.corrections is None:
+        check_classes(settings.data, list_photos(settings.data, settings.label_from)[1])
     # a mistake is told before the folder is made
     stages = _stages(settings)
     stages[0].digest({})
