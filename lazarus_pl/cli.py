@@ -217,10 +217,11 @@ def _overview() -> str:
         "usage: lazarus [-h] [--version] VERB ...",
         "",
         "From a folder of leaf photographs to an honest plant-disease classifier.",
+        "Begin with: lazarus demo, or lazarus run --data PHOTOS --out RUN",
         "",
-        *(f"  {name:10} {verb.help}" for name, verb in VERBS.items()),
+        *(f"  {name:11} {verb.help}" for name, verb in VERBS.items()),
         "",
-        *(f"  {name:10} {text}" for name, text in LIGHTNING_VERBS.items()),
+        *(f"  {name:11} {text}" for name, text in LIGHTNING_VERBS.items()),
         "",
         "Every verb has --help, and takes -c file.yaml.",
     ]

@@ -8,6 +8,7 @@ import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from inspect import signature
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -70,6 +71,18 @@ _LINKS = ("class_names", "class_counts", "feature_shapes", "encoder")
 
 class _Parser(VerbParser, LightningArgumentParser):
     """LightningCLI's parser, with errors of one sentence."""
+
+    @property
+    def known_options(self) -> list[str]:
+        """With those of our own classes, which a parser knows only when it has seen a config."""
+        known = super().known_options
+        ours = {"data": CachedFeatureDataModule, "model": ClassificationTask}
+        return known + [
+            f"--{key}.init_args.{name}"
+            for key, kind in ours.items()
+            if f"--{key}" in known
+            for name in signature(kind).parameters
+        ]
 
 
 class LazarusCLI(LightningCLI):

@@ -14,6 +14,11 @@ from jsonargparse import ArgumentParser, Namespace
 from lazarus_pl.allowed_classes import VARIABLE, allow_classes
 from lazarus_pl.errors import LazarusError
 
+_NO_CLASSES = (
+    "nothing says what is trained, and on what: give a config with -c, such as "
+    "configs/heads/mlp.yaml"
+)
+
 _FEW = 12
 _KINDS = {
     "bool": "true or false",
@@ -22,7 +27,9 @@ _KINDS = {
     "str": "a text",
     "list": "a list",
     "dict": "keys with values",
+    "tuple": "a list in brackets, such as [a, b]",
 }
+_OF_THE_PARSER = ("config", "print_config", "print_shtab")
 
 # lines in which a parser tells what it tried, not what is wrong
 _ACCOUNT = (
@@ -37,7 +44,9 @@ _ACCOUNT = (
     "a dict with",
 )
 # what a parser inside a parser found out says more than anything that the outer one adds
-_TELLING = (r"^there is no ", r"are required", r"^[\w.]+: ", r"dot import path")
+_TELLING = (r"^there is no ", r" (?:is|are) missing: ", r"^[\w.]+: ", r"dot import path")
+# what stands for a class that nobody named
+_ANY_CLASS = ("lightning.LightningDataModule", "lightning.LightningModule")
 
 
 class VerbParser(ArgumentParser):
@@ -50,13 +59,18 @@ class VerbParser(ArgumentParser):
         allow_classes()
         super().__init__(*args, **kwargs)
 
+    @property
+    def known_options(self) -> list[str]:
+        """Option strings that a mistyped one may have meant."""
+        return describe_options(self)
+
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raises the mistake as one sentence.
 
         Raises:
             LazarusError: Always.
         """
-        raise LazarusError(one_sentence(message, describe_options(self))) from ex
+        raise LazarusError(one_sentence(message, self.known_options)) from ex
 
     def parse_path(
         self,
@@ -96,11 +110,22 @@ def one_sentence(message: str, options: list[str]) -> str:
         options: Option strings of the parser, for a suggestion.
     """
     if unknown := re.search(r"unrecognized arguments: ([^\s=]+)", message):
-        return f"there is no option {unknown[1]}{suggestion(unknown[1], options)}"
+        return _no_option(unknown[1], options)
+    if missing := re.match(r"the following arguments are required: (.*)", message):
+        names = missing[1].split(", ")
+        if names[0].endswith((".data", ".model")):
+            return _NO_CLASSES
+        return _missing([f"--{n}" if f"--{n}" in options else n.upper() for n in names])
+    if bare := re.match(r"argument (\S+): expected one argument", message):
+        return f"{bare[1]} needs a value after it"
+    if group := re.match(r'Parser key "([\w.]+)":\s+Unable to load config \'(.*)\'', message):
+        return _no_group(group[1], group[2], options)
     if key := _unknown_key(message):
         keys = [option.removeprefix("--") for option in options if option.startswith("--")]
         return f"there is no config key '{key}'{suggestion(key, keys)}"
     if denied := re.search(r"Importing '([\w.]+)' is not allowed", message):
+        if denied[1] in _ANY_CLASS:
+            return _NO_CLASSES
         return (
             f"a config may not name '{denied[1]}': if it is yours, allow its package in the "
             f"environment variable {VARIABLE}"
@@ -112,11 +137,34 @@ def one_sentence(message: str, options: list[str]) -> str:
     return _sentence(message)
 
 
+def _no_option(word: str, options: list[str]) -> str:
+    if not word.startswith("-"):
+        return (
+            f"'{word}' belongs to no option: put the option's name before it, and quotes around a "
+            "value with spaces"
+        )
+    return f"there is no option {word}{suggestion(word, options)}"
+
+
+def _missing(names: Sequence[str]) -> str:
+    verb = "is" if len(names) == 1 else "are"
+    return f"{' and '.join(names)} {verb} missing: --help says what is meant"
+
+
+def _no_group(group: str, value: str, options: list[str]) -> str:
+    inner = [option for option in options if option.startswith(f"--{group}.")]
+    return (
+        f"--{group} takes a YAML file, and '{value}' is none: its single values are "
+        f"{', '.join(inner)}"
+    )
+
+
 def suggestion(word: str, known: list[str]) -> str:
     """``, did you mean '...'?`` if a known word is near, else all that are known, or a hint."""
     if near := _nearest(word, known):
         return f", did you mean '{near}'?"
-    plain = [name for name in known if not name.endswith(("+", "help"))]
+    plain = [name for name in known if name not in _OF_THE_PARSER]
+    plain = [name for name in plain if not name.endswith(("+", "help"))]
     return (
         f": there are {', '.join(plain)}" if 0 < len(plain) <= _FEW else "; --help lists them all"
     )
@@ -149,6 +197,10 @@ def _unknown_key(message: str) -> str:
 
 def _nearest(word: str, known: Sequence[str]) -> str:
     """The known word or dotted key that was meant; its first part is looked at before the rest."""
+    known = [name for name in known if name != "--help"]
+    last = [name for name in known if name.endswith(f".{word.lstrip('-')}")]
+    if last:
+        return last[0]
     first = word.partition(".")[0]
     firsts = sorted({name.partition(".")[0] for name in known})
     if first in firsts:
@@ -174,8 +226,11 @@ def _sentence(message: str) -> str:
         if not line.startswith(_ACCOUNT)
     ]
     text = _most_telling(told) or _expected(told, message) or " ".join(told[:2])
+    joint = ".init_args." if re.search(r"NestedArg\(|class_path", message) else "."
+    if needed := re.match(r"(.*) (?:is|are) missing: ", text):
+        names = [name.removeprefix("--").lower() for name in needed[1].split(" and ")]
+        return _missing([f"--{key}{joint}{name}" for name in names])
     if inner := re.match(r"([\w.]+): (.*)", text):
-        joint = ".init_args." if re.search(r"NestedArg\(|class_path", message) else "."
         key, text = (f"{key}{joint}{inner[1]}" if key else inner[1]), inner[2]
     text = re.sub(r"Expected a dot import path string: (.*)", r"there is no class '\1'", text)
     return f"{key}: {text}" if key and text else text or key or "the command line is not valid"

@@ -20,6 +20,7 @@ def test_help_names_every_verb(lazarus: Lazarus) -> None:
     assert done.code == 0
     for verb in (*VERBS, *LIGHTNING_VERBS):
         assert f"\n  {verb} " in done.out
+    assert "lazarus run --data PHOTOS --out RUN" in done.out
 
 
 def test_help_is_quick_and_does_not_import_torch() -> None:
@@ -70,6 +71,29 @@ def test_every_verb_has_help_and_takes_a_config(
         (["demo", "--seed", "-1"], "seed -1 cannot be"),
         (["demo", "--leaves", "0"], "leaves 0.0 cannot be"),
         (["fit", "--trainer.max_epocs=3"], "did you mean '--trainer.max_epochs'?"),
+        (["run"], "--data and --out are missing"),
+        (["checkpoints", "list"], "RUN is missing"),
+        (["grid", "--cache", "x", "--out", "y"], "--configs is missing"),
+        (["run", "photos", "RUN"], "'photos' belongs to no option"),
+        (["run", "--data", "my", "photos", "--out", "x"], "quotes around a value with spaces"),
+        (["run", "--data"], "--data needs a value after it"),
+        (
+            ["extract", "--data", "x", "--out", "y", "--encoder", "resnet18"],
+            "--encoder takes a YAML file, and 'resnet18' is none: its single values are "
+            "--encoder.name, --encoder.weights",
+        ),
+        (
+            ["explain", "--ckpt", "x", "--data", "y", "--methods", "ig"],
+            "methods: expected a list in brackets, such as [a, b], got 'ig'",
+        ),
+        (["run", "--data", "x", "--out", "y", "--time", "9min"], "mean '--budget.time'?"),
+        (["fit"], "nothing says what is trained"),
+        (["fit", "--data.init_args.cache", "x"], "-c, such as configs/heads/mlp.yaml"),
+        (["fit", "-c", "configs/heads/mlp.yaml"], "--data.init_args.cache is missing"),
+        (
+            ["fit", "-c", "configs/heads/mlp.yaml", "--cache", "x"],
+            "there is no option --cache, did you mean '--data.init_args.cache'?",
+        ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -175,7 +175,7 @@ def test_mistakes_are_one_sentence(
 def test_a_missing_cache_is_named_without_the_parsers_account(lazarus: Lazarus) -> None:
     done = lazarus("fit", "-c", ROOT / "configs" / "heads" / "mlp.yaml")
     assert done.code == 2
-    assert "arguments are required: cache" in done.err
+    assert "data.init_args.cache is missing" in done.err
     for noise in ("Union", "NoneType", "Namespace"):
         assert noise not in done.err
 

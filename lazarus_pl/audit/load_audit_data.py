@@ -12,7 +12,7 @@ import numpy.typing as npt
 from lazarus_pl.audit.audit_data import AuditData
 from lazarus_pl.audit.survey import Surveyed, survey_photos
 from lazarus_pl.cache.feature_cache import FeatureCache
-from lazarus_pl.data.listing import LabelFrom, list_photos
+from lazarus_pl.data.listing import LabelFrom, check_classes, list_photos
 from lazarus_pl.data.rejected import Rejected
 from lazarus_pl.data.split.assign_splits import assign_splits
 from lazarus_pl.data.split.split_spec import SplitSpec
@@ -46,6 +46,7 @@ def load_audit_data(
     """
     features = FeatureCache(cache) if cache else None
     root, listed = list_photos(data, label_from)
+    check_classes(data, listed)
     # a mistake is told before the folder is made
     out.mkdir(parents=True, exist_ok=True)
     survey = survey_photos(root, listed, out)

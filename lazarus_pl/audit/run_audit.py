@@ -22,6 +22,7 @@ from lazarus_pl.audit.near_copies import duplicate_report, find_near_copies
 from lazarus_pl.audit.reach import reach_report
 from lazarus_pl.audit.shortcuts import shortcut_report
 from lazarus_pl.data.atomic import replace_file
+from lazarus_pl.data.check_outside import check_outside
 from lazarus_pl.data.listing import LabelFrom
 from lazarus_pl.data.split.split_spec import SplitSpec
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
@@ -108,6 +109,7 @@ def run_audit(
     started = time.monotonic()
     if out.is_file():
         raise LazarusError(f"'{out}' is a file: name a folder with --out")
+    check_outside(out, data)
     found = load_audit_data(data, out, cache, split, label_from)
     report = {**_sections(found, encoder, options or EngineOptions(), engines), **(costs or {})}
     report["about"] = {

@@ -20,6 +20,7 @@ from lazarus_pl.cache.seal import Seal
 from lazarus_pl.cache.view_extraction import ViewExtraction
 from lazarus_pl.data.atomic import DISK_FULL, is_temporary
 from lazarus_pl.data.build_manifest import build_manifest
+from lazarus_pl.data.check_outside import check_outside
 from lazarus_pl.data.corrections import Corrections
 from lazarus_pl.data.listing import LabelFrom
 from lazarus_pl.data.manifest import Manifest
@@ -138,6 +139,7 @@ class Extraction:
         views = ViewExtraction(self._views, self._out, self._say) if self._views.count else None
         try:
             self._check_folder()
+            check_outside(self._out, self._data)
             self._engine.check()
             seal = Seal(self._data, self._out)
             extracted = made = 0

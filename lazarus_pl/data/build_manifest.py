@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lazarus_pl.data.corrections import Corrections
-from lazarus_pl.data.listing import LabelFrom, Listed, list_photos
+from lazarus_pl.data.listing import LabelFrom, Listed, check_classes, list_photos
 from lazarus_pl.data.manifest import Manifest
 from lazarus_pl.data.photo import Photo
 from lazarus_pl.data.rejected import Rejected
@@ -55,6 +55,7 @@ def build_manifest(
     """
     root, listed = list_photos(data, label_from)
     listed, excluded = (corrections or Corrections()).apply(listed)
+    check_classes(data, listed)
     before = tuple(Manifest.read_photos(folder)) if (folder / "manifest.csv").exists() else ()
     photos, rejected = _scan(root, listed, folder, before)
     labelled = [photo for photo in photos if photo.label]

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from lazarus_pl.data.csv_delimiter import csv_delimiter
 from lazarus_pl.data.listing import Listed
 from lazarus_pl.data.rejected import Rejected
 from lazarus_pl.errors import LazarusError
@@ -88,7 +89,7 @@ def _rows(path: Path) -> list[dict[str, str]]:
         with path.open(encoding="utf-8-sig", newline="", errors="surrogateescape") as file:
             rows = [
                 {key: value or "" for key, value in row.items() if key}
-                for row in csv.DictReader(file)
+                for row in csv.DictReader(file, delimiter=csv_delimiter(file))
             ]
     except (OSError, csv.Error) as error:
         raise LazarusError(

@@ -11,11 +11,17 @@ from itertools import takewhile
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+from lazarus_pl.data.csv_delimiter import csv_delimiter
 from lazarus_pl.data.decode import SUFFIXES
 from lazarus_pl.data.split.split_spec import SIDES, split_name
 from lazarus_pl.errors import LazarusError
 
 _LOG = logging.getLogger(__name__)
+
+# what phones and cameras write beside JPEG
+_OTHER_PICTURES = frozenset(
+    {".heic", ".heif", ".avif", ".gif", ".dng", ".cr2", ".cr3", ".nef", ".arw"}
+)
 
 LabelFrom = Literal["path", "top", "parent"]
 _TABLES = frozenset({".csv", ".parquet"})
@@ -40,7 +46,21 @@ class Listed:
     @property
     def looks_like_a_photo(self) -> bool:
         """Whether the file name's suffix is a photo's."""
-        return PurePosixPath(self.path).suffix.lower() in SUFFIXES
+        return self.suffix in SUFFIXES
+
+    @property
+    def suffix(self) -> str:
+        """Of the file's name, in small letters."""
+        return PurePosixPath(self.path).suffix.lower()
+
+    @property
+    def refusal(self) -> str:
+        """Why the file's name alone rules it out; nothing if it does not."""
+        if self.looks_like_a_photo:
+            return ""
+        if self.suffix in _OTHER_PICTURES:
+            return f"{self.suffix[1:].upper()} is not read: save it as JPEG"
+        return "its name is not that of a photo"
 
 
 def list_photos(data: Path, label_from: LabelFrom = "path") -> tuple[Path, list[Listed]]:
@@ -68,19 +88,36 @@ def list_photos(data: Path, label_from: LabelFrom = "path") -> tuple[Path, list[
         root, listed = data, _from_folder(data, label_from)
     elif data.suffix.lower() in _TABLES:
         root, listed = data.parent, _from_table(data)
-    elif data.suffix.lower() in SUFFIXES:
+    elif data.suffix.lower() in SUFFIXES | _OTHER_PICTURES:
         root, listed = data.parent, [Listed(data.name, "")]
     else:
         raise LazarusError(
             f"'{data}' is neither a folder, a .csv or .parquet table, nor a photo: "
             "give a folder of class folders"
         )
-    if not any(item.looks_like_a_photo for item in listed):
-        raise LazarusError(
-            f"'{data}' holds no photo (JPEG, PNG, WebP, BMP or TIFF): give a folder of class "
-            "folders"
-        )
+    _check_photos(data, listed)
     return root, sorted(listed, key=lambda item: item.path)
+
+
+def check_classes(data: Path, listed: Sequence[Listed]) -> None:
+    """Refuses data in which no photo has a class.
+
+    Raises:
+        LazarusError: If there is no label at all.
+    """
+    if not any(item.label for item in listed if item.looks_like_a_photo):
+        raise LazarusError(
+            f"the photos of '{data}' have no class: put those of each class into a folder of its "
+            "own and give the folder that holds these, or give a table"
+        )
+
+
+def _check_photos(data: Path, listed: Sequence[Listed]) -> None:
+    if any(item.looks_like_a_photo for item in listed):
+        return
+    other = next((item for item in listed if item.suffix in _OTHER_PICTURES), None)
+    way_out = f"'{other.path}': {other.refusal}" if other else "give a folder of class folders"
+    raise LazarusError(f"'{data}' holds no photo (JPEG, PNG, WebP, BMP or TIFF): {way_out}")
 
 
 def _from_folder(folder: Path, label_from: LabelFrom) -> list[Listed]:
@@ -162,7 +199,7 @@ def _from_table(table: Path) -> list[Listed]:
 def _csv_rows(table: Path) -> Iterator[dict[str, str]]:
     try:
         with table.open(encoding="utf-8-sig", newline="") as file:
-            for row in csv.DictReader(file):
+            for row in csv.DictReader(file, delimiter=csv_delimiter(file)):
                 yield {key: (value or "").strip() for key, value in row.items() if key}
     except (UnicodeDecodeError, csv.Error) as error:
         raise LazarusError(f"'{table}' is no CSV in UTF-8: {error}; save it as such") from error

@@ -83,8 +83,8 @@ def inspect_photo(path: Path, item: Listed) -> Inspected:
     Raises:
         PhotoError: If it cannot be used.
     """
-    if not item.looks_like_a_photo:
-        raise PhotoError("its name is not that of a photo")
+    if item.refusal:
+        raise PhotoError(item.refusal)
     data = read_bytes(path)
     with opened(data) as file:
         header = Header.of(file)

@@ -112,9 +112,4 @@ def describe(doubt: Doubt) -> list[str]:
         f"{val['accuracy_answered']:.4f}, that of all {val['accuracy']:.4f}), "
         f"{val['unsure']:.1%} are unsure, {val['unknown']:.1%} not known",
     ]
-    if doubt.set_threshold == 0:
-        lines.append(
-            f"val has too few photos to promise a coverage of {doubt.coverage:g}: every photo is "
-            "unsure"
-        )
-    return lines
+    return [*lines, doubt.no_promise] if doubt.no_promise else lines

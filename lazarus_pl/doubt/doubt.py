@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from torchmetrics.functional.classification import multiclass_calibration_error
 from lazarus_pl.doubt.feature_distance import FeatureDistance
 from lazarus_pl.doubt.fit_set_threshold import fit_set_threshold
 from lazarus_pl.doubt.fit_temperature import fit_temperature
+from lazarus_pl.doubt.leaf_quantile import leaf_quantile
 from lazarus_pl.doubt.readings import Readings
 from lazarus_pl.doubt.verdict import Verdict
 from lazarus_pl.errors import LazarusError
@@ -66,6 +68,20 @@ class Doubt:
         )
         doubt.val.update(doubt.measure(val))
         return doubt
+
+    @property
+    def no_promise(self) -> str:
+        """Why every known leaf is unsure, where val had too few leaves; else nothing."""
+        if self.set_threshold > 0:
+            return ""
+        enough = next(
+            n for n in count(1) if leaf_quantile(torch.zeros(n), self.coverage) is not None
+        )
+        return (
+            f"no photo is answered, since val has too few leaves to promise a coverage of "
+            f"{self.coverage:g}, which takes {enough}: add photos, or run lazarus calibrate with a "
+            "smaller --coverage"
+        )
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """Calibrated class probabilities ``(B, classes)``."""

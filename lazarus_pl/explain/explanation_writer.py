@@ -7,8 +7,10 @@ import os
 from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import cv2
 import jinja2
@@ -42,6 +44,8 @@ _SHEET = 24
 _SHEET_ROW = 8
 _SIDE = 192
 _QUALITY = 90
+# in bytes: file systems take 255, and a file under way has a longer name
+_LONGEST_NAME = 160
 # photos whose files may wait for a thread
 _UNDER_WAY = 32
 
@@ -197,6 +201,7 @@ class ExplanationWriter:
             autoescape=True,
             undefined=jinja2.StrictUndefined,
         )
+        environment.filters["address"] = _address
         page = environment.get_template("index.html.jinja").render(
             classes=dict(sorted(classes.items())),
             count=sum(map(len, classes.values())),
@@ -245,5 +250,15 @@ def _cell(value: Cell) -> Cell:
     return "" if math.isnan(value) else f"{value:.4f}"
 
 
+def _address(path: str) -> str:
+    # a file name need not be text
+    return quote(path.encode("utf-8", "surrogateescape"))
+
+
 def _file_name(name: str) -> str:
-    return name.replace("/", "__").replace("\\", "__")
+    """As the photo's; a digest stands for the end of one that has no room for what is added."""
+    name = name.replace("/", "__").replace("\\", "__")
+    raw = name.encode("utf-8", "surrogateescape")
+    if len(raw) <= _LONGEST_NAME:
+        return name
+    return f"{raw[:_LONGEST_NAME].decode(errors='ignore')}-{sha256(raw).hexdigest()[:8]}"

@@ -25,7 +25,7 @@ def checkpoints(
         action: ``list`` all; ``show`` all that is known of one; ``diff``: what changed
             from another version to this one, in what is known of them and in the weights;
             ``promote``: make it ``best.ckpt`` and keep it, whatever its score.
-        run: Folder of a run, or of its checkpoints.
+        run: Folder of a fine-tuning, of its checkpoints, or of a lazarus run with one.
         version: Number of a version; by default the latest.
         against: For ``diff``: the other version; by default the version's parent, or
             the latest before it where the parent is not kept.
@@ -46,13 +46,13 @@ def checkpoints(
 
 
 def _folder(run: Path) -> Path:
-    for folder in (run, run / "checkpoints"):
+    for folder in (run, run / "checkpoints", run / "finetune" / "checkpoints"):
         if (folder / _INDEX).is_file():
             return folder
     what = "has no versions.json" if run.is_dir() else "is no folder"
     raise LazarusError(
-        f"'{run}' {what}: give the folder of a run with the callback CheckpointVersions, such as "
-        "lightning_logs/version_0"
+        f"'{run}' {what}: give the folder of a training with the callback CheckpointVersions, "
+        "such as lightning_logs/version_0, or of a lazarus run that fine-tuned"
     )
 
 

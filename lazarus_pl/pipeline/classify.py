@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,8 +84,7 @@ def classify(
     if tta < 0:
         raise LazarusError(f"--tta {tta} is negative: give a number of views, or 0 for none")
     root, listed = list_photos(data, label_from)
-    if out.is_dir():
-        raise LazarusError(f"'{out}' is a folder: name a file with --out")
+    _check_out(out)
     from lazarus_pl.pipeline.classifier import Classifier
 
     views = ViewsSpec(tta, tta_policy)
@@ -111,9 +111,23 @@ def classify(
     for line in (
         score_line(predictions, classifier.class_names),
         answer_line(predictions, classifier.class_names),
+        classifier.doubt.no_promise if classifier.doubt else "",
     ):
         if line:
             print(line)
+
+
+def _check_out(out: Path) -> None:
+    """Photos are not classified for a file that cannot be."""
+    if out.is_dir():
+        raise LazarusError(f"'{out}' is a folder: name a file with --out")
+    there = next(folder for folder in out.absolute().parents if folder.exists())
+    if not there.is_dir():
+        raise LazarusError(f"'{out}' cannot be: '{there}' is a file, name another with --out")
+    if not os.access(there, os.W_OK):
+        raise LazarusError(
+            f"'{out}' cannot be written: '{there}' is read-only, name another file with --out"
+        )
 
 
 def predict(classifier: Classifier, root: Path, listed: Sequence[Listed]) -> Iterator[Prediction]:
@@ -129,8 +143,8 @@ def predict(classifier: Classifier, root: Path, listed: Sequence[Listed]) -> Ite
     """
 
     def decode(item: Listed) -> npt.NDArray[np.uint8] | str:
-        if not item.looks_like_a_photo:
-            return "its name is not that of a photo"
+        if item.refusal:
+            return item.refusal
         try:
             return classifier.look(read_bytes(root / item.path))
         except PhotoError as error:

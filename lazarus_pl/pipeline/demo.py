@@ -99,5 +99,6 @@ def _what_next(out: Path, seconds: float) -> str:
 
 What to type next:
   tensorboard --logdir {run}
-  lazarus classify --ckpt {run / "best.ckpt"} --data YOUR_PHOTOS
-  lazarus run --data YOUR_CLASS_FOLDERS --out RUN"""
+  lazarus run --data YOUR_CLASS_FOLDERS --out RUN
+  lazarus classify --ckpt RUN/best.ckpt --data NEW_PHOTOS
+The model of this demo knows drawn leaves only: it diagnoses no real ones."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import numpy.typing as npt
 
+from lazarus_pl.data.check_outside import check_outside
 from lazarus_pl.data.decode import PhotoError, read_bytes
 from lazarus_pl.data.listing import Listed, list_photos
 from lazarus_pl.data.ordered_map import ordered_map
@@ -72,6 +73,7 @@ def explain(
     root, listed = list_photos(data, "path")
     if out.exists() and not out.is_dir():
         raise LazarusError(f"'{out}' is a file: name a folder with --out")
+    check_outside(out, data)
     from lazarus_pl.pipeline.classifier import Classifier
 
     classifier = Classifier(
@@ -230,8 +232,8 @@ def _batches(
     """What the encoder reads of each photo and what a person sees, or why there is neither."""
 
     def decode(item: Listed) -> tuple[Pixels, Pixels] | str:
-        if not item.looks_like_a_photo:
-            return "its name is not that of a photo"
+        if item.refusal:
+            return item.refusal
         try:
             read, image = classifier.read_and_open(read_bytes(root / item.path), _SHOWN_SIDE)
         except PhotoError as error:

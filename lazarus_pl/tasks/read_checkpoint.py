@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from callbacks.checkpoint_versions import is_whole
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.tasks.classification_task import CHECKPOINT_FORMAT
 
@@ -32,6 +34,12 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             f"the checkpoint '{path}' cannot be read ({type(error).__name__}): it is damaged, or "
             "was not written by lazarus"
         ) from error
+    # torch compares no checksums
+    if zipfile.is_zipfile(path) and not is_whole(path):
+        raise LazarusError(
+            f"the checkpoint '{path}' cannot be read (a checksum is wrong): it is damaged, give "
+            "another one or train it again"
+        )
     ours = content.get("lazarus") if isinstance(content, dict) else None
     if not isinstance(ours, dict) or not isinstance(content.get("state_dict"), dict):
         raise LazarusError(

@@ -27,6 +27,9 @@ def _report(folder: Path) -> dict[str, Any]:
         words = finding["text"].split("'")[0]
         assert words in (folder / "audit.md").read_text(encoding="utf-8")
         assert words.split("&")[0] in page
+        mark = {"warning": "note"}.get(finding["severity"], finding["severity"])
+        assert f"- **{mark}**: {words}" in (folder / "audit.md").read_text(encoding="utf-8")
+        assert f"<b>{mark}</b>" in page
     assert "http://" not in page.replace("http://www.w3.org", "").replace("http://purl.org", "")
     assert "https://" not in page.replace("https://matplotlib.org", "")
     return report

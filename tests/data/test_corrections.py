@@ -75,3 +75,11 @@ def test_extract_takes_them(drawn: Path, cache: Path, tmp_path: Path, lazarus: L
     assert {p.path: p.label for p in after.photos}[moved.path] == dropped.label
     assert dropped.path in {item.path for item in after.quarantine}
     assert len(after.photos) == len(before.photos) - 1
+
+
+def test_corrections_of_a_spreadsheet_that_writes_semicolons(tmp_path: Path) -> None:
+    text = "\ufeffpath;action;suggested\na.png;relabel;rust\nb.png;exclude;\n"
+    (tmp_path / "c.csv").write_text(text, encoding="utf-8")
+    corrections = Corrections.read(tmp_path / "c.csv")
+    assert dict(corrections.labels) == {"a.png": "rust"}
+    assert list(corrections.excluded) == ["b.png"]

@@ -10,7 +10,7 @@ import pytest
 
 from lazarus_pl.data.listing import list_photos
 from lazarus_pl.errors import LazarusError
-from tests.conftest import save_noise
+from tests.conftest import Lazarus, save_noise
 
 Noise = Callable[..., Path]
 
@@ -148,3 +148,39 @@ def test_a_folder_name_that_is_no_text_becomes_a_label_that_is(tmp_path: Path) -
     found = labels(tmp_path)
     assert sorted(found.values()) == [r"rust \xfe", r"rust \xff"]
     assert all((tmp_path / path).exists() for path in found)
+
+
+@pytest.mark.parametrize("name", ["IMG_0001.HEIC", "b.avif", "c.gif"])
+def test_pictures_of_other_kinds_are_told_what_to_do(name: str, tmp_path: Path) -> None:
+    said = f"{Path(name).suffix[1:].upper()} is not read: save it as JPEG"
+    (tmp_path / name).write_bytes(b"x")
+    for data in (tmp_path, tmp_path / name):
+        with pytest.raises(LazarusError, match=f"'{name}': {said}"):
+            list_photos(data)
+    save_noise(tmp_path / "d.png")
+    (tmp_path / "notes.txt").touch()
+    refusals = {item.path: item.refusal for item in list_photos(tmp_path)[1]}
+    assert refusals == {
+        name: said,
+        "d.png": "",
+        "notes.txt": "its name is not that of a photo",
+    }
+
+
+@pytest.mark.parametrize("verb", ["extract", "audit", "run"])
+def test_photos_without_class_folders_are_one_sentence(
+    verb: str, noise: Noise, tmp_path: Path, lazarus: Lazarus
+) -> None:
+    folder = noise({"rust": 2}) / "rust"
+    done = lazarus(verb, "--data", folder, "--out", tmp_path / "out")
+    assert done.code == 2
+    assert f"the photos of '{folder}' have no class" in done.err
+    assert "into a folder of its own" in done.err
+    assert done.err.count("\n") == 1
+
+
+def test_a_table_of_a_spreadsheet_that_writes_semicolons(tmp_path: Path) -> None:
+    save_noise(tmp_path / "a, b.png")
+    text = "\ufeffpath;label\na, b.png;rust, brown\n"
+    (tmp_path / "t.csv").write_text(text, encoding="utf-8")
+    assert labels(tmp_path / "t.csv") == {"a, b.png": "rust, brown"}

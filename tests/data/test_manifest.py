@@ -120,7 +120,7 @@ def test_wrong_data_leaves_the_manifest_as_it_was(wrong: str, noise: Noise, tmp_
     if wrong == "flat":
         (tmp_path / "flat").mkdir()
         save_noise(tmp_path / "flat" / "IMG_0001.png")
-        said = "usable photo in a class folder"
+        said = "have no class"
     else:
         noise({"c": 6, "d": 6}, "other")
         said = "not one is the same"

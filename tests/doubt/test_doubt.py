@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from lazarus_pl.doubt.calibrate import describe
 from lazarus_pl.doubt.doubt import Doubt
 from lazarus_pl.doubt.feature_distance import FeatureDistance
 from lazarus_pl.doubt.fit_set_threshold import fit_set_threshold
@@ -166,3 +167,20 @@ def test_verdicts() -> None:
     assert Verdict((), 0.5).answer(names) == "unsure"
     assert Verdict((1,), 1.5).answer(names) == "not a known leaf"
     assert Verdict((1,), float("nan")).label is None
+
+
+@pytest.mark.parametrize(("photos", "coverage"), [(18, 0.95), (8, 0.9), (19, 0.95), (9, 0.9)])
+def test_that_nothing_is_answered_is_told_with_the_reason(photos: int, coverage: float) -> None:
+    logits, labels = drawn_logits(photos)
+    features = torch.randn(photos, 4, generator=torch.Generator().manual_seed(2))
+    readings = Readings(logits, features, labels)
+    doubt = Doubt.fit(readings, readings, coverage, 0.1)
+    said = describe(doubt)
+    if photos in (9, 19):
+        assert not doubt.no_promise
+        assert len(said) == 3
+        return
+    assert f"a coverage of {coverage}, which takes {photos + 1}: " in doubt.no_promise
+    assert said[-1] == doubt.no_promise
+    verdicts = doubt.verdicts(doubt.probabilities(logits), torch.zeros(photos))
+    assert not any(verdict.label is not None for verdict in verdicts)

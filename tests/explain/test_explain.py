@@ -3,6 +3,9 @@ from __future__ import annotations
 import csv
 import errno
 import io
+import os
+import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -259,3 +262,40 @@ def test_windows_see_what_the_whole_photo_shows_at_their_size(checkpoints: dict[
     assert twice.shape[:2] == (4, 8)
     np.testing.assert_allclose(twice[:, :2], grid[:, :2], atol=5e-3)
     np.testing.assert_allclose(twice[:, -2:], grid[:, -2:], atol=5e-3)
+
+
+def test_long_names_have_room(
+    checkpoints: dict[str, Path], drawn: Path, tmp_path: Path, lazarus: Lazarus
+) -> None:
+    source = next((drawn / "rust").iterdir())
+    (tmp_path / "new").mkdir()
+    names = [
+        f"{letter * repeats}{end}.jpg"
+        for letter, repeats in (("x", 240), ("ü", 120))
+        for end in "12"
+    ]
+    for name in names:
+        shutil.copy(source, tmp_path / "new" / name)
+    out = tmp_path / "out"
+    done = lazarus(
+        "explain", "--ckpt", checkpoints["mlp"], "--data", tmp_path / "new", "--out", out
+    )
+    assert done.code == 0, done.err
+    assert len(list((out / "pictures").iterdir())) == len(names)
+    with (out / "explanations.csv").open(encoding="utf-8") as file:
+        assert sorted(row["file"] for row in csv.DictReader(file)) == sorted(names)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere file names are text")
+def test_a_name_that_is_no_text_does_not_lose_the_page(
+    checkpoints: dict[str, Path], drawn: Path, tmp_path: Path, lazarus: Lazarus
+) -> None:
+    (tmp_path / "new").mkdir()
+    name = os.fsdecode(b"latin\xe9 #1.jpg")
+    shutil.copy(next((drawn / "rust").iterdir()), tmp_path / "new" / name)
+    out = tmp_path / "out"
+    words = ("--ckpt", checkpoints["mlp"], "--data", tmp_path / "new", "--out", out)
+    done = lazarus("explain", *words)
+    assert done.code == 0, done.err
+    assert 'src="pictures/latin%E9%20%231.png"' in (out / "index.html").read_text("utf-8")
+    assert (out / "pictures" / os.fsdecode(b"latin\xe9 #1.png")).is_file()

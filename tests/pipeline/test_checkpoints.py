@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -123,7 +124,7 @@ def test_the_weights_that_changed(run: Path, lazarus: Lazarus) -> None:
         (["list", "nowhere"], "'nowhere' is no folder"),
         (["show", "RUN", "--version=77"], "there is no version 77: there are"),
         (["tidy", "RUN"], "tidy"),
-        (["list"], "run"),
+        (["list"], "RUN is missing"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -152,3 +153,10 @@ def test_a_version_without_parent_and_a_broken_index(run: Path, lazarus: Lazarus
     done = lazarus("checkpoints", "list", run)
     assert done.code == 2
     assert "is no list of versions" in done.err
+
+
+def test_the_folder_of_a_lazarus_run_will_do(run: Path, tmp_path: Path, lazarus: Lazarus) -> None:
+    shutil.copytree(run / "checkpoints", tmp_path / "finetune" / "checkpoints")
+    done = lazarus("checkpoints", "list", tmp_path)
+    assert done.code == 0, done.err
+    assert done.out == lazarus("checkpoints", "list", run).out

@@ -624,6 +624,18 @@ def test_killed_in_the_middle_the_same_command_goes_on(
         (["--budget.time", "soon"], "'soon' is no time to keep within"),
         (["--budget.gpu_memory", "4"], "'4' is no amount of memory: give one such as 4GB"),
         (["--gallery=-1"], "--gallery -1 is negative"),
+        (["--seed", "-1"], "--seed -1 cannot be"),
+        (["--views.policy", "heavy"], "there is no policy 'heavy'"),
+        (
+            ["--grid.overrides", "{model.init_args.lrr: 1}"],
+            "--grid.overrides: model: there is no config key 'lrr', did you mean 'lr'?",
+        ),
+        (
+            ["--patches.overrides", "{trainer.max_epocs: 6}"],
+            "--patches.overrides: there is no option --trainer.max_epocs, did you mean "
+            "'--trainer.max_epochs'?",
+        ),
+        (["--finetune.overrides", "{model.init_args.lrr: 1}"], "no config key 'lrr'"),
         (["--finetune.config", "no.yaml"], "no.yaml"),
         (["--finetun.skip"], "did you mean '--finetune"),
         (["--data", "nowhere"], "'nowhere' does not exist"),

@@ -216,23 +216,28 @@ def _result(given: SidePredictions) -> dict[str, object]:
     return content
 
 
+def _all_right(given: SidePredictions) -> SidePredictions:
+    return SidePredictions(
+        given.class_names,
+        given.files,
+        given.groups,
+        given.target,
+        np.eye(3, dtype=np.float32)[given.target],
+    )
+
+
 def test_the_verdict_follows_the_figures() -> None:
     given = said(600, 4)
     careful = Verdict.of(_result(given), None)
     assert careful.trust == "care"
+    assert "can be trusted for photos like these, with care" in careful.headline
     assert "of 600 photos" in careful.how_good
     assert "class 0 for class 1" in careful.confuses
     leak = {"findings": [{"severity": "fault", "section": "leak", "text": "It flatters."}]}
     flattered = Verdict.of(_result(given), leak)
     assert flattered.trust == "no"
     assert flattered.reasons[0] == "It flatters."
-    right = SidePredictions(
-        given.class_names,
-        given.files,
-        given.groups,
-        given.predicted,
-        np.eye(3, dtype=np.float32)[given.predicted],
-    )
+    right = _all_right(given)
     sure = Verdict.of(_result(right), {"findings": []})
     assert sure.trust == "yes"
     assert sure.confuses == "It confused nothing."
@@ -243,5 +248,8 @@ def test_the_verdict_follows_the_figures() -> None:
     assert Verdict.of(_result(right), shortcut).trust == "care"
     alone = Verdict.of(_result(said(12, 4)), None)
     assert "too few leaves for an interval" in alone.how_good
+    lonely = Verdict.of(_result(_all_right(said(12, 4))), None)
+    assert lonely.trust == "care"
+    assert "too few leaves to say how far to trust" in lonely.headline
     few = Verdict.of(_result(said(24, 4)), None)
     assert any("fewer than 5 leaves" in reason for reason in few.reasons)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import shutil
 import time
+import zipfile
 from functools import partial
 from pathlib import Path
 
@@ -137,6 +138,7 @@ def test_one_photo_is_a_batch_of_one(checkpoint: Path) -> None:
         ({"--ckpt": "no.ckpt"}, "'no.ckpt' does not exist"),
         ({"--data": "nowhere"}, "'nowhere' does not exist"),
         ({"--out": "."}, "is a folder"),
+        ({"--out": f"{__file__}/predictions.csv"}, "test_verbs.py' is a file, name another"),
         ({"--weights": "no.pth"}, "are no file"),
         ({"--device": "tpu7"}, "the device 'tpu7'"),
         ({"--tta": "-1"}, "--tta -1 is negative"),
@@ -297,6 +299,8 @@ def test_demo_does_it_all_and_repeats_nothing(
     assert done.code == 0, done.err
     assert "| 1    |" in done.out
     assert "What to type next" in done.out
+    # its model diagnoses no real leaf
+    assert "--data YOUR_PHOTOS" not in done.out
     assert "finetune" in done.out
     for name in ("leaves.png", "run/grid/leaderboard.csv", "run/best.ckpt", "predictions.csv"):
         assert (out / name).exists(), name
@@ -307,3 +311,18 @@ def test_demo_does_it_all_and_repeats_nothing(
     assert again.code == 0
     assert "nothing has changed" in again.out
     assert {path: path.stat().st_mtime_ns for path in (out / "run").rglob("*.ckpt")} == times
+
+
+def test_a_checkpoint_with_a_wrong_byte_classifies_nothing(
+    checkpoint: Path, drawn: Path, tmp_path: Path, lazarus: Lazarus
+) -> None:
+    content = bytearray(checkpoint.read_bytes())
+    with zipfile.ZipFile(checkpoint) as archive:
+        largest = max(archive.infolist(), key=lambda member: member.file_size)
+    content[largest.header_offset + largest.file_size // 2] ^= 1
+    (tmp_path / "damaged.ckpt").write_bytes(content)
+    words = ("--ckpt", tmp_path / "damaged.ckpt", "--data", drawn, "--out", tmp_path / "p.csv")
+    done = lazarus("classify", *words)
+    assert done.code == 2
+    assert "damaged.ckpt' cannot be read (a checksum is wrong)" in done.err
+    assert not (tmp_path / "p.csv").exists()

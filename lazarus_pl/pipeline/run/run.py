@@ -10,7 +10,8 @@ import sys
 import time
 from pathlib import Path
 
-from lazarus_pl.data.listing import LabelFrom
+from lazarus_pl.data.check_outside import check_outside
+from lazarus_pl.data.listing import LabelFrom, check_classes, list_photos
 from lazarus_pl.data.split.split_spec import SplitSpec
 from lazarus_pl.duration import say_duration
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
@@ -95,6 +96,8 @@ def run(
     """
     if gallery < 0:
         raise LazarusError(f"--gallery {gallery} is negative: give a number of photos, or 0")
+    if seed is not None and not 0 <= seed < 2**32:
+        raise LazarusError(f"--seed {seed} cannot be: give a whole number from 0 to 4294967295")
     settings = RunSettings(
         data=data,
         out=out,
@@ -139,11 +142,9 @@ def run_chain(settings: RunSettings) -> int:
     started = time.monotonic()
     if settings.out.exists() and not settings.out.is_dir():
         raise LazarusError(f"'{settings.out}' is a file: name a folder with --out")
-    if settings.data.is_dir() and settings.out.resolve().is_relative_to(settings.data.resolve()):
-        raise LazarusError(
-            f"'{settings.out}' is in '{settings.data}', where pictures of the run would be taken "
-            "for photos: name a folder elsewhere with --out"
-        )
+    check_outside(settings.out, settings.data)
+    if settings.corrections is None:
+        check_classes(settings.data, list_photos(settings.data, settings.label_from)[1])
     # a mistake is told before the folder is made
     stages = _stages(settings)
     stages[0].digest({})

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+from lazarus_pl.pipeline.run.check_overrides import check_overrides
 from lazarus_pl.pipeline.run.digests import config_text, file_digest
 from lazarus_pl.pipeline.run.resumable_fit import FitEnd, ResumableFit
 from lazarus_pl.pipeline.run.run_settings import RunSettings
@@ -36,6 +37,8 @@ class FitStage(Stage):
     def __init__(self, settings: RunSettings) -> None:
         super().__init__(settings)
         self.config = Path(self.options(settings).config or shipped_config(self.shipped))
+        asked = self.options(settings).overrides
+        check_overrides(f"--{self.name}.overrides", self.config, asked, settings.cache)
 
     def options(self, settings: RunSettings) -> StageOptions:
         """Those of this stage."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from lazarus_pl.grid.grid_spec import GridSpec
 from lazarus_pl.grid.run_result import RunResult
+from lazarus_pl.pipeline.run.check_overrides import check_overrides
 from lazarus_pl.pipeline.run.digests import config_text, file_digest
 from lazarus_pl.pipeline.run.run_settings import RunSettings
 from lazarus_pl.pipeline.run.schedule import Schedule
@@ -31,6 +32,9 @@ class GridStage(Stage):
         self._path = Path(settings.grid.config or shipped_config("grids/heads_3x3.yaml"))
         self._spec = self._read()
         self._runs = list(self._spec.runs())
+        for config in {run.config for run in self._runs}:
+            asked = settings.grid.overrides
+            check_overrides("--grid.overrides", config, asked, settings.cache)
 
     def inputs(self) -> Any:  # noqa: ANN401  # anything that can be written as text
         """The runs and their configs."""

@@ -10,9 +10,11 @@ from lazarus_pl.duration import say_duration
 from lazarus_pl.pipeline.run.chain import read_costs
 from lazarus_pl.pipeline.run.digests import digest_of, file_digest
 from lazarus_pl.pipeline.run.extract_photos import extract_photos
+from lazarus_pl.pipeline.run.run_settings import RunSettings
 from lazarus_pl.pipeline.run.schedule import Schedule
 from lazarus_pl.pipeline.run.stage import Records, Stage
 from lazarus_pl.pipeline.run.stage_outcome import StageOutcome
+from lazarus_pl.views.view_policy import ViewPolicy
 
 # of the photos that are trained on
 _TRAIN = 0.7
@@ -29,6 +31,11 @@ class ViewsStage(Stage):
     # nobody else wants them than the fine-tuning, which begins with the best head
     requires = ("grid",)
     can_be_cut = True
+
+    def __init__(self, settings: RunSettings) -> None:
+        super().__init__(settings)
+        # a mistake is told before photos are encoded
+        ViewPolicy.find(settings.views.policy)
 
     def inputs(self) -> Any:  # noqa: ANN401  # anything that can be written as text
         """Which views, and the text of their policy."""
