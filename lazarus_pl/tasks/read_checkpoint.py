@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from callbacks.checkpoint_versions import is_whole
+from callbacks.version_files import is_whole
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.tasks.classification_task import CHECKPOINT_FORMAT
 
