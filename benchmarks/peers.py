@@ -1,13 +1,14 @@
 """Other libraries' ways to fine-tune the whole network from photos.
 
-All start with the packaged weights of the encoder, read the photos of the same split at 256 px,
-and are given what they reach after every epoch: the weights of the epoch that is best on val are
-scored on test, and ``seconds`` end there.
+All start with the packaged weights of the encoder, read the photos of the same split at 256 px in
+float32, as these libraries do by default on a CPU (lazarus takes bfloat16 where the processor has
+it), and are given what they reach after every epoch: the weights of the epoch that is best on val
+are scored on test, and ``seconds`` end there.
 
 - ``full``: plain Lightning, everything trains from the first step, AdamW with one rate, flips.
 - ``BackboneFinetuning``: Lightning's callback, its defaults, thawing after an epoch.
 - ``FinetuningScheduler``: of the package of that name; classifier, last blocks, everything, an
-  epoch each, then the rest of the epochs.
+  epoch each, then the rest of the epochs; the rate falls by 3 with each phase.
 - ``fastai``: ``vision_learner`` and ``fine_tune`` with their defaults and ``aug_transforms``; the
   first epoch is frozen.
 
@@ -53,12 +54,12 @@ _SCHEDULE = {
     1: {
         "params": [r"backbone.(blocks.[56]|conv_head|bn2)\..*"],
         "max_transition_epoch": 2,
-        "lr": _LR,
+        "lr": _LR / 3,
     },
     2: {
         "params": [r"backbone.(conv_stem|bn1|blocks.[0-4])\..*"],
         "max_transition_epoch": 3,
-        "lr": _LR,
+        "lr": _LR / 9,
     },
 }
 
@@ -233,7 +234,8 @@ def _fastai(name: str, sides: Sides, names: Sequence[str], out: Path, epochs: in
         get_y=lambda path: labels[path],
         splitter=vision.FuncSplitter(lambda path: path in held_back),
         item_tfms=vision.Resize(_SIDE, method="squish"),
-        batch_tfms=vision.aug_transforms(),
+        # the learner adds none of its own without weights of its own
+        batch_tfms=[*vision.aug_transforms(), vision.Normalize.from_stats(*_statistics())],
     )
     loaders = block.dataloaders(paths["train"] + paths["val"], bs=_BATCH, num_workers=0, path=out)
     learner = vision.vision_learner(loaders, _MODEL, pretrained=False, path=out)
@@ -259,7 +261,7 @@ def _fastai(name: str, sides: Sides, names: Sequence[str], out: Path, epochs: in
         def after_epoch(self) -> None:
             scores.append(_score(torch.cat(self.told), torch.cat(self.truth), names))
             seconds.append(time.perf_counter() - started)
-            if scores[-1] == max(scores):
+            if scores[-1] > max(scores[:-1], default=-1.0):
                 self.learn.save("best", with_opt=False)
 
     with learner.no_bar(), learner.no_logging():
@@ -272,6 +274,13 @@ def _fastai(name: str, sides: Sides, names: Sequence[str], out: Path, epochs: in
             told, truth = learner.get_preds(dl=loader)
             found[side] = _score(told.argmax(dim=1), truth, names)
     return {"val": scores[best], **found, "seconds": seconds[best]}
+
+
+def _statistics() -> tuple[list[float], list[float]]:
+    """Mean and deviation of colours from 0 to 1, as the encoder was trained with."""
+    encoder = Encoder.from_spec(EncoderSpec())
+    deviation = 1 / (255 * encoder.scale.flatten())
+    return (-encoder.mean.flatten() * deviation).tolist(), deviation.tolist()
 
 
 def _backbone_state() -> dict[str, Tensor]:

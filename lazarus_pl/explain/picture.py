@@ -77,7 +77,7 @@ def picture(
         photo: RGB ``(H, W, 3)``, as :func:`to_be_seen` gives it.
         laid_over_it: The same photo under :func:`overlay`.
         lines: The diagnosis, and what else to know.
-        most: What the end of the scale stands for.
+        most: What the end of the scale stands for; there is no scale where nothing is marked.
         meaning: What the scale measures.
     """
     height, width = photo.shape[:2]
@@ -89,6 +89,8 @@ def picture(
     rows = _wrapped(lines[1], sheet.shape[1] - 2 * _MARGIN)
     for top, row in zip((34,) if len(rows) == 1 else (28, 42), rows, strict=True):
         _put(sheet, _MARGIN, top, _words(row, 13, _GREY))
+    if most <= 0:
+        return sheet
     _put(sheet, second, _HEAD + height + 8, _scale())
     extent = _words(f"0 to {most:.2g}", 12, _BLACK)
     _put(sheet, second + 168, _HEAD + height + 6, extent)

@@ -148,7 +148,8 @@ class PatchHead(Head):
             hidden = F.gelu(torch.addcmul(joined, finest, there)).float()
             attention = _to_one(torch.where(there > 0, chance, nothing))
             # patches together before their score: half the time of scoring each
-            pooled = torch.einsum("bhwk,bhwd->bkd", attention, hidden)
+            with torch.autocast(hidden.device.type, enabled=False):
+                pooled = torch.einsum("bhwk,bhwd->bkd", attention, hidden)
             said = (pooled * self.score.weight).sum(dim=-1)
             return said + attention.sum(dim=(1, 2)) * self.score.bias
 

@@ -13,7 +13,8 @@ def certain_drop(before: Tensor, now: Tensor, counts: Tensor) -> Tensor:
 
     A class with three photos loses a third of its recall by one photo, which says nothing. Method
     of Agresti and Caffo (2000, doi:10.1080/00031305.2000.10474560): one photo that is found and
-    one that is not are added on both sides.
+    one that is not are added on both sides. It is for independent samples; of the same photos,
+    as here, falls are more certain than it says.
 
     Args:
         before: Recall of each class, ``(classes,)``, in 0 to 1.

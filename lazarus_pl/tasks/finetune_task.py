@@ -38,9 +38,9 @@ class FinetuneTask(ClassificationTask):
     Beside the metrics of a head it logs ``val/worst_recall_drop``, how far the recall of the class
     that lost most has fallen below that of the start, and ``val/guarded_macro_f1``: macro-F1, less
     what the fall that is certain (:func:`certain_drop`: few photos of a class prove little) is
-    beyond the margin. A rollback that watches it keeps any class from falling much further than
-    the margin. The recalls of the start are those of the sanity check if that runs all of val,
-    else those in its file.
+    beyond the margin. What is chosen by it has lost no class for the others' sake, where val has
+    the photos to show it. The recalls of the start are those of the sanity check if that runs all
+    of val, else those in its file.
 
     Args:
         start: Checkpoint of ``lazarus fit`` or ``lazarus grid`` to begin with.

@@ -113,6 +113,16 @@ def test_a_drawn_square_is_found_where_it_was_drawn(checkpoints: dict[str, Path]
     assert 180 <= column < 240
 
 
+def test_where_nothing_is_marked_there_is_no_scale() -> None:
+    photo = np.full((256, 256, 3), 90, dtype=np.uint8)
+    words = ("healthy", "next rust")
+    with_scale = picture(photo, photo, words, 1.0, "meaning")
+    without = picture(photo, photo, words, 0.0, "meaning")
+    below = slice(58 + 256, None)
+    assert (without[below] == 255).all()
+    assert (with_scale[below] != 255).any()
+
+
 @pytest.mark.parametrize(("height", "width"), [(180, 360), (360, 180)])
 def test_a_sheet_gives_its_two_pictures_back_without_words(height: int, width: int) -> None:
     pixels = np.full((height, width, 3), 100, dtype=np.uint8)

@@ -115,6 +115,8 @@ async def _look(
                 f"Promise.all({images}.map(i => (i.loading = 'eager', i.decode().catch(() => 0))))"
                 ".then(() => 1)"
             )
+            # a page that is still being built may have changed them meanwhile
+            await tab.wait(f"{images}.every(i => i.complete)")
             found = Look(
                 complaints=tab.complaints,
                 width=await tab.value("document.documentElement.scrollWidth"),

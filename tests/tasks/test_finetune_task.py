@@ -162,7 +162,7 @@ def test_the_fall_of_the_class_that_lost_most(make: Make, data: CachedFeatureDat
     assert task.start_recall.max() > 0
 
 
-def test_a_rollback_lets_no_class_be_forgotten(
+def test_a_ruined_network_is_rolled_back_to_its_start(
     make: Make, data: CachedFeatureDataModule, tmp_path: Path
 ) -> None:
     # a rate that ruins every class
