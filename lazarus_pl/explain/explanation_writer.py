@@ -224,7 +224,7 @@ class ExplanationWriter:
         if maps.target != order[0]:
             parts.append(f"map of {plain_name(target)}")
         if maps.sound:
-            parts.append("no lesions are marked of a healthy class")
+            parts.append("healthy: nothing is marked")
         if maps.severity > 0:
             parts.append(f"{maps.severity:.0%} of the leaf marked")
         if maps.weak:
