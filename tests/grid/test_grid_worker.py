@@ -111,7 +111,8 @@ def test_scores_are_those_of_one_process_with_half_of_the_cores(
     monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
     monkeypatch.setattr(grid_module, "GridWorker", Eager)
     run_grid(small, cache, tmp_path / "two")
-    assert trained_here == [(1, 1)], "the second process did not take the part of two"
+    assert (2, 1) not in trained_here, "the second process did not take the part of two"
+    assert {cores for _, cores in trained_here} <= {1}
     assert len(scores(tmp_path / "two")) == 3
     assert scores(tmp_path / "two") == scores(tmp_path / "one")
 
