@@ -47,6 +47,11 @@ class RunResult:
         with replace_file(folder / _NAME) as file:
             file.write(json.dumps(asdict(self), indent=2).encode())
 
+    @staticmethod
+    def remove(folder: Path) -> None:
+        """Takes away what :meth:`write` wrote."""
+        (folder / _NAME).unlink(missing_ok=True)
+
     @classmethod
     def read(cls, folder: Path) -> RunResult | None:
         """Reads what :meth:`write` wrote, or None if there is nothing that can be read."""

@@ -2,16 +2,21 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
+from lazarus_pl.data.folder_lock import FolderLock
 from lazarus_pl.errors import LazarusError
+from lazarus_pl.grid.grid_progress import GridProgress
 from lazarus_pl.grid.grid_spec import GridRun, GridSpec
 from lazarus_pl.grid.leaderboard import Leaderboard
 from lazarus_pl.grid.run_result import RunResult
+from lazarus_pl.grid.run_results import RunResults
+from lazarus_pl.progress import Progress
 from lazarus_pl.shipped_config import shipped_config
 from tests.conftest import Lazarus
 
@@ -28,6 +33,12 @@ def small(tmp_path: Path) -> Path:
     heads = Path(__file__).parent.parent.parent / "configs" / "heads"
     (tmp_path / "grid.yaml").write_text(SMALL.format(heads=heads))
     return tmp_path / "grid.yaml"
+
+
+def note_failed(results: RunResults, run: GridRun) -> None:
+    """As a process does that has tried the run."""
+    results.folder(run).mkdir(parents=True)
+    results.write_failed(run, "no luck", 1.0)
 
 
 def rows(out: Path) -> list[dict[str, str]]:
@@ -259,3 +270,69 @@ def test_long_names_are_cut_and_stay_apart(tmp_path: Path) -> None:
 def test_a_run_twice_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(LazarusError, match="run 'mlp-heada_b' twice"):
         _runs(tmp_path, "{model.init_args.head: ['a/b', 'a:b']}")
+
+
+def test_one_grid_a_folder(small: Path, cache: Path, tmp_path: Path, lazarus: Lazarus) -> None:
+    out = tmp_path / "run"
+    words = ("grid", "-c", small, "--cache", cache, "--out", out)
+    with FolderLock(out, "grid"):
+        refused = lazarus(*words)
+    assert refused.code == 2
+    assert f"'{out}' is in use by another lazarus grid (process {os.getpid()} on " in refused.err
+    assert not (out / "runs").exists()
+    # `lazarus run` holds a lock of its own
+    with FolderLock(out, "run"):
+        assert lazarus(*words).code == 0
+
+
+def test_configs_are_utf_8_whatever_the_machine_takes_for_granted(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mlp = tmp_path / "mlp.yaml"
+    text = shipped_config("heads/mlp.yaml").read_text(encoding="utf-8")
+    mlp.write_text(f"# Blätter\n{text}", encoding="utf-8")
+    read = Path.read_text
+
+    def read_elsewhere(path: Path, encoding: str = "ascii", errors: str = "strict") -> str:
+        return read(path, encoding, errors)
+
+    monkeypatch.setattr(Path, "read_text", read_elsewhere)
+    run = GridRun("mlp", "mlp", mlp, {})
+    note_failed(RunResults(cache, tmp_path), run)
+    assert RunResults(cache, tmp_path).read(run) is not None
+
+
+def test_what_another_process_did_counts_at_the_next_look(
+    small: Path, cache: Path, tmp_path: Path
+) -> None:
+    runs = list(GridSpec.from_file(small).runs())
+    costs = {run.name: 1.0 if run.head == "linear" else 4.0 for run in runs}
+    results = RunResults(cache, tmp_path)
+    shares: list[float | None] = []
+    counts: list[int] = []
+    boards: list[int] = []
+
+    class Shown(Progress):
+        def advance(
+            self, steps: int = 1, note: str | None = None, share: float | None = None
+        ) -> None:
+            counts.append(steps)
+            shares.append(share)
+
+    shown = Shown("training", len(runs), "runs")
+    progress = GridProgress(runs, costs, results, shown, lambda: boards.append(len(counts)))
+    ours, others = [run for run in runs if run.head == "mlp"], [r for r in runs if r.head != "mlp"]
+    tell = progress.of(ours)
+    tell("epoch 1 of 2", 0.0)
+    tell("epoch 2 of 2", 0.5)
+    note_failed(results, others[0])
+    tell("epoch 2 of 2", 0.5)
+    for run in ours:
+        note_failed(results, run)
+    progress.look("waiting for a second process")
+    progress.look("waiting for a second process")
+    note_failed(results, others[1])
+    progress.look()
+    assert shares == pytest.approx([0.0, 0.4, 0.5, 0.9, 0.9, 1.0])
+    assert counts == [0, 0, 1, 2, 0, 1]
+    assert boards == [3, 4, 6]

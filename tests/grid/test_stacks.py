@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import EarlyStopping
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
-from lazarus_pl.grid import grid as grid_module
+from lazarus_pl.grid import run_trainer
 from lazarus_pl.grid.built_run import BuiltRun
 from lazarus_pl.grid.grid_spec import GridSpec
 from lazarus_pl.grid.run_grid import run_grid
@@ -73,7 +73,7 @@ def fits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def alone(monkeypatch: pytest.MonkeyPatch, spec: GridSpec, cache: Path, out: Path) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(grid_module, "stack_key", lambda run: None)
+        patch.setattr(run_trainer, "stack_key", lambda run: None)
         run_grid(spec, cache, out)
 
 

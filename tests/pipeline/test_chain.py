@@ -106,11 +106,32 @@ def test_what_cannot_be_done_after_a_failure_is_neither_begun_nor_waited_for(
     assert [len(stage.allowed) for stage in (late, last)] == [0, 1]
     assert "      finetune cannot be done without grid, which failed" in lines
     assert not [line for line in lines if "late" in line and line.startswith("[")]
-    # 10 min of the late one are not waited for
     assert [record.state for record in records.values()] == ["failed", "failed", "done"]
     assert (
         Chain([heads, late, last], tmp_path / "other", Budget()).run()["finetune"].state == "done"
     )
+
+
+class Between(Last):
+    """Comes before the late one, and notes what is thought to be left of the whole."""
+
+    needs = ("grid",)
+
+    def run(self, before: Records, allowed: float | None, schedule: Schedule) -> StageOutcome:
+        self.left = schedule.left
+        return super().run(before, allowed, schedule)
+
+
+def test_a_retried_stage_that_fails_whole_takes_what_requires_it_out_of_the_time_left(
+    stages: tuple[Said, Said, Said], tmp_path: Path
+) -> None:
+    heads, late, last = stages
+    late.requires = ("grid",)  # type: ignore[misc]
+    between = Between(last.settings)
+    Chain([Broken(heads.settings), between, late], tmp_path, Budget()).run()
+    assert [len(stage.allowed) for stage in (between, late)] == [1, 0]
+    # 10 min of the late one are not waited for
+    assert between.left == pytest.approx(last.seconds, abs=5)
 
 
 def test_what_changes_for_another_reason_is_announced_whole(

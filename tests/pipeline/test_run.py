@@ -24,6 +24,7 @@ from PIL import Image, ImageOps
 
 from callbacks.version_files import is_whole
 from lazarus_pl.cli import main
+from lazarus_pl.data.folder_lock import FolderLock
 from lazarus_pl.data.manifest import Manifest
 from lazarus_pl.data.procedural.procedural_leaves import ProceduralLeaves
 from lazarus_pl.data.table import read_table
@@ -31,15 +32,13 @@ from lazarus_pl.doubt.doubt import Doubt
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
 from lazarus_pl.encoder.engine import Engine
 from lazarus_pl.encoder.make_engine import make_engine
-from lazarus_pl.grid.grid import Grid
 from lazarus_pl.grid.grid_spec import GridRun
-from lazarus_pl.grid.run_result import RunResult
+from lazarus_pl.grid.run_trainer import RunTrainer
 from lazarus_pl.pipeline.explain import explain_batch
 from lazarus_pl.pipeline.run.candidate import Candidate
 from lazarus_pl.pipeline.run.gallery import Shown, make_gallery, read_gallery
 from lazarus_pl.pipeline.run.report.curves import read_curves
 from lazarus_pl.pipeline.run.report.write_report import write_report
-from lazarus_pl.pipeline.run.run_lock import RunLock
 from lazarus_pl.pipeline.run.run_settings import RunSettings
 from lazarus_pl.pipeline.run.stage_record import StageRecord
 from lazarus_pl.pipeline.run.stages.test_stage import TestStage
@@ -518,15 +517,15 @@ def test_runs_of_the_grid_that_failed_are_tried_again_and_no_others(
     (old / "result.json").write_text(
         (old / "result.json").read_text().replace('"error": ""', '"error": "x"')
     )
-    fit = Grid._fit
+    fit = RunTrainer._fit
 
-    def full(grid: Grid, run: GridRun, started: float) -> RunResult:
+    def full(trainer: RunTrainer, run: GridRun, started: float) -> None:
         if run.name == "mlp":
             raise RuntimeError("out of memory")
-        return fit(grid, run, started)
+        fit(trainer, run, started)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Grid, "_fit", full)
+        patched.setattr(RunTrainer, "_fit", full)
         failed = lazarus(*words)
     assert failed.code == 0, failed.err
     assert "1 of 2 runs failed, the same command tries again" in failed.out
@@ -572,7 +571,7 @@ def test_a_split_without_test_is_scored_on_val_and_says_so(
 
 def test_one_run_a_folder(quick: tuple[Path, list[str]], lazarus: Lazarus) -> None:
     out, words = quick
-    with RunLock(out):
+    with FolderLock(out, "run"):
         done = lazarus(*words)
     assert done.code == 2
     assert f"in use by another lazarus run (process {os.getpid()} on " in done.err

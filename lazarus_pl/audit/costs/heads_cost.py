@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 
 import torch
@@ -20,14 +21,15 @@ from lazarus_pl.datamodules.cached_feature_data_module import CachedFeatureDataM
 from lazarus_pl.lightning_cli import LazarusCLI, quiet
 from lazarus_pl.shipped_config import shipped_config
 from lazarus_pl.tasks.classification_task import ClassificationTask
+from lazarus_pl.two_processes import part_count, pays, training_cost
 
 HEADS = ("linear", "mlp", "attention")
 LEARNING_RATES = 3
 
 _STEPS = 2
 _FEW, _MORE = 1, 5
-# a grid of so many seconds is trained in two processes; to start the second one
-_SHARED_FROM, _STARTING = 20.0, 6.0
+# seconds to start a second process
+_STARTING = 6.0
 # weights, gradients and AdamW's two moments
 _COPIES = 4
 
@@ -36,6 +38,8 @@ _COPIES = 4
 class _HeadProbe:
     layers: tuple[str, ...]
     shares: bool
+    device: torch.device
+    values: int
     epochs: int
     train_seconds: float
     val_seconds: float
@@ -58,9 +62,12 @@ def probe_heads(cache: Path, counts: Mapping[str, int], folder: Path) -> list[St
     quiet()
     fixed, per_epoch = _overhead(cache, folder)
     threads = torch.get_num_threads()
-    alone = _probe("attention", cache)
-    with _threads(max(1, threads // 2)):
-        probes = {name: _probe(name, cache) for name in HEADS}
+    probes = {name: _probe(name, cache) for name in HEADS}
+    alone = probes["attention"]
+    is_shared = _is_shared(list(probes.values()), counts["train"], threads)
+    if is_shared:
+        with _threads(threads // 2):
+            probes = {name: _probe(name, cache) for name in HEADS}
     steps = {name: _steps(probe, counts) for name, probe in probes.items()}
     overhead = LEARNING_RATES * len(HEADS) * fixed + per_epoch * _epochs(list(probes.values()))
     # pooled features of all photos are held in memory, grids are mapped
@@ -68,7 +75,7 @@ def probe_heads(cache: Path, counts: Mapping[str, int], folder: Path) -> list[St
     nine = overhead + LEARNING_RATES * sum(steps.values())
     share = LEARNING_RATES * steps["attention"] / nine
     bottleneck = "overhead" if overhead > nine / 2 else "optimizer"
-    if threads > 1 and nine > 2 * _SHARED_FROM and not torch.cuda.is_available():
+    if is_shared:
         nine = (nine + _STARTING) / 2
     return [
         StageCost(
@@ -112,6 +119,21 @@ def _threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def _is_shared(probes: Sequence[_HeadProbe], photos: int, threads: int) -> bool:
+    """Whether the grid would be trained in two processes, as it judges that itself."""
+    stacks: dict[object, list[float]] = {}
+    for probe in probes:
+        costs = [training_cost(probe.epochs, photos, probe.values)] * LEARNING_RATES
+        for number, cost in enumerate(costs):
+            key = (probe.layers, probe.epochs) if probe.shares else (probe, number)
+            stacks.setdefault(key, []).append(cost)
+    parts: list[float] = []
+    for stack in stacks.values():
+        count = part_count(sum(stack), len(stack))
+        parts += [sum(stack) / count] * count
+    return pays(parts, [probe.device for probe in probes], threads)
 
 
 def _epochs(probes: Sequence[_HeadProbe]) -> int:
@@ -171,10 +193,14 @@ def _probe(name: str, cache: Path) -> _HeadProbe:
             _loss(task, batch)
     weights = FLOAT_BYTES * sum(p.numel() for p in task.parameters())
     inputs = sum(values.numel() * FLOAT_BYTES for values in batch["features"].values())
+    device = cli.trainer.strategy.root_device
+    has_scaler = getattr(cli.trainer.precision_plugin, "scaler", None) is not None
     return _HeadProbe(
         layers=tuple(data.layers),
         # a loss scaler is of one run
-        shares=getattr(cli.trainer.precision_plugin, "scaler", None) is None,
+        shares=not has_scaler and device.type in ("cpu", "cuda"),
+        device=device,
+        values=sum(map(prod, data.feature_shapes.values())),
         epochs=int(cli.trainer.max_epochs or 1),
         train_seconds=train / batch_size,
         val_seconds=val / batch_size,

@@ -66,13 +66,13 @@ class Chain:
                     record = self._barred(stage, digest) or self._do(stage, digest, number)
                 self._records[stage.name] = record
                 self._schedule.end(stage.name, record.seconds)
-                barred = (later.name for later in self._stages[number:] if self._lacks(later))
-                self._schedule.drop(barred)
                 if stage.name == "audit" and stage in left:
                     self._look_ahead(left[1:])
                 elif may_change:
                     now, unsure = self._left()
                     self._expect([later for later in self._stages[number:] if later in now])
+                barred = (later.name for later in self._stages[number:] if self._lacks(later))
+                self._schedule.drop(barred)
         return self._records
 
     def _left(self) -> tuple[list[Stage], dict[str, str]]:

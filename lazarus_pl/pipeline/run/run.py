@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 from lazarus_pl.data.check_outside import check_outside
+from lazarus_pl.data.folder_lock import FolderLock
 from lazarus_pl.data.listing import LabelFrom, check_classes, list_photos
 from lazarus_pl.data.split.split_spec import SplitSpec
 from lazarus_pl.duration import say_duration
@@ -22,7 +23,6 @@ from lazarus_pl.pipeline.run.audit_options import AuditOptions
 from lazarus_pl.pipeline.run.budget import Budget
 from lazarus_pl.pipeline.run.chain import Chain
 from lazarus_pl.pipeline.run.grid_options import GridOptions
-from lazarus_pl.pipeline.run.run_lock import RunLock
 from lazarus_pl.pipeline.run.run_settings import RunSettings
 from lazarus_pl.pipeline.run.stage import Stage
 from lazarus_pl.pipeline.run.stage_options import StageOptions
@@ -148,7 +148,7 @@ def run_chain(settings: RunSettings) -> int:
     # a mistake is told before the folder is made
     stages = _stages(settings)
     stages[0].digest({})
-    with RunLock(settings.out):
+    with FolderLock(settings.out, "run"):
         print(f"lazarus run: '{settings.data}' to '{settings.out}'")
         try:
             records = Chain(stages, settings.out, settings.budget).run()

@@ -1,4 +1,4 @@
-"""One run a folder at a time."""
+"""One process a folder at a time."""
 
 from __future__ import annotations
 
@@ -15,33 +15,35 @@ from lazarus_pl.data.atomic import replace_file
 from lazarus_pl.errors import LazarusError
 
 
-class RunLock:
-    """Held while a run works in a folder.
+class FolderLock:
+    """Held while a verb of ``lazarus`` works in a folder.
 
     The lock is the system's: it is free again when the process ends, however it ends. Beside it
     stands who holds it.
 
     Args:
-        out: The run's folder; made if it is not there.
+        out: The folder; made if it is not there.
+        verb: What is at work, such as ``run``; locks of other verbs are other locks.
 
     Raises:
         LazarusError: On entering, if another process holds it.
     """
 
-    def __init__(self, out: Path) -> None:
+    def __init__(self, out: Path, verb: str) -> None:
         self._out = out
-        self._lock = FileLock(out / "run.lock")
-        self._holder = out / "run.holder.json"
+        self._verb = verb
+        self._lock = FileLock(out / f"{verb}.lock")
+        self._holder = out / f"{verb}.holder.json"
 
-    def __enter__(self) -> RunLock:
+    def __enter__(self) -> FolderLock:
         """Takes the lock."""
         self._out.mkdir(parents=True, exist_ok=True)
         try:
             self._lock.acquire(timeout=0)
         except Timeout as error:
             raise LazarusError(
-                f"'{self._out}' is in use by another lazarus run ({self._who()}): wait for it, end "
-                "it, or name another folder with --out"
+                f"'{self._out}' is in use by another lazarus {self._verb} ({self._who()}): wait "
+                "for it, end it, or name another folder with --out"
             ) from error
         holder = {
             "pid": os.getpid(),
