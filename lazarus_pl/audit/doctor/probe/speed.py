@@ -12,7 +12,6 @@ from lazarus_pl.audit.doctor.probe.stage import Facts
 
 _SECONDS = 1.0
 _SIZE = 256
-_BATCH = 8
 
 
 def decode() -> Facts:
@@ -34,17 +33,18 @@ def decode() -> Facts:
 
 def encoder() -> Facts:
     """Photos a second, with the settings that ``lazarus extract`` has by default."""
-    import numpy as np
-
     from lazarus_pl.data.decode import read_pixels
     from lazarus_pl.encoder.encoder_spec import EncoderSpec
     from lazarus_pl.encoder.make_engine import make_engine
 
     spec = EncoderSpec()
-    engine = make_engine(spec, batch_size=_BATCH)
-    photos = np.stack([read_pixels(_photo(), spec.image_size)] * _BATCH)
+    engine = make_engine(spec)
+    photo = read_pixels(_photo(), spec.image_size)[None]
+    # chooses among engines, if there are several
+    engine.encode(photo)
+    photos = photo.repeat(engine.batch_size, axis=0)
     return {
-        "encoder_rate": _BATCH * _rate(lambda: engine.encode(photos)),
+        "encoder_rate": len(photos) * _rate(lambda: engine.encode(photos)),
         "encoder_engine": engine.name,
         "encoder_device": str(engine.device),
         "encoder_precision": engine.precision,
