@@ -33,13 +33,15 @@ def decode() -> Facts:
 
 def encoder() -> Facts:
     """Photos a second, with the settings that ``lazarus extract`` has by default."""
+    import numpy as np
+
     from lazarus_pl.data.decode import read_pixels
     from lazarus_pl.encoder.encoder_spec import EncoderSpec
     from lazarus_pl.encoder.make_engine import make_engine
 
     spec = EncoderSpec()
     engine = make_engine(spec)
-    photo = read_pixels(_photo(), spec.image_size)[None]
+    photo = np.stack([read_pixels(_photo(), spec.image_size)])
     # chooses among engines, if there are several
     engine.encode(photo)
     photos = photo.repeat(engine.batch_size, axis=0)
