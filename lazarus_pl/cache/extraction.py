@@ -67,6 +67,15 @@ class ExtractionSummary:
     views: int = 0
 
 
+def may_extract_into(folder: Path) -> bool:
+    """Whether a folder is a cache, what a killed first call left of one, empty, or not there."""
+    if not folder.exists() or CacheHeader.exists(folder):
+        return True
+    if not folder.is_dir():
+        return False
+    return {entry.name for entry in folder.iterdir() if not is_temporary(entry)} <= _OURS
+
+
 class Extraction:
     """Extracts the features of a dataset into a cache, or continues to.
 
@@ -202,15 +211,14 @@ class Extraction:
         ]
 
     def _check_folder(self) -> None:
-        if self._out.exists() and not CacheHeader.exists(self._out):
-            if not self._out.is_dir():
-                raise LazarusError(f"'{self._out}' is a file: name a folder with --out")
-            names = {entry.name for entry in self._out.iterdir() if not is_temporary(entry)}
-            if names - _OURS:
-                raise LazarusError(
-                    f"'{self._out}' holds other files and no feature cache: name an empty or a "
-                    "new folder with --out"
-                )
+        if may_extract_into(self._out):
+            return
+        if not self._out.is_dir():
+            raise LazarusError(f"'{self._out}' is a file: name a folder with --out")
+        raise LazarusError(
+            f"'{self._out}' holds other files and no feature cache: name an empty or a new folder "
+            "with --out"
+        )
 
     def _prepare(self) -> tuple[CacheHeader, Path, Manifest]:
         old = CacheHeader.read(self._out) if CacheHeader.exists(self._out) else None

@@ -44,6 +44,8 @@ def near_duplicate_groups(
 ) -> npt.NDArray[np.intp]:
     """Joins photos whose perceptual hashes differ in few bits, transitively.
 
+    Pairs are forgotten block by block: a burst of n frames has n * n / 2 of them.
+
     Args:
         phashes: 16 hex digits a photo.
         max_distance: Bits in which two photos of one group may differ.
@@ -51,16 +53,29 @@ def near_duplicate_groups(
     Returns:
         The index of each photo's group, numbered by first appearance; shape ``(len(phashes),)``.
     """
+    distinct = {phash: place for place, phash in enumerate(dict.fromkeys(phashes))}
+    groups = np.arange(len(distinct))
+    for left, right, _ in near_pairs(list(distinct), max_distance):
+        groups = _joined(groups, left, right)
+    return np.array([groups[distinct[phash]] for phash in phashes], dtype=np.intp)
+
+
+def _joined(
+    groups: npt.NDArray[np.intp], left: npt.NDArray[np.intp], right: npt.NDArray[np.intp]
+) -> npt.NDArray[np.intp]:
+    """Groups after those of each left and right photo became one."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    distinct = {phash: place for place, phash in enumerate(dict.fromkeys(phashes))}
-    blocks = [pairs[:2] for pairs in near_pairs(list(distinct), max_distance)]
-    left, right = np.concatenate([np.zeros((2, 0), dtype=np.intp), *blocks], axis=1)
-    alike = np.ones(len(left), dtype=np.bool_)
-    graph = coo_array((alike, (left, right)), shape=2 * (len(distinct),))
-    _, groups = connected_components(graph, directed=False)
-    return np.array([groups[distinct[phash]] for phash in phashes], dtype=np.intp)
+    ends = np.stack([groups[left], groups[right]])
+    ends = ends[:, ends[0] != ends[1]]
+    if not ends.size:
+        return groups
+    graph = coo_array((np.ones(ends.shape[1], np.bool_), ends), shape=2 * (len(groups),))
+    # numbered by first appearance, as the groups are
+    _, joined = connected_components(graph, directed=False)
+    after: npt.NDArray[np.intp] = joined[groups].astype(np.intp)
+    return after
 
 
 def _popcount(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint8]:

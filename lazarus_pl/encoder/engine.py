@@ -10,6 +10,8 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     import torch
 
+MOST_AT_ONCE = 64
+
 
 class Engine(Protocol):
     """Turns pixels into features; the cache knows nothing else of encoders."""
@@ -41,7 +43,7 @@ class Engine(Protocol):
 
     @property
     def batch_size(self) -> int:
-        """Photos that are best encoded at once."""
+        """Photos that are best encoded at once; at most 64, unless a user asked for more."""
         ...
 
     def encode(self, photos: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.float16]]:

@@ -68,7 +68,7 @@ def make_engine(
     exact = on_torch
     if on_torch.precision != "32":
         exact = TorchEngine(encoder, device, "32", batch_size)
-    other = _openvino(encoder, batch_size, on_torch.precision, folder)
+    other = _openvino(encoder, batch_size, on_torch.precision, folder, photos)
     candidates = [Candidate("torch", lambda: on_torch), other]
     if engine == "openvino":
         # what hinders it is told now
@@ -77,7 +77,9 @@ def make_engine(
     return MeasuredEngine(exact, candidates, on_torch.precision, photos)
 
 
-def _openvino(encoder: Encoder, batch_size: int, precision: str, folder: Path | None) -> Candidate:
+def _openvino(
+    encoder: Encoder, batch_size: int, precision: str, folder: Path | None, photos: int | None
+) -> Candidate:
     from lazarus_pl.encoder.measured_engine import Candidate
     from lazarus_pl.encoder.openvino_engine import OpenVinoEngine
     from lazarus_pl.encoder.openvino_graph import OpenVinoGraph
@@ -85,7 +87,7 @@ def _openvino(encoder: Encoder, batch_size: int, precision: str, folder: Path | 
     is_kept = OpenVinoGraph(encoder, batch_size, folder).is_kept
     return Candidate(
         "openvino",
-        lambda: OpenVinoEngine(encoder, batch_size, precision, folder),
+        lambda: OpenVinoEngine(encoder, batch_size, precision, folder, photos),
         _STARTING if is_kept else _CONVERTING,
     )
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lazarus_pl.encoder.agreement import Agreement
-from lazarus_pl.encoder.engine import Engine
+from lazarus_pl.encoder.engine import MOST_AT_ONCE, Engine
 from lazarus_pl.errors import LazarusError
 
 if TYPE_CHECKING:
@@ -100,8 +100,11 @@ class MeasuredEngine:
 
     @property
     def batch_size(self) -> int:
-        """Photos that are best encoded at once."""
-        return self._engine.batch_size
+        """Photos that are best encoded at once; before one is chosen, what fills any of them."""
+        if self._taken:
+            return self._taken.batch_size
+        coming = MOST_AT_ONCE if self._photos is None else min(self._photos, MOST_AT_ONCE)
+        return max(coming, self._exact.batch_size)
 
     @property
     def measured(self) -> dict[str, Any]:

@@ -2,32 +2,43 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from lazarus_pl.encoder.encode_photos import Features
 from lazarus_pl.encoder.encoder import Encoder
+from lazarus_pl.encoder.engine import MOST_AT_ONCE
 from lazarus_pl.encoder.openvino_graph import OpenVinoGraph, without_telemetry
 from lazarus_pl.errors import LazarusError
 
 if TYPE_CHECKING:
-    from openvino import CompiledModel, InferRequest
+    from openvino import AsyncInferQueue, CompiledModel, InferRequest
 
 
 _HINTS = {"32": "f32", "bf16": "bf16"}
+
+
+class _Batch(NamedTuple):
+    """What a request works on; it shares the pixels, which must outlive it."""
+
+    pixels: npt.NDArray[np.uint8]
+    start: int
+    features: Features
 
 
 class OpenVinoEngine:
     """Runs an encoder on the CPU with OpenVINO, more than twice as fast as torch.
 
     Batches run side by side, each on cores of its own: cores that share one batch wait for each
-    other, which took a fifth of their time. OpenVINO compiles the graph for one batch size; fewer
-    photos are filled up. Chips that compute in bf16 would be given bf16 by default: the precision
-    is asked for, see
+    other, which took a fifth of their time. There are no more such groups of cores than batches
+    come at once, so that a single photo has all cores to itself, see
+    https://docs.openvino.ai/2025/openvino-workflow/running-inference/optimize-inference/high-level-performance-hints.html
+    OpenVINO compiles the graph for one batch size; fewer photos are filled up. Chips that compute
+    in bf16 would be given bf16 by default: the precision is asked for, see
     https://docs.openvino.ai/2025/openvino-workflow/running-inference/optimize-inference/precision-control.html
 
     Args:
@@ -35,6 +46,7 @@ class OpenVinoEngine:
         batch_size: Photos of a batch; 8 is faster than 64, since it fits the processor's cache.
         precision: ``32`` or ``bf16``.
         folder: Where the converted encoder is kept, for a quick start the next time.
+        photos: How many will be encoded, if that is known.
 
     Raises:
         LazarusError: If OpenVINO is not installed, or cannot run this backbone.
@@ -52,6 +64,7 @@ class OpenVinoEngine:
         batch_size: int = 8,
         precision: str = "32",
         folder: Path | None = None,
+        photos: int | None = None,
     ) -> None:
         if batch_size < 1:
             raise LazarusError(f"batch_size {batch_size} must be at least 1")
@@ -59,13 +72,13 @@ class OpenVinoEngine:
         self.device = torch.device("cpu")
         self.identity: dict[str, Any] = encoder.identity
         self.layer_shapes = encoder.layer_shapes
-        model = _compiled(OpenVinoGraph(encoder, batch_size, folder), encoder, precision)
-        beside = int(model.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
-        self._requests = [model.create_infer_request() for _ in range(beside)]
+        graph = OpenVinoGraph(encoder, batch_size, folder)
+        model = _compiled(graph, encoder, precision, _most_beside(batch_size, photos))
+        self._requests = _requests(model)
         self._batch = batch_size
-        self.batch_size = batch_size * beside
+        self.batch_size = batch_size * len(self._requests)
 
-    def encode(self, photos: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.float16]]:
+    def encode(self, photos: npt.NDArray[np.uint8]) -> Features:
         """Features of pixels.
 
         Args:
@@ -78,24 +91,12 @@ class OpenVinoEngine:
             layer: np.empty((len(photos), *shape), np.float16)
             for layer, shape in self.layer_shapes.items()
         }
-        starts = iter(range(0, len(photos), self._batch))
-        while together := list(islice(starts, len(self._requests))):
-            # inputs are shared with the requests: they must outlive them
-            batches = [self._filled(photos[start : start + self._batch]) for start in together]
-            for request, batch in zip(self._requests, batches, strict=False):
-                request.start_async([batch], share_inputs=True)
-            for request, start in zip(self._requests, together, strict=False):
-                request.wait()
-                self._take(request, features, start)
+        for start in range(0, len(photos), self._batch):
+            batch = _Batch(self._filled(photos[start : start + self._batch]), start, features)
+            # waits until a request is free
+            self._requests.start_async([batch.pixels], batch, share_inputs=True)
+        self._requests.wait_all()
         return features
-
-    def _take(
-        self, request: InferRequest, features: dict[str, npt.NDArray[np.float16]], start: int
-    ) -> None:
-        with np.errstate(over="ignore"):
-            for number, values in enumerate(features.values()):
-                count = len(values[start : start + self._batch])
-                values[start : start + count] = request.get_output_tensor(number).data[:count]
 
     def _filled(self, photos: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         if len(photos) == self._batch:
@@ -105,8 +106,34 @@ class OpenVinoEngine:
         return filled
 
 
-def _compiled(graph: OpenVinoGraph, encoder: Encoder, precision: str) -> CompiledModel:
-    options = {"INFERENCE_PRECISION_HINT": _HINTS[precision], "PERFORMANCE_HINT": "THROUGHPUT"}
+def _most_beside(batch_size: int, photos: int | None) -> int:
+    """Batches that come at once."""
+    most = max(1, MOST_AT_ONCE // batch_size)
+    return most if photos is None else max(1, min(most, -(-photos // batch_size)))
+
+
+def _requests(model: CompiledModel) -> AsyncInferQueue:
+    """As many as the cores run side by side."""
+    from openvino import AsyncInferQueue
+
+    requests = AsyncInferQueue(model)
+    requests.set_callback(_take)
+    return requests
+
+
+def _take(request: InferRequest, batch: _Batch) -> None:
+    with np.errstate(over="ignore"):
+        for number, values in enumerate(batch.features.values()):
+            rows = values[batch.start : batch.start + len(batch.pixels)]
+            rows[:] = request.get_output_tensor(number).data[: len(rows)]
+
+
+def _compiled(graph: OpenVinoGraph, encoder: Encoder, precision: str, beside: int) -> CompiledModel:
+    options = {
+        "INFERENCE_PRECISION_HINT": _HINTS[precision],
+        "PERFORMANCE_HINT": "THROUGHPUT",
+        "PERFORMANCE_HINT_NUM_REQUESTS": beside,
+    }
     without_telemetry()
     try:
         import openvino

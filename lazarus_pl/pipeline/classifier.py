@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
-from itertools import chain, groupby
+from itertools import chain, groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,7 +64,6 @@ class Classifier:
         task: The trained task, in evaluation mode.
         doubt: What lazarus calibrate taught the checkpoint, or None.
         class_names: Names of the classes in the order of the probabilities.
-        batch_size: Photos that are best given at once.
         windows: How large photos are read.
     """
 
@@ -99,9 +98,9 @@ class Classifier:
         times = (1 + self._views.count) * self.windows.count**2
         looks = None if photos is None else max(1, photos * times)
         # one photo is not filled up to a batch
-        self.batch_size = batch_size if looks is None else min(batch_size, looks)
+        self._batch_size = batch_size if looks is None else min(batch_size, looks)
         self._engine = make_engine(
-            self._spec, device, precision, self.batch_size, engine, photos=looks
+            self._spec, device, precision, self._batch_size, engine, photos=looks
         )
         trained, here = self.task.encoder["digest"], self._engine.identity["digest"]
         if trained != here:
@@ -144,6 +143,11 @@ class Classifier:
             return self.read(photo), open_photo(photo, at_least)
         image = open_photo(photo, 2 * size)
         return stretch(image, size, kind), image
+
+    @property
+    def batch_size(self) -> int:
+        """Photos that are best given at once: what fills the engine, and memory does not mind."""
+        return min(self._engine.batch_size, max(self._batch_size, self.ahead))
 
     @property
     def ahead(self) -> int:
@@ -198,9 +202,10 @@ class Classifier:
         At most :attr:`batch_size` at once.
         """
         for _, alike in groupby(photos, key=lambda pixels: pixels.shape):
-            same = list(alike)
-            for start in range(0, len(same), self.batch_size):
-                yield np.stack(same[start : start + self.batch_size])
+            same = iter(alike)
+            # the first photos choose the engine, and with it how many it takes
+            while batch := list(islice(same, self.batch_size)):
+                yield np.stack(batch)
 
     def last_map(self, pixels: npt.NDArray[np.uint8]) -> Tensor:
         """The backbone's last map ``(B, C, h, w)`` of photos ``(B, S, S, 3)``."""

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from lazarus_pl.doubt.verdict import Verdict
     from lazarus_pl.pipeline.classifier import Classifier
 
+# so few are told on the screen one by one
+_TOLD = 5
 _DOUBT = ("answer", "candidates", "distance")
 
 
@@ -65,7 +67,7 @@ def classify(
     A checkpoint that lazarus calibrate or lazarus grid taught to doubt answers ``unsure`` or ``not
     a known leaf`` where a class would be a guess. Where folders or a table name known classes,
     accuracy and macro-F1 are printed too. Files that cannot be used stand in the table with their
-    reason.
+    reason. Of up to five files, what is said of each is printed as well.
 
     Args:
         ckpt: A checkpoint of lazarus fit or lazarus grid.
@@ -105,10 +107,12 @@ def classify(
         raise LazarusError(
             f"'{out}' cannot be written ({error.strerror}): name another file with --out"
         ) from error
+    few = len(predictions) <= _TOLD
     usable = sum(p.probability is not None for p in predictions)
     unusable = len(predictions) - usable
     print(f"{usable} photos in '{out}'" + (f", {unusable} with a reason" if unusable else ""))
     for line in (
+        *(said_of(item, classifier.class_names) for item in predictions if few),
         score_line(predictions, classifier.class_names),
         answer_line(predictions, classifier.class_names),
         classifier.doubt.no_promise if classifier.doubt else "",
@@ -177,6 +181,18 @@ def write_predictions(
     out.parent.mkdir(parents=True, exist_ok=True)
     columns = ["file", "predicted", "probability", *_DOUBT, *class_names, "reason"]
     write_table(out, columns, (_row(item, class_names) for item in predictions))
+
+
+def said_of(item: Prediction, class_names: Sequence[str]) -> str:
+    """What is said of one file, as a line."""
+    if item.probability is None:
+        return f"{item.file}: {item.reason}"
+    best = int(item.probability.argmax())
+    likeliest = f"{class_names[best]}, probability {item.probability[best]:.3f}"
+    if item.verdict is None or item.verdict.label is not None:
+        return f"{item.file}: {likeliest}"
+    note = f" (most likely {likeliest})" if item.verdict.is_known else ""
+    return f"{item.file}: {item.verdict.answer(class_names)}{note}"
 
 
 def answer_line(predictions: Sequence[Prediction], class_names: Sequence[str]) -> str:

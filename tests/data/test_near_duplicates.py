@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import tracemalloc
+from itertools import combinations
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -52,3 +55,18 @@ def test_pairs_are_each_told_once_with_their_distance() -> None:
         for left, right, distance in zip(lefts, rights, distances, strict=True)
     }
     assert found == {(2, 1100): 2, (1050, 1101): 1}
+
+
+def test_a_burst_takes_no_memory_for_each_of_its_pairs() -> None:
+    """All 8 million pairs are near: 3 bits of each photo differ from the same picture."""
+    burst = [f"{sum(1 << bit for bit in bits):016x}" for bits in combinations(range(31), 3)][:4096]
+    # SciPy is imported
+    near_duplicate_groups(["0" * 16, "0" * 15 + "1"])
+    tracemalloc.start()
+    try:
+        groups = near_duplicate_groups([*burst, "f" * 16])
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert groups.tolist() == [0] * 4096 + [1]
+    assert most < 120e6

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from lazarus_pl.doubt.calibrate import describe
 from lazarus_pl.doubt.doubt import Doubt
@@ -28,6 +29,36 @@ def drawn_logits(count: int, seed: int = 0) -> tuple[Tensor, Tensor]:
 def test_the_temperature_undoes_a_wrong_scale(factor: float) -> None:
     logits, labels = drawn_logits(4000)
     assert fit_temperature(logits * factor, labels) == pytest.approx(factor, rel=0.1)
+
+
+@pytest.mark.parametrize("margin", [1.0, 3.0])
+def test_a_few_photos_that_are_right_make_nothing_certain(margin: float) -> None:
+    labels = torch.arange(13) % 3
+    logits = margin * torch.eye(3)[labels]
+    before = logits.softmax(dim=-1).amax(dim=-1)
+    after = (logits / fit_temperature(logits, labels)).softmax(dim=-1).amax(dim=-1)
+    assert (after > before).all()
+    assert (after < 0.98).all()
+
+
+def test_a_few_photos_that_are_wrong_are_heeded_in_full() -> None:
+    logits, labels = drawn_logits(13)
+    labels[:6] = (logits[:6].argmax(dim=1) + 1) % 5
+    assert fit_temperature(logits, labels) == pytest.approx(likeliest(logits, labels), rel=1e-3)
+
+
+@pytest.mark.parametrize("factor", [0.5, 0.8, 1.0, 4.0])
+def test_many_photos_say_what_the_temperature_is(factor: float) -> None:
+    logits, labels = drawn_logits(2000)
+    found = fit_temperature(logits * factor, labels)
+    assert found == pytest.approx(likeliest(logits * factor, labels), rel=0.01)
+
+
+def likeliest(logits: Tensor, labels: Tensor) -> float:
+    """The temperature of highest likelihood, one of ten thousand."""
+    tried = torch.logspace(-1.3, 1.3, 10_000, base=10.0).double()
+    losses = [float(cross_entropy(logits.double() / each, labels)) for each in tried]
+    return float(tried[int(np.argmin(losses))])
 
 
 @pytest.mark.parametrize("coverage", [0.5, 0.8, 0.9, 0.99])

@@ -66,6 +66,19 @@ def test_the_batch_changes_nothing(pixels: np.ndarray) -> None:
     assert engine.encode(pixels[:0])["grid16"].shape[0] == 0
 
 
+@pytest.mark.parametrize(
+    ("batch_size", "photos", "most"), [(4, 1, 4), (4, 7, 8), (4, None, 64), (48, None, 48)]
+)
+def test_cores_are_not_parted_for_more_batches_than_come(
+    batch_size: int, photos: int | None, most: int, pixels: np.ndarray
+) -> None:
+    """Each batch that never comes would leave its part of the cores idle."""
+    encoder = Encoder.from_spec(_SPEC)
+    engine = OpenVinoEngine(encoder, batch_size, photos=photos)
+    assert batch_size <= engine.batch_size <= most
+    assert engine.encode(pixels)["pooled"].shape[0] == len(pixels)
+
+
 def test_what_float16_cannot_hold_is_infinite_not_clipped() -> None:
     spec = EncoderSpec("test_resnet", "random", 64, ("pooled",))
     encoder = Encoder.from_spec(spec)

@@ -57,6 +57,17 @@ def test_reduced_precision_may_differ_a_little_and_float32_may_not(photos: np.nd
         assert engine.name == taken
 
 
+@pytest.mark.parametrize(("coming", "at_once"), [(None, 64), (20, 20), (3, 8)])
+def test_before_the_choice_so_many_are_taken_as_fill_any(
+    coming: int | None, at_once: int, photos: np.ndarray
+) -> None:
+    options = {} if coming is None else {"photos": coming}
+    engine = measured(Skewed("slow", 0.01), Skewed("fast", 0.0), **options)
+    assert engine.batch_size == at_once
+    engine.settle(photos)
+    assert engine.batch_size == 8
+
+
 def test_an_engine_that_began_is_kept_to(photos: np.ndarray) -> None:
     engine = measured(Skewed("slow", 0.01), Skewed("fast", 0.0))
     engine.settle(photos, name="slow")

@@ -4,13 +4,20 @@ import csv
 import shutil
 import time
 import zipfile
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from lazarus_pl.data.procedural.procedural_leaves import ProceduralLeaves
-from lazarus_pl.pipeline import demo
+from lazarus_pl.doubt.verdict import Verdict
+from lazarus_pl.encoder.engine import Engine
+from lazarus_pl.encoder.make_engine import make_engine
+from lazarus_pl.encoder.torch_engine import TorchEngine
+from lazarus_pl.pipeline import classifier, demo
+from lazarus_pl.pipeline.classify import Prediction, said_of
 from lazarus_pl.pipeline.run.grid_options import GridOptions
 from lazarus_pl.pipeline.run.run_settings import RunSettings
 from lazarus_pl.shipped_config import shipped_config
@@ -128,8 +135,73 @@ def test_one_photo_is_a_batch_of_one(checkpoint: Path) -> None:
     from lazarus_pl.pipeline.classifier import Classifier
 
     assert Classifier(checkpoint, photos=1).batch_size == 1
-    assert Classifier(checkpoint, photos=100).batch_size == 8
+    assert Classifier(checkpoint, photos=100, engine="torch").batch_size == 8
     assert Classifier(checkpoint, photos=1, views=ViewsSpec(2)).batch_size == 3
+
+
+@pytest.mark.parametrize("verb", ["classify", "explain"])
+def test_the_engine_gets_as_many_photos_as_it_takes_at_once(
+    verb: str,
+    checkpoint: Path,
+    drawn: Path,
+    tmp_path: Path,
+    lazarus: Lazarus,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With eight of 24 it would run on a third of the cores."""
+    encode, given = TorchEngine.encode, []
+
+    def noted(engine: TorchEngine, photos: np.ndarray) -> dict[str, np.ndarray]:
+        given.append(len(photos))
+        return encode(engine, photos)
+
+    def wide(*args: object, **options: object) -> Engine:
+        engine = make_engine(*args[:3], 24, engine="torch")  # type: ignore[arg-type]
+        assert isinstance(engine, TorchEngine)
+        return engine
+
+    monkeypatch.setattr(TorchEngine, "encode", noted)
+    monkeypatch.setattr(classifier, "make_engine", wide)
+    photos = len([*drawn.rglob("*.jpg")])
+    done = lazarus(verb, "--ckpt", checkpoint, "--data", drawn, "--out", tmp_path / "out")
+    assert done.code == 0, done.err
+    assert photos > 24
+    # others chose the precision
+    assert given[-2:] == [24, photos - 24]
+
+
+def test_what_is_said_of_a_few_photos_is_printed(
+    checkpoint: Path, drawn: Path, tmp_path: Path, lazarus: Lazarus
+) -> None:
+    (tmp_path / "new").mkdir()
+    paths = sorted(drawn.rglob("*.jpg"))[:6]
+    for path in paths[:4]:
+        shutil.copy(path, tmp_path / "new")
+    (tmp_path / "new" / "broken.jpg").write_bytes(b"broken")
+    words = ("--ckpt", checkpoint, "--data", tmp_path / "new", "--out", tmp_path / "p.csv")
+    said = lazarus("classify", *words).out
+    for row in rows(tmp_path / "p.csv"):
+        line = next(each for each in said.splitlines() if each.startswith(f"{row['file']}: "))
+        assert (row["reason"] or row["answer"]) in line
+        if row["predicted"] and row["answer"] != "not a known leaf":
+            assert f"{row['predicted']}, probability {float(row['probability']):.3f}" in line
+    for path in paths[4:]:
+        shutil.copy(path, tmp_path / "new")
+    assert paths[0].name not in lazarus("classify", *words).out
+
+
+def test_what_is_said_of_one_photo() -> None:
+    names, probability = ["healthy", "rust"], np.array([0.25, 0.75], np.float32)
+    item = Prediction("a.jpg", "", probability)
+    likeliest = "rust, probability 0.750"
+    assert said_of(item, names) == f"a.jpg: {likeliest}"
+    for verdict, said in (
+        (Verdict((1,), 0.5), likeliest),
+        (Verdict((1, 0), 0.5), f"unsure (most likely {likeliest})"),
+        (Verdict((1,), 1.5), "not a known leaf"),
+    ):
+        assert said_of(replace(item, verdict=verdict), names) == f"a.jpg: {said}"
+    assert said_of(Prediction("b.jpg", "", None, "is empty"), names) == "b.jpg: is empty"
 
 
 @pytest.mark.parametrize(
@@ -190,7 +262,8 @@ def test_no_test_time_views_is_the_plain_photo_and_views_are_averaged(
     ):
         done = lazarus("classify", "--ckpt", checkpoint, "--data", folder, "--out", out, *options)
         assert done.code == 0, done.err
-        assert f"15 photos in '{out}'" in done.out
+        # how many, how many are answered, and why so few; no photo by itself, there are 15
+        assert len(done.out.splitlines()) == 3
     plain, none, two, again = (out.read_bytes() for out in outs)
     assert plain == none != two == again
     classifier = Classifier(checkpoint, views=ViewsSpec(2), engine="torch")

@@ -82,7 +82,10 @@ def probe_extraction(
     engine = make_engine(spec, **asdict(options), photos=photos, folder=engines)
     pixels = [_read(root / photo.path, spec.image_size) for photo in sample[:_ENCODED]]
     # chooses among engines, if there are several
-    engine.encode(np.stack(pixels[: engine.batch_size]))
+    engine.encode(np.stack(pixels))
+    # as the cache does: batches that fill the engine
+    full = -(-_ENCODED // engine.batch_size) * engine.batch_size
+    batches = np.resize(pixels, (full, *pixels[0].shape))
     # one that is kept is not converted again
     loading = time.perf_counter() - started if engines is None else 0.0
     write_table(sample, root, folder / "sample.csv")
@@ -94,7 +97,7 @@ def probe_extraction(
     photo_mb = _FLOAT16_BYTES * sum(map(prod, engine.layer_shapes.values())) / MB
     rates = {
         "decode": _decode_rate(root, sample[:_DECODED], spec.image_size),
-        "encoder": _rate(lambda: engine.encode(np.stack(pixels)), len(pixels)),
+        "encoder": _rate(lambda: engine.encode(batches), full),
         "disk": _disk_rate(folder, photo_mb),
     }
     bottleneck = min(rates, key=lambda name: rates[name])
@@ -103,7 +106,7 @@ def probe_extraction(
         seconds=loading + photos * per_photo,
         disk_mb=photos * photo_mb,
         ram_mb=ram + JOB_SIZE * photo_mb,
-        gpu_mb=_inference_mb(spec, engine.batch_size),
+        gpu_mb=_inference_mb(spec, options.batch_size),
         bottleneck=bottleneck,
         advice=_ADVICE[bottleneck],
     )

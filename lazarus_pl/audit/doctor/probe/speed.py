@@ -12,7 +12,6 @@ from lazarus_pl.audit.doctor.probe.stage import Facts
 
 _SECONDS = 1.0
 _SIZE = 256
-_BATCH = 8
 
 
 def decode() -> Facts:
@@ -41,10 +40,13 @@ def encoder() -> Facts:
     from lazarus_pl.encoder.make_engine import make_engine
 
     spec = EncoderSpec()
-    engine = make_engine(spec, batch_size=_BATCH)
-    photos = np.stack([read_pixels(_photo(), spec.image_size)] * _BATCH)
+    engine = make_engine(spec)
+    photo = np.stack([read_pixels(_photo(), spec.image_size)])
+    # chooses among engines, if there are several
+    engine.encode(photo)
+    photos = photo.repeat(engine.batch_size, axis=0)
     return {
-        "encoder_rate": _BATCH * _rate(lambda: engine.encode(photos)),
+        "encoder_rate": len(photos) * _rate(lambda: engine.encode(photos)),
         "encoder_engine": engine.name,
         "encoder_device": str(engine.device),
         "encoder_precision": engine.precision,
