@@ -225,6 +225,7 @@ FIGURES = {
     "busy.json": ("seconds", ["7.7", "8.0", "20.5", "11.9"], 1),
     "baseline.json": ("test_macro_f1", ["0.886", "0.903"], 3),
     "finetuning_test.json": ("test", ["0.903", "0.895", "0.938", "0.902", "0.900"], 3),
+    "finetuning_far.json": ("test", ["0.885", "0.905", "0.914", "0.800"], 3),
     "explain.json": ("processor_ms_a_photo", ["21.5", "20.7", "37.5"], 1),
     "tta.json": ("test", ["0.883", "0.866"], 3),
 }

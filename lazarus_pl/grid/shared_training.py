@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-
-import torch
 
 from lazarus_pl.grid.grid_progress import GridProgress
 from lazarus_pl.grid.grid_spec import GridRun
 from lazarus_pl.grid.grid_worker import GridWorker
 from lazarus_pl.grid.part_claims import PartClaims
 from lazarus_pl.grid.run_trainer import RunTrainer
+from lazarus_pl.limited_threads import limited_threads
 
 _SECONDS_BETWEEN_LOOKS = 0.2
 
@@ -52,7 +50,7 @@ class SharedTraining:
         Raises:
             OSError: If the disk is full or read-only.
         """
-        with _threads(self._worker.threads):
+        with limited_threads(self._worker.threads):
             with self._worker:
                 self._train_free(progress)
                 self._wait(progress)
@@ -69,13 +67,3 @@ class SharedTraining:
         while self._worker.is_at_work:
             progress.look("waiting for a second process")
             time.sleep(_SECONDS_BETWEEN_LOOKS)
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

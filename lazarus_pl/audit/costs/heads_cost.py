@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -19,6 +18,7 @@ from lazarus_pl.cache.feature_cache import FeatureCache
 from lazarus_pl.datamodules.cached_dataset import Batch, CachedDataset
 from lazarus_pl.datamodules.cached_feature_data_module import CachedFeatureDataModule
 from lazarus_pl.lightning_cli import LazarusCLI, quiet
+from lazarus_pl.limited_threads import limited_threads
 from lazarus_pl.shipped_config import shipped_config
 from lazarus_pl.tasks.classification_task import ClassificationTask
 from lazarus_pl.two_processes import part_count, pays, training_cost
@@ -66,7 +66,7 @@ def probe_heads(cache: Path, counts: Mapping[str, int], folder: Path) -> list[St
     alone = probes["attention"]
     is_shared = _is_shared(list(probes.values()), counts["train"], threads)
     if is_shared:
-        with _threads(threads // 2):
+        with limited_threads(threads // 2):
             probes = {name: _probe(name, cache) for name in HEADS}
     steps = {name: _steps(probe, counts) for name, probe in probes.items()}
     overhead = LEARNING_RATES * len(HEADS) * fixed + per_epoch * _epochs(list(probes.values()))
@@ -108,17 +108,6 @@ def _steps(probe: _HeadProbe, counts: Mapping[str, int]) -> float:
     """Seconds of all steps of a run."""
     epoch = counts["train"] * probe.train_seconds + counts["val"] * probe.val_seconds
     return probe.epochs * epoch
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    """Some of the cores, as a process has that shares a grid with another one."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _is_shared(probes: Sequence[_HeadProbe], photos: int, threads: int) -> bool:
