@@ -192,6 +192,7 @@ def _lightning(name: str, sides: Sides, names: Sequence[str], out: Path, epochs:
     )
     trainer.fit(model, _loader(sides["train"], True), _loader(sides["val"], False))
     best = int(np.argmax(model.scores))
+    # written a moment ago by the peer itself, whose callbacks keep objects in it
     kept = torch.load(callbacks[-1].best_model_path, weights_only=False)  # type: ignore[attr-defined]
     model.load_state_dict(kept["state_dict"])
     return {

@@ -17,7 +17,7 @@ from lazarus_pl.tasks.classification_task import ClassificationTask
 from lazarus_pl.tasks.finetune_task import FinetuneTask
 
 BATCHES = 3
-# every batch of an epoch is hit twice; benchmarks/finetuning.py has 20 trials of each
+# every batch of an epoch is hit twice; benchmarks/faults.py has 20 trials of each
 TRIALS = 2 * BATCHES
 FEW = 3
 TOLERANCE = 0.01
