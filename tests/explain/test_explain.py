@@ -79,7 +79,7 @@ def test_mistakes_are_one_sentence(
     words = ("explain", "--data", drawn, "--out", tmp_path / "out", "--ckpt")
     done = lazarus(*words, checkpoints["patches"], "--target", "late_bligt")
     assert done.code == 2
-    assert "knows no class 'late_bligt': did you mean late_blight" in done.err
+    assert "knows no class 'late_bligt', did you mean 'late_blight'" in done.err
     done = lazarus(*words, checkpoints["mlp"], "--methods", "[evidence]")
     assert done.code == 2
     assert "has no patches, so no evidence" in done.err

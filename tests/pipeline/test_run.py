@@ -620,6 +620,7 @@ def test_killed_in_the_middle_the_same_command_goes_on(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (["--budget.time", "5"], "'5' is no time without a unit: give 5s, 5min or 5h"),
         (["--budget.time", "soon"], "'soon' is no time to keep within"),
         (["--budget.gpu_memory", "4"], "'4' is no amount of memory: give one such as 4GB"),
         (["--gallery=-1"], "--gallery -1 is negative"),
@@ -633,6 +634,10 @@ def test_killed_in_the_middle_the_same_command_goes_on(
             ["--patches.overrides", "{trainer.max_epocs: 6}"],
             "--patches.overrides: there is no option --trainer.max_epocs, did you mean "
             "'--trainer.max_epochs'?",
+        ),
+        (
+            ["--patches.overrides", "{trainer.max_ep: 6}"],
+            "there is no option --trainer.max_ep, did you mean '--trainer.max_epochs'?",
         ),
         (["--finetune.overrides", "{model.init_args.lrr: 1}"], "no config key 'lrr'"),
         (["--finetune.config", "no.yaml"], "no.yaml"),
