@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -673,6 +673,21 @@ def test_a_damaged_late_model_is_trained_again_or_does_not_compete(
     assert done.code == 0, done.err
     assert is_whole(damaged)
     assert {item["stage"] for item in summary_of(out)["candidates"]} == {"grid", "patches"}
+
+
+def test_a_folder_of_other_photos_is_refused_before_it_is_touched(
+    quick: tuple[Path, list[str]], noise: Callable[..., Path], lazarus: Lazarus
+) -> None:
+    out, words = quick
+    others = noise({"healthy": 6, "rust": 6}, "others")
+    there = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    words = [*words, "--data", str(others)]
+    words.remove("--audit.skip")
+    done = lazarus(*words)
+    assert done.code == 2
+    assert "holds other photos" in done.err
+    assert "name another folder with --out" in done.err
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == there
 
 
 def test_a_run_within_the_photos_is_refused(photos: Path, config: Path, lazarus: Lazarus) -> None:
