@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import signal
+import sys
 import time
 from types import FrameType
 
@@ -33,12 +34,18 @@ class LateInterrupt:
         if not _is_importing(frame):
             raise KeyboardInterrupt
         # no threading.Thread: its locks may be held by what was interrupted
-        _thread.start_new_thread(_interrupt_again, ())
+        _thread.start_new_thread(self._press_again, (_thread.get_ident(),))
 
-
-def _interrupt_again() -> None:
-    time.sleep(_SECONDS_BETWEEN_LOOKS)
-    _thread.interrupt_main()
+    def _press_again(self, main: int) -> None:
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
+        # the program may be over, and another handler be there
+        if signal.getsignal(signal.SIGINT) != self._interrupt:
+            return
+        # as the keyboard does: it wakes who waits for something
+        if sys.platform == "win32":
+            signal.raise_signal(signal.SIGINT)
+        else:
+            signal.pthread_kill(main, signal.SIGINT)
 
 
 def _is_importing(frame: FrameType | None) -> bool:

@@ -50,7 +50,7 @@ except BaseException:
 """
 
 
-def run(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
+def run(code: str, folder: Path, timeout: float = 120) -> subprocess.CompletedProcess[str]:
     root = Path(__file__).parents[1]
     return subprocess.run(
         [sys.executable, "-c", f"import sys; sys.path[:0] = [{str(root)!r}, '.']\n{code}"],
@@ -58,7 +58,7 @@ def run(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         encoding="utf-8",
-        timeout=120,
+        timeout=timeout,
     )
 
 
@@ -71,7 +71,7 @@ def test_it_ends_while_modules_are_imported(module: str, drawn: Path, tmp_path: 
 
 def test_an_import_is_finished_first_and_cannot_swallow_it(tmp_path: Path) -> None:
     (tmp_path / "swallows.py").write_text(SWALLOWS)
-    ended = run(SWALLOWED, tmp_path)
+    ended = run(SWALLOWED, tmp_path, timeout=30)
     assert ended.stdout == "stopped True\n", ended.stderr
 
 
