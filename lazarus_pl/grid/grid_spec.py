@@ -10,7 +10,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
+from typing import Any
 
+import yaml
 from jsonargparse.typing import Path_fr
 
 from lazarus_pl.errors import LazarusError
@@ -46,6 +48,19 @@ class GridRun:
             for key, value in self.overrides.items()
         ]
         return ["fit", f"--config={self.config}", *overrides]
+
+    def value(self, key: str) -> Any:  # noqa: ANN401  # whatever YAML says
+        """What the overrides or else the config set a key to; None where nothing can be read."""
+        if key in self.overrides:
+            return self.overrides[key]
+        try:
+            value = yaml.safe_load(self.config.read_text(encoding="utf-8"))
+            for part in key.split("."):
+                value = value[part]
+            return value
+        # what is wrong with a config is told where it is read for good
+        except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError):
+            return None
 
 
 @dataclass(frozen=True)
