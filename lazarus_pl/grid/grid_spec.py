@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -16,6 +15,7 @@ import yaml
 from jsonargparse.typing import Path_fr
 
 from lazarus_pl.errors import LazarusError
+from lazarus_pl.fit_words import fit_words
 from lazarus_pl.verb_parser import VerbParser
 
 Scalar = bool | int | float | str
@@ -43,11 +43,7 @@ class GridRun:
 
     def arguments(self) -> list[str]:
         """The run as ``lazarus fit`` is told it."""
-        overrides = [
-            f"--{key}={json.dumps(value) if isinstance(value, (list, dict)) else value}"
-            for key, value in self.overrides.items()
-        ]
-        return ["fit", f"--config={self.config}", *overrides]
+        return fit_words(self.config, self.overrides)
 
     def value(self, key: str) -> Any:  # noqa: ANN401  # whatever YAML says
         """What the overrides or else the config set a key to; None where nothing can be read."""
