@@ -14,7 +14,7 @@ from lazarus_pl.data.decode import PhotoError, read_bytes
 from lazarus_pl.data.listing import Listed, list_photos
 from lazarus_pl.data.ordered_map import ordered_map
 from lazarus_pl.did_you_mean import did_you_mean
-from lazarus_pl.encoder.engine_options import EngineName
+from lazarus_pl.encoder.engine_options import EngineName, EngineOptions
 from lazarus_pl.encoder.precision import Precision
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.progress import Progress
@@ -79,11 +79,8 @@ def explain(
     classifier = Classifier(
         ckpt,
         weights,
-        device,
-        precision,
-        batch_size,
+        EngineOptions(device, precision, batch_size, engine),
         windows=windows,
-        engine=engine,
         photos=len(listed),
     )
     number = None if target is None else _class_number(target, classifier.class_names)

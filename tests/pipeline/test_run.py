@@ -31,6 +31,7 @@ from lazarus_pl.data.table import read_table
 from lazarus_pl.doubt.doubt import Doubt
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
 from lazarus_pl.encoder.engine import Engine
+from lazarus_pl.encoder.engine_options import EngineOptions
 from lazarus_pl.encoder.make_engine import make_engine
 from lazarus_pl.grid.grid_spec import GridRun
 from lazarus_pl.grid.run_trainer import RunTrainer
@@ -208,7 +209,7 @@ def test_the_patch_head_draws_what_another_model_named(
     settings = settings_of(whole, photos)
     out = tmp_path / "gallery"
     written = make_gallery(shown, settings, patches, out, told)
-    assert asked == [("cpu", "32", 3, "torch")]
+    assert asked == [(EngineOptions("cpu", "32", 3, "torch"),)]
     items = read_gallery(out)
     assert written == [out / "gallery.json", *(out / item.picture for item in items)]
     assert [item.file for item in items] == files

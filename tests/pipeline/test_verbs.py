@@ -14,6 +14,7 @@ import pytest
 from lazarus_pl.data.procedural.procedural_leaves import ProceduralLeaves
 from lazarus_pl.doubt.verdict import Verdict
 from lazarus_pl.encoder.engine import Engine
+from lazarus_pl.encoder.engine_options import EngineOptions
 from lazarus_pl.encoder.make_engine import make_engine
 from lazarus_pl.encoder.torch_engine import TorchEngine
 from lazarus_pl.pipeline import classifier, demo
@@ -135,7 +136,7 @@ def test_one_photo_is_a_batch_of_one(checkpoint: Path) -> None:
     from lazarus_pl.pipeline.classifier import Classifier
 
     assert Classifier(checkpoint, photos=1).batch_size == 1
-    assert Classifier(checkpoint, photos=100, engine="torch").batch_size == 8
+    assert Classifier(checkpoint, options=EngineOptions(engine="torch"), photos=100).batch_size == 8
     assert Classifier(checkpoint, photos=1, views=ViewsSpec(2)).batch_size == 3
 
 
@@ -156,7 +157,7 @@ def test_the_engine_gets_as_many_photos_as_it_takes_at_once(
         return encode(engine, photos)
 
     def wide(*args: object, **options: object) -> Engine:
-        engine = make_engine(*args[:3], 24, engine="torch")  # type: ignore[arg-type]
+        engine = make_engine(args[0], EngineOptions(batch_size=24, engine="torch"))  # type: ignore[arg-type]
         assert isinstance(engine, TorchEngine)
         return engine
 
@@ -266,7 +267,7 @@ def test_no_test_time_views_is_the_plain_photo_and_views_are_averaged(
         assert len(done.out.splitlines()) == 3
     plain, none, two, again = (out.read_bytes() for out in outs)
     assert plain == none != two == again
-    classifier = Classifier(checkpoint, views=ViewsSpec(2), engine="torch")
+    classifier = Classifier(checkpoint, options=EngineOptions(engine="torch"), views=ViewsSpec(2))
     path = sorted(folder.rglob("*.jpg"))[5]
     looks = classifier.look(path.read_bytes())
     assert looks.shape == (3, 64, 64, 3)
