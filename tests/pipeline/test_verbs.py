@@ -95,13 +95,19 @@ def test_classify_agrees_with_the_cache(
             assert float(table[photo.path][name]) == pytest.approx(value, abs=0.02)
 
 
-def test_classify_a_file_and_unreadable_ones(
-    checkpoint: Path, drawn: Path, tmp_path: Path, lazarus: Lazarus
-) -> None:
-    folder = tmp_path / "new"
+def fine_and_broken(drawn: Path, place: Path) -> Path:
+    """A folder with a photo, and the beginning of its file."""
+    folder = place / "new"
     folder.mkdir()
     shutil.copy(next(drawn.rglob("*.jpg")), folder / "fine.jpg")
     (folder / "broken.jpg").write_bytes((folder / "fine.jpg").read_bytes()[:300])
+    return folder
+
+
+def test_classify_a_file_and_unreadable_ones(
+    checkpoint: Path, drawn: Path, tmp_path: Path, lazarus: Lazarus
+) -> None:
+    folder = fine_and_broken(drawn, tmp_path)
     (folder / "empty.png").write_bytes(b"")
     out = tmp_path / "p.csv"
     done = lazarus("classify", "--ckpt", checkpoint, "--data", folder, "--out", out)
@@ -281,10 +287,7 @@ def test_no_test_time_views_is_the_plain_photo_and_views_are_averaged(
 def test_unreadable_photos_stand_with_their_reason_beside_test_time_views(
     checkpoint: Path, drawn: Path, tmp_path: Path, lazarus: Lazarus
 ) -> None:
-    folder = tmp_path / "new"
-    folder.mkdir()
-    shutil.copy(next(drawn.rglob("*.jpg")), folder / "fine.jpg")
-    (folder / "broken.jpg").write_bytes((folder / "fine.jpg").read_bytes()[:300])
+    folder = fine_and_broken(drawn, tmp_path)
     out = tmp_path / "p.csv"
     words = ("--data", folder, "--out", out, "--tta", 3)
     assert lazarus("classify", "--ckpt", checkpoint, *words).code == 0
