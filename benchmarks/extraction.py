@@ -36,7 +36,7 @@ from lazarus_pl.data.ordered_map import ordered_map
 from lazarus_pl.data.procedural.procedural_leaves import ProceduralLeaves
 from lazarus_pl.data.split.split_spec import SplitSpec
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
-from lazarus_pl.encoder.engine_options import EngineName
+from lazarus_pl.encoder.engine_options import EngineName, EngineOptions
 from lazarus_pl.encoder.make_engine import make_engine
 
 _DECODING, _ENCODING = "decode alone, in threads", "encoder alone, on ready pixels"
@@ -77,7 +77,7 @@ def main() -> None:
         data = options.data or ProceduralLeaves().write(work / "drawn")
         photos = subset(data, work / "photos", options.photos)
         paths = sorted(path for path in photos.rglob("*") if path.is_file())
-        engine = make_engine(EncoderSpec(), engine=options.engine)
+        engine = make_engine(EncoderSpec(), EngineOptions(engine=options.engine))
         plain = timm.create_model("tf_efficientnet_lite0", pretrained=False, num_classes=0).eval()
         pixels = np.stack([read_pixels(path.read_bytes(), 256) for path in paths])
         # takes an engine, and warms it up

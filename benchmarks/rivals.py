@@ -35,7 +35,7 @@ from lazarus_pl.data.decode import read_pixels
 from lazarus_pl.data.procedural.procedural_leaves import ProceduralLeaves
 from lazarus_pl.data.split.split_spec import SplitSpec
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
-from lazarus_pl.encoder.engine_options import EngineName
+from lazarus_pl.encoder.engine_options import EngineName, EngineOptions
 from lazarus_pl.encoder.make_engine import make_engine
 
 _MODEL = "tf_efficientnet_lite0"
@@ -59,7 +59,7 @@ def main() -> None:
         data = options.data or ProceduralLeaves().write(work / "drawn")
         photos = subset(data, work / "photos", options.photos)
         paths = sorted(path for path in photos.rglob("*") if path.is_file())
-        engine = make_engine(EncoderSpec(), engine=options.engine)
+        engine = make_engine(EncoderSpec(), EngineOptions(engine=options.engine))
         first = [read_pixels(path.read_bytes(), _SIZE) for path in paths[:_TRIED]]
         engine.encode(np.stack(first))
 

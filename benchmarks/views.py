@@ -31,7 +31,7 @@ from lazarus_pl.data.ordered_map import ordered_map
 from lazarus_pl.data.procedural.procedural_leaves import ProceduralLeaves
 from lazarus_pl.data.split.split_spec import SplitSpec
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
-from lazarus_pl.encoder.engine_options import EngineName
+from lazarus_pl.encoder.engine_options import EngineName, EngineOptions
 from lazarus_pl.encoder.make_engine import make_engine
 from lazarus_pl.views import policy_builder
 from lazarus_pl.views.view_maker import Pixels, ViewMaker
@@ -58,7 +58,7 @@ def main() -> None:
         data = options.data or ProceduralLeaves().write(work / "drawn")
         photos = _two_classes(data, work / "photos", options.photos)
         spec, numbers = EncoderSpec(), range(1, options.views + 1)
-        engine = make_engine(spec, engine=options.engine)
+        engine = make_engine(spec, EngineOptions(engine=options.engine))
         first = sorted(path for path in photos.rglob("*") if path.is_file())[:_TRIED]
         # takes an engine as for many photos, and warms it up
         engine.encode(np.stack([read_pixels(each.read_bytes(), spec.image_size) for each in first]))

@@ -1,8 +1,31 @@
-"""``python -m lazarus_pl`` is ``lazarus``."""
+"""The command ``lazarus``, which is ``python -m lazarus_pl`` too."""
 
+import signal
 import sys
 
-from lazarus_pl.cli import main
+from lazarus_pl.late_interrupt import EXIT_INTERRUPTED, LateInterrupt
+
+
+def start() -> int:
+    """Runs the command line of this process, which Ctrl-C may end from the first import on.
+
+    Returns:
+        The exit code, as of :func:`lazarus_pl.cli.main`.
+    """
+    interrupt = LateInterrupt()
+    try:
+        from lazarus_pl.cli import main
+
+        code = main()
+        # it may have come while the last module was imported
+        return EXIT_INTERRUPTED if interrupt.was_pressed else code
+    # there was no main yet that could say so
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    finally:
+        # what is left to do at the end is no place for a KeyboardInterrupt
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(start())

@@ -21,9 +21,9 @@ from typing import Any
 from lazarus_pl import __version__
 from lazarus_pl.did_you_mean import did_you_mean
 from lazarus_pl.errors import LazarusError
+from lazarus_pl.late_interrupt import EXIT_INTERRUPTED
 
 EXIT_MISTAKE = 2
-EXIT_INTERRUPTED = 130
 
 _LONGEST_NAME = 200
 _FREE_SPACE = "free some space, or name a folder on another disk"

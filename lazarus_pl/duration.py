@@ -11,22 +11,20 @@ _PART = re.compile(r"(\d+(?:\.\d+)?)\s*(s|sec|min|m|h)")
 
 
 def read_duration(text: str) -> float:
-    """Seconds of ``90s``, ``15min``, ``1h30min``; a bare number is of seconds.
+    """Seconds of ``90s``, ``15min``, ``1h30min``.
 
     Raises:
-        LazarusError: If it is no such time, or is nothing.
+        LazarusError: If it is no such time, is nothing, or names no unit.
     """
-    squeezed = text.strip().lower()
+    squeezed = re.sub(r"\s", "", text.lower())
+    if re.fullmatch(r"\d+(?:\.\d+)?", squeezed):
+        raise LazarusError(
+            f"'{text}' is no time without a unit: give {squeezed}s, {squeezed}min or {squeezed}h"
+        )
     parts = _PART.findall(squeezed)
     whole = "".join(number + unit for number, unit in parts)
-    if parts and whole == re.sub(r"\s", "", squeezed):
-        seconds = sum(float(number) * _SECONDS[unit] for number, unit in parts)
-    else:
-        try:
-            seconds = float(squeezed)
-        except ValueError:
-            seconds = 0.0
-    if not 0 < seconds < float("inf"):
+    seconds = sum(float(number) * _SECONDS[unit] for number, unit in parts)
+    if whole != squeezed or not 0 < seconds < float("inf"):
         raise LazarusError(f"'{text}' is no time to keep within: give one such as 15min, 90s or 1h")
     return seconds
 

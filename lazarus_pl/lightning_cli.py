@@ -37,6 +37,7 @@ from lazarus_pl.datamodules.cached_feature_data_module import CachedFeatureDataM
 from lazarus_pl.datamodules.patch_grid_data_module import PatchGridDataModule
 from lazarus_pl.encoder.precision import best_precision
 from lazarus_pl.errors import LazarusError
+from lazarus_pl.fit_words import LOGS_HP_METRIC
 from lazarus_pl.keep_freed_memory import keep_freed_memory
 from lazarus_pl.lightning_errors import mistake_behind, translate_errors
 from lazarus_pl.memory_amount import read_memory
@@ -215,9 +216,9 @@ class LazarusCLI(LightningCLI):
         precision = asked.get("precision") or _best_precision(asked.get("accelerator", "auto"))
         chosen: dict[str, object] = {"precision": precision}
         if asked.get("logger") in (None, True):
-            # Lightning's own, without the hyperparameter metric of -1
+            # where Lightning puts its own
             root = asked.get("default_root_dir") or "."
-            chosen["logger"] = TensorBoardLogger(root, default_hp_metric=False)
+            chosen["logger"] = TensorBoardLogger(root, default_hp_metric=LOGS_HP_METRIC)
         return super().instantiate_trainer(**{**chosen, **kwargs})
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:

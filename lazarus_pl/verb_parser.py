@@ -6,12 +6,12 @@ import os
 import re
 from argparse import Action
 from collections.abc import Sequence
-from difflib import get_close_matches
 from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser, Namespace
 
 from lazarus_pl.allowed_classes import VARIABLE, allow_classes
+from lazarus_pl.did_you_mean import nearest
 from lazarus_pl.errors import LazarusError
 
 _NO_CLASSES = (
@@ -161,7 +161,7 @@ def _no_group(group: str, value: str, options: list[str]) -> str:
 
 def suggestion(word: str, known: list[str]) -> str:
     """``, did you mean '...'?`` if a known word is near, else all that are known, or a hint."""
-    if near := _nearest(word, known):
+    if near := _meant(word, known):
         return f", did you mean '{near}'?"
     plain = [name for name in known if name not in _OF_THE_PARSER]
     plain = [name for name in plain if not name.endswith(("+", "help"))]
@@ -195,7 +195,7 @@ def _unknown_key(message: str) -> str:
     return found[1] if found else ""
 
 
-def _nearest(word: str, known: Sequence[str]) -> str:
+def _meant(word: str, known: Sequence[str]) -> str:
     """The known word or dotted key that was meant; its first part is looked at before the rest."""
     known = [name for name in known if name != "--help"]
     last = [name for name in known if name.endswith(f".{word.lstrip('-')}")]
@@ -205,9 +205,9 @@ def _nearest(word: str, known: Sequence[str]) -> str:
     firsts = sorted({name.partition(".")[0] for name in known})
     if first in firsts:
         known = [name for name in known if name.partition(".")[0] == first]
-        near = get_close_matches(word, known, n=1)
+        near = nearest(word, known)
     else:
-        near = get_close_matches(first, firsts, n=1) or get_close_matches(word, known, n=1)
+        near = nearest(first, firsts) or nearest(word, known)
     return near[0] if near else ""
 
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from lazarus_pl.data.check_same_data import check_same_data
 from lazarus_pl.data.corrections import Corrections
 from lazarus_pl.data.listing import LabelFrom, Listed, check_classes, list_photos
 from lazarus_pl.data.manifest import Manifest
@@ -50,12 +51,13 @@ def build_manifest(
         The root that the photos' paths are relative to, and the manifest.
 
     Raises:
-        LazarusError: If there is no usable photo, or the split cannot be made. The quarantine is
-            written all the same.
+        LazarusError: If the folder is of other data, there is no usable photo, or the split cannot
+            be made. In the last two cases the quarantine is written all the same.
     """
     root, listed = list_photos(data, label_from)
     listed, excluded = (corrections or Corrections()).apply(listed)
     check_classes(data, listed)
+    check_same_data(data, folder, label_from)
     before = tuple(Manifest.read_photos(folder)) if (folder / "manifest.csv").exists() else ()
     photos, rejected = _scan(root, listed, folder, before)
     labelled = [photo for photo in photos if photo.label]
@@ -66,8 +68,6 @@ def build_manifest(
     ]
     rejected += excluded
     quarantine = tuple(sorted(rejected, key=lambda item: item.path))
-    if labelled:
-        _check_same_data(labelled, before, data, folder)
     Manifest((), quarantine).write_quarantine(folder)
     if not labelled:
         raise LazarusError(
@@ -97,16 +97,6 @@ def leave_scan(photos: Sequence[Photo], folder: Path) -> None:
     """
     (folder / _PARTIAL).mkdir(parents=True, exist_ok=True)
     Manifest(tuple(photos)).write(folder / _PARTIAL)
-
-
-def _check_same_data(
-    photos: Sequence[Photo], before: Sequence[Photo], data: Path, folder: Path
-) -> None:
-    if before and {photo.sha256 for photo in before}.isdisjoint(photo.sha256 for photo in photos):
-        raise LazarusError(
-            f"'{folder}' holds other photos than '{data}', not one is the same: name another "
-            "folder with --out"
-        )
 
 
 def _settled(before: Sequence[Photo], now: Sequence[Photo]) -> dict[str, str]:

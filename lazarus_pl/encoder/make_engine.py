@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
-from lazarus_pl.encoder.engine_options import EngineName, check_engine_options
-from lazarus_pl.encoder.precision import Precision
+from lazarus_pl.encoder.engine_options import EngineOptions
 from lazarus_pl.errors import LazarusError
 
 if TYPE_CHECKING:
@@ -18,14 +17,12 @@ if TYPE_CHECKING:
 
 # to start OpenVINO with the encoder to convert, and with it converted
 _CONVERTING, _STARTING = 5.0, 0.5
+_OPTIONS = EngineOptions()
 
 
 def make_engine(
     spec: EncoderSpec,
-    device: str = "auto",
-    precision: Precision = "auto",
-    batch_size: int = 8,
-    engine: EngineName = "auto",
+    options: EngineOptions = _OPTIONS,
     photos: int | None = None,
     folder: Path | None = None,
 ) -> Engine:
@@ -38,10 +35,7 @@ def make_engine(
 
     Args:
         spec: The encoder.
-        device: ``auto``, or a device as torch names it.
-        precision: ``auto``, ``32``, ``bf16`` or ``16``.
-        batch_size: Photos at once.
-        engine: ``torch``, ``openvino``, or ``auto`` for the faster one.
+        options: How it is to be run.
         photos: How many will be encoded, if that is known: for a few, OpenVINO is not started.
         folder: Where OpenVINO keeps the converted encoder; None to convert it anew each time.
 
@@ -53,21 +47,21 @@ def make_engine(
     from lazarus_pl.encoder.measured_engine import Candidate, MeasuredEngine
     from lazarus_pl.encoder.torch_engine import TorchEngine
 
-    check_engine_options(precision, batch_size, engine)
+    engine, batch_size = options.engine, options.batch_size
     encoder = Encoder.from_spec(spec)
-    place = find_device(device)
-    several = place.type == "cpu" and precision != "16"
+    place = find_device(options.device)
+    several = place.type == "cpu" and options.precision != "16"
     if engine == "openvino" and not several:
         raise LazarusError(
             f"OpenVINO runs here on the CPU in precision 32 or bf16, not on {place} in "
-            f"{precision}: add --device cpu --precision 32, or use --engine torch"
+            f"{options.precision}: add --device cpu --precision 32, or use --engine torch"
         )
-    on_torch = TorchEngine(encoder, device, precision, batch_size)
+    on_torch = TorchEngine(encoder, options.device, options.precision, batch_size)
     if not several or engine == "torch" or (engine == "auto" and not _openvino_is_installed()):
         return on_torch
     exact = on_torch
     if on_torch.precision != "32":
-        exact = TorchEngine(encoder, device, "32", batch_size)
+        exact = TorchEngine(encoder, options.device, "32", batch_size)
     other = _openvino(encoder, batch_size, on_torch.precision, folder, photos)
     candidates = [Candidate("torch", lambda: on_torch), other]
     if engine == "openvino":

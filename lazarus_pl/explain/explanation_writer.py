@@ -13,7 +13,6 @@ from typing import Any
 from urllib.parse import quote
 
 import cv2
-import jinja2
 import numpy as np
 import numpy.typing as npt
 
@@ -23,6 +22,7 @@ from lazarus_pl.data.table import Cell, write_table
 from lazarus_pl.explain.photo_maps import PhotoMaps
 from lazarus_pl.explain.picture import as_png, overlay, picture, to_be_seen
 from lazarus_pl.plain_name import plain_name
+from lazarus_pl.templates import templates
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -196,12 +196,7 @@ class ExplanationWriter:
         for row in self._rows:
             if not row["reason"]:
                 classes[plain_name(row["target"])].append(row)
-        environment = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(Path(__file__).parent),
-            autoescape=True,
-            undefined=jinja2.StrictUndefined,
-        )
-        environment.filters["address"] = _address
+        environment = templates(Path(__file__).parent, address=_address)
         page = environment.get_template("index.html.jinja").render(
             classes=dict(sorted(classes.items())),
             count=sum(map(len, classes.values())),

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
+from typing import Any
 
+import yaml
 from jsonargparse.typing import Path_fr
 
 from lazarus_pl.errors import LazarusError
+from lazarus_pl.fit_words import fit_words
 from lazarus_pl.verb_parser import VerbParser
 
 Scalar = bool | int | float | str
@@ -41,11 +43,20 @@ class GridRun:
 
     def arguments(self) -> list[str]:
         """The run as ``lazarus fit`` is told it."""
-        overrides = [
-            f"--{key}={json.dumps(value) if isinstance(value, (list, dict)) else value}"
-            for key, value in self.overrides.items()
-        ]
-        return ["fit", f"--config={self.config}", *overrides]
+        return fit_words(self.config, self.overrides)
+
+    def value(self, key: str) -> Any:  # noqa: ANN401  # whatever YAML says
+        """What the overrides or else the config set a key to; None where nothing can be read."""
+        if key in self.overrides:
+            return self.overrides[key]
+        try:
+            value = yaml.safe_load(self.config.read_text(encoding="utf-8"))
+            for part in key.split("."):
+                value = value[part]
+            return value
+        # what is wrong with a config is told where it is read for good
+        except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError):
+            return None
 
 
 @dataclass(frozen=True)

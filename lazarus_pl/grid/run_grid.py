@@ -11,6 +11,7 @@ from typing import Any
 from jsonargparse.typing import Path_fr
 
 from callbacks.version_files import is_whole
+from lazarus_pl.cache.cache_header import CacheHeader
 from lazarus_pl.data.atomic import copy_file, replace_file
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.grid.grid_spec import GridSpec, Value
@@ -38,7 +39,9 @@ def grid(
         axes: Config keys and the values that each takes; every combination is a run.
         overrides: Values by config key, for every run.
     """
-    summary = run_grid(GridSpec(configs, axes or {}, overrides or {}), cache, out)
+    spec = GridSpec(configs, axes or {}, overrides or {})
+    _check_views(spec, cache)
+    summary = run_grid(spec, cache, out)
     print((out / "leaderboard.md").read_text(encoding="utf-8"))
     print(f"best: {summary['run']}, its checkpoint is '{out / 'best.ckpt'}'")
     if summary["test_macro_f1"] is not None:
@@ -46,7 +49,7 @@ def grid(
             f"test: macro-F1 {summary['test_macro_f1']:.4f}, "
             f"accuracy {summary['test_accuracy']:.4f}"
         )
-    for line in _doubt_lines(summary):
+    for line in _doubt_lines(summary, out / "best.ckpt"):
         print(line)
     print(f"curves: tensorboard --logdir '{out / 'runs'}'")
 
@@ -105,6 +108,18 @@ def run_grid(
     return summary
 
 
+def _check_views(spec: GridSpec, cache: Path) -> None:
+    """Refuses a grid that compares what is not there: half of it would be trained in vain."""
+    from lazarus_pl.cache.views_header import ViewsHeader
+
+    asking = [run.name for run in spec.runs() if run.value("data.init_args.views")]
+    if asking and CacheHeader.exists(cache) and not ViewsHeader.all(cache):
+        raise LazarusError(
+            f"the cache '{cache}' has no views, and the grid's run {asking[0]} needs some: make "
+            "them with lazarus extract and --views.count, --views.policy"
+        )
+
+
 def _scores(best: RunResult, checkpoint: Path, cache: Path, read_test: bool) -> dict[str, Any]:
     """What the winner is worth; teaches its checkpoint to doubt."""
     doubt = _doubt(checkpoint, cache, read_test)
@@ -161,17 +176,22 @@ def _doubt(checkpoint: Path, cache: Path, read_test: bool) -> dict[str, Any] | N
     }
 
 
-def _doubt_lines(summary: dict[str, Any]) -> list[str]:
+def _doubt_lines(summary: dict[str, Any], checkpoint: Path) -> list[str]:
+    from lazarus_pl.doubt.doubt import Doubt
+
     test = (summary.get("doubt") or {}).get("test")
     if test is None:
         return []
     right = test["accuracy_answered"]
+    doubt = Doubt.of_checkpoint(checkpoint)
+    why = [doubt.no_promise] if doubt and doubt.no_promise else []
     return [
         f"doubt: {test['answered']:.1%} of test are answered"
         + ("" if right is None else f", with accuracy {right:.4f}")
         + f"; calibration error "
         f"{test['calibration_error_before']:.4f} before calibration, "
-        f"{test['calibration_error']:.4f} after"
+        f"{test['calibration_error']:.4f} after",
+        *why,
     ]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import shutil
@@ -17,6 +16,7 @@ from lightning.pytorch.callbacks import LambdaCallback, ModelCheckpoint
 from callbacks.step_in_parts import empty_cache
 from lazarus_pl.data.atomic import NOTHING_CAN_BE_WRITTEN
 from lazarus_pl.errors import LazarusError
+from lazarus_pl.fit_words import QUIET, logger_word
 from lazarus_pl.grid.built_run import BuiltRun
 from lazarus_pl.grid.grid_spec import GridRun
 from lazarus_pl.grid.run_results import RUNS, RunResults
@@ -156,24 +156,14 @@ class RunTrainer:
         folder.mkdir(parents=True)
 
     def _arguments(self, run: GridRun) -> list[str]:
-        logger = {
-            "class_path": "lightning.pytorch.loggers.TensorBoardLogger",
-            "init_args": {
-                "save_dir": str(self._out),
-                "name": RUNS,
-                "version": run.name,
-                "default_hp_metric": False,
-            },
-        }
         # not of the run's digest: batches in parts train the same
         limit = [] if self._gpu_memory is None else [f"--budget.gpu_memory={self._gpu_memory}"]
         return [
             *run.arguments(),
             *limit,
             f"--data.init_args.cache={self._cache}",
-            f"--trainer.logger={json.dumps(logger)}",
-            "--trainer.enable_progress_bar=false",
-            "--trainer.enable_model_summary=false",
+            logger_word(self._out, RUNS, run.name),
+            *QUIET,
         ]
 
 

@@ -23,9 +23,8 @@ from lazarus_pl.encoder.encode_photos import encode_photos
 from lazarus_pl.encoder.encoder import Encoder
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
 from lazarus_pl.encoder.encoder_tail import START
-from lazarus_pl.encoder.engine_options import EngineName
+from lazarus_pl.encoder.engine_options import EngineOptions
 from lazarus_pl.encoder.make_engine import make_engine
-from lazarus_pl.encoder.precision import Precision
 from lazarus_pl.encoder.windows_spec import WindowsSpec
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.tasks.finetune_task import FinetuneTask
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     from lazarus_pl.views.view_maker import ViewMaker
 
 _AHEAD = 64
+_OPTIONS = EngineOptions()
 
 
 class Classifier:
@@ -46,13 +46,10 @@ class Classifier:
     Args:
         checkpoint: A checkpoint of ``lazarus fit`` or ``lazarus grid``.
         weights: File of the encoder's weights, where it was given as a file in the extraction.
-        device: As torch names it, or ``auto``.
-        precision: Of the encoder.
-        batch_size: Photos that the encoder takes at once.
+        options: How the encoder is run.
         views: Views that are looked at beside each photo.
         windows: How many windows along the short side large photos are read in; by default as those
             that the checkpoint was trained on.
-        engine: What runs the encoder.
         photos: How many will be classified, if that is known: for a few, the engine that starts
             at once is the faster one.
 
@@ -71,12 +68,9 @@ class Classifier:
         self,
         checkpoint: Path,
         weights: str | None = None,
-        device: str = "auto",
-        precision: Precision = "auto",
-        batch_size: int = 8,
+        options: EngineOptions = _OPTIONS,
         views: ViewsSpec | None = None,
         windows: int | None = None,
-        engine: EngineName = "auto",
         photos: int | None = None,
     ) -> None:
         self.task = load_task(checkpoint)
@@ -98,10 +92,10 @@ class Classifier:
         times = (1 + self._views.count) * self.windows.count**2
         looks = None if photos is None else max(1, photos * times)
         # one photo is not filled up to a batch
-        self._batch_size = batch_size if looks is None else min(batch_size, looks)
-        self._engine = make_engine(
-            self._spec, device, precision, self._batch_size, engine, photos=looks
-        )
+        if looks is not None:
+            options = replace(options, batch_size=min(options.batch_size, looks))
+        self._batch_size = options.batch_size
+        self._engine = make_engine(self._spec, options, photos=looks)
         trained, here = self.task.encoder["digest"], self._engine.identity["digest"]
         if trained != here:
             raise LazarusError(

@@ -15,7 +15,7 @@ from lazarus_pl.data.decode import PhotoError, read_bytes
 from lazarus_pl.data.listing import LabelFrom, Listed, list_photos
 from lazarus_pl.data.ordered_map import ordered_map
 from lazarus_pl.data.table import write_table
-from lazarus_pl.encoder.engine_options import EngineName
+from lazarus_pl.encoder.engine_options import EngineName, EngineOptions
 from lazarus_pl.encoder.precision import Precision
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.progress import Progress
@@ -93,11 +93,8 @@ def classify(
     classifier = Classifier(
         ckpt,
         weights,
-        device,
-        precision,
-        batch_size,
+        EngineOptions(device, precision, batch_size, engine),
         views,
-        engine=engine,
         photos=len(listed),
     )
     predictions = list(predict(classifier, root, listed))

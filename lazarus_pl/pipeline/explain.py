@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -14,7 +13,8 @@ from lazarus_pl.data.check_outside import check_outside
 from lazarus_pl.data.decode import PhotoError, read_bytes
 from lazarus_pl.data.listing import Listed, list_photos
 from lazarus_pl.data.ordered_map import ordered_map
-from lazarus_pl.encoder.engine_options import EngineName
+from lazarus_pl.did_you_mean import did_you_mean
+from lazarus_pl.encoder.engine_options import EngineName, EngineOptions
 from lazarus_pl.encoder.precision import Precision
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.progress import Progress
@@ -79,11 +79,8 @@ def explain(
     classifier = Classifier(
         ckpt,
         weights,
-        device,
-        precision,
-        batch_size,
+        EngineOptions(device, precision, batch_size, engine),
         windows=windows,
-        engine=engine,
         photos=len(listed),
     )
     number = None if target is None else _class_number(target, classifier.class_names)
@@ -293,6 +290,6 @@ def _cannot_be_written(out: Path, error: OSError) -> LazarusError:
 def _class_number(name: str, known: Sequence[str]) -> int:
     if name in known:
         return list(known).index(name)
-    near = get_close_matches(name, known, n=3, cutoff=0.4)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
-    raise LazarusError(f"the checkpoint knows no class '{name}': {hint}")
+    # names of classes are longer than what people type
+    hint = did_you_mean(name, known, most=3, alike=0.4) or f": there are {', '.join(known)}"
+    raise LazarusError(f"the checkpoint knows no class '{name}'{hint}")

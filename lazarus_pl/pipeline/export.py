@@ -17,6 +17,7 @@ from lazarus_pl.data.atomic import replace_file
 from lazarus_pl.data.decode import PhotoError, open_photo, read_bytes
 from lazarus_pl.data.listing import list_photos
 from lazarus_pl.data.sha256_of_file import sha256_of_file
+from lazarus_pl.encoder.engine_options import EngineOptions
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.progress import Progress
 
@@ -66,7 +67,7 @@ def export(
     from lazarus_pl.export.photo_model import PhotoModel
     from lazarus_pl.pipeline.classifier import Classifier
 
-    classifier = Classifier(ckpt, weights, device="cpu", precision="32", photos=photos)
+    classifier = Classifier(ckpt, weights, EngineOptions("cpu", "32"), photos=photos)
     if classifier.windows.count > 1:
         raise LazarusError(
             f"'{ckpt}' reads features {classifier.windows}, a graph takes them as a whole: give a "

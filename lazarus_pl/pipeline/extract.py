@@ -62,20 +62,19 @@ def extract(
             the faster one that gives the features of torch.
         verify: Read every finished job again and compare its digest.
     """
+    options = EngineOptions(device, precision, batch_size, engine)
     extraction = Extraction(
         data,
         out,
         encoder,
         split,
-        lambda spec: make_engine(
-            spec, device, precision, batch_size, engine, folder=out / "engine"
-        ),
+        lambda spec: make_engine(spec, options, folder=out / "engine"),
         label_from,
         Corrections.read(corrections) if corrections else None,
         views,
         say=_say,
         windows=windows,
-        options=EngineOptions(device, precision, batch_size, engine),
+        options=options,
     )
     summary = extraction.run(verify)
     made = f"{summary.views} views made, " if views.count else ""

@@ -37,7 +37,7 @@ def test_an_engine_of_many_cores(
 
     def probe(at_once: int) -> ExtractionProbe:
         def wide(*_: object, **__: object) -> Engine:
-            return make_engine(spec, "cpu", batch_size=at_once, engine="torch")
+            return make_engine(spec, EngineOptions("cpu", "auto", at_once, "torch"))
 
         monkeypatch.setattr(extraction_cost, "make_engine", wide)
         folder = tmp_path / str(at_once)

@@ -13,6 +13,7 @@ from lazarus_pl.encoder import make_engine as module
 from lazarus_pl.encoder.agreement import Agreement
 from lazarus_pl.encoder.encoder import Encoder
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
+from lazarus_pl.encoder.engine_options import EngineOptions
 from lazarus_pl.encoder.make_engine import make_engine
 from lazarus_pl.encoder.measured_engine import MeasuredEngine
 from lazarus_pl.encoder.openvino_engine import OpenVinoEngine
@@ -89,7 +90,7 @@ def test_what_float16_cannot_hold_is_infinite_not_clipped() -> None:
 
 
 def test_auto_measures_what_there_is(pixels: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = make_engine(_SPEC, "cpu")
+    engine = make_engine(_SPEC, EngineOptions("cpu"))
     assert isinstance(engine, MeasuredEngine)
     assert engine.name == "auto"
     features = engine.encode(pixels)
@@ -97,11 +98,11 @@ def test_auto_measures_what_there_is(pixels: np.ndarray, monkeypatch: pytest.Mon
     assert set(rows) == {"torch", "openvino"}
     assert engine.name == max(rows, key=lambda name: rows[name]["photos_per_second"])
     assert all(row["worst_cosine"] > 0.999_99 for row in rows.values())
-    exact = make_engine(_SPEC, "cpu", engine="torch").encode(pixels)
+    exact = make_engine(_SPEC, EngineOptions("cpu", engine="torch")).encode(pixels)
     assert Agreement.of(exact, features).worst > 0.999_99
-    assert isinstance(make_engine(_SPEC, "cpu", engine="torch"), TorchEngine)
+    assert isinstance(make_engine(_SPEC, EngineOptions("cpu", engine="torch")), TorchEngine)
     monkeypatch.setattr(module, "_openvino_is_installed", lambda: False)
-    assert isinstance(make_engine(_SPEC, "cpu"), TorchEngine)
+    assert isinstance(make_engine(_SPEC, EngineOptions("cpu")), TorchEngine)
 
 
 def test_openvino_is_not_started_for_a_few_photos(
@@ -111,7 +112,7 @@ def test_openvino_is_not_started_for_a_few_photos(
         raise AssertionError("started")
 
     monkeypatch.setattr(OpenVinoEngine, "__init__", refuse)
-    engine = make_engine(_SPEC, "cpu", photos=len(pixels))
+    engine = make_engine(_SPEC, EngineOptions("cpu"), photos=len(pixels))
     engine.encode(pixels)
     assert (engine.name, engine.measured) == ("torch", {})
 
@@ -119,8 +120,8 @@ def test_openvino_is_not_started_for_a_few_photos(
 def test_bf16_on_openvino_keeps_to_its_limits() -> None:
     photos = np.stack([leaf_scene(shape=(64, 64), seed=seed)[0] for seed in range(8)])
     spec = EncoderSpec(image_size=64)
-    exact = make_engine(spec, "cpu", "32", engine="torch").encode(photos)
-    engine = make_engine(spec, "cpu", "bf16", engine="openvino")
+    exact = make_engine(spec, EngineOptions("cpu", "32", engine="torch")).encode(photos)
+    engine = make_engine(spec, EngineOptions("cpu", "bf16", engine="openvino"))
     agreement = Agreement.of(exact, engine.encode(photos))
     assert (engine.name, engine.precision) == ("openvino", "bf16")
     # a processor without bf16 computes in float32
@@ -171,7 +172,9 @@ def test_a_folder_that_cannot_be_written_costs_time_alone(
 
 
 def test_engines_share_identity_and_precision() -> None:
-    torch, openvino = (make_engine(_SPEC, "cpu", engine=name) for name in ("torch", "openvino"))
+    torch, openvino = (
+        make_engine(_SPEC, EngineOptions("cpu", engine=name)) for name in ("torch", "openvino")
+    )
     assert torch.identity == openvino.identity
     assert (torch.precision, torch.layer_shapes) == (openvino.precision, openvino.layer_shapes)
 
@@ -185,22 +188,22 @@ def test_auto_falls_back_to_torch_if_the_features_disagree(
         return {layer: 1 - values for layer, values in encode(self, photos).items()}
 
     monkeypatch.setattr(OpenVinoEngine, "encode", wrong)
-    engine = make_engine(_SPEC, "cpu")
+    engine = make_engine(_SPEC, EngineOptions("cpu"))
     engine.encode(pixels)
     assert engine.name == "torch"
     assert "not those of torch" in caplog.text
     with pytest.raises(LazarusError, match="not those of torch"):
-        make_engine(_SPEC, "cpu", engine="openvino").encode(pixels)
+        make_engine(_SPEC, EngineOptions("cpu", engine="openvino")).encode(pixels)
 
 
 def test_mistakes_are_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(LazarusError, match="no engine 'onnx'"):
-        make_engine(_SPEC, engine="onnx")  # type: ignore[arg-type]
+        make_engine(_SPEC, EngineOptions(engine="onnx"))  # type: ignore[arg-type]
     with pytest.raises(LazarusError, match="precision 32"):
-        make_engine(_SPEC, "cpu", "16", engine="openvino")
+        make_engine(_SPEC, EngineOptions("cpu", "16", engine="openvino"))
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(LazarusError, match="not installed"):
-        make_engine(_SPEC, "cpu", engine="openvino")
+        make_engine(_SPEC, EngineOptions("cpu", engine="openvino"))
 
 
 def test_a_backbone_that_openvino_cannot_convert(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -223,7 +226,7 @@ def test_auto_runs_on_torch_where_openvino_cannot_start(
         raise RuntimeError("Device CPU is not registered")
 
     monkeypatch.setattr(openvino.Core, "compile_model", refuse)
-    engine = make_engine(_SPEC, "cpu")
+    engine = make_engine(_SPEC, EngineOptions("cpu"))
     engine.encode(pixels)
     assert engine.name == "torch"
     assert "not registered): using torch" in caplog.text
@@ -233,8 +236,9 @@ def test_openvino_tells_nobody(tmp_path: Path) -> None:
     code = (
         "from lazarus_pl.encoder.make_engine import make_engine\n"
         "from lazarus_pl.encoder.encoder_spec import EncoderSpec\n"
+        "from lazarus_pl.encoder.engine_options import EngineOptions\n"
         "spec = EncoderSpec('test_resnet', 'random', 64)\n"
-        "print(make_engine(spec, 'cpu', engine='openvino').name)\n"
+        "print(make_engine(spec, EngineOptions('cpu', engine='openvino')).name)\n"
         "import sys; print(sys.modules.get('openvino_telemetry'))"
     )
     home = {**os.environ, "HOME": str(tmp_path), "USERPROFILE": str(tmp_path)}
@@ -266,7 +270,7 @@ def test_converting_leaves_the_logging_as_it_was(monkeypatch: pytest.MonkeyPatch
 
 def test_auto_runs_on_torch_what_openvino_cannot(caplog: pytest.LogCaptureFixture) -> None:
     spec = EncoderSpec("test_vit", "random", 160, ("pooled", "grid16"))
-    engine = make_engine(spec, "cpu")
+    engine = make_engine(spec, EngineOptions("cpu"))
     engine.encode(np.zeros((1, 160, 160, 3), np.uint8))
     assert engine.name == "torch"
     assert "OpenVINO cannot run 'test_vit'" in caplog.text

@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
+from lazarus_pl.encoder.engine_options import EngineOptions
 from lazarus_pl.explain import explanation_writer
 from lazarus_pl.explain.attribution import integrated_gradients
 from lazarus_pl.explain.deletion import deletion_insertion
@@ -53,7 +54,7 @@ def test_every_head_gives_what_it_can(
     assert len(rows) == len(list(folder.iterdir()))
     assert (tmp_path / "index.html").read_text().count("<figure>") == len(rows)
     assert list((tmp_path / "sheets").glob("*.jpg"))
-    classifier = Classifier(checkpoints[name], engine="torch")
+    classifier = Classifier(checkpoints[name], options=EngineOptions(engine="torch"))
     for row in rows:
         stem = Path(row["file"]).stem
         assert (tmp_path / "pictures" / f"{stem}.png").exists()
@@ -79,7 +80,7 @@ def test_mistakes_are_one_sentence(
     words = ("explain", "--data", drawn, "--out", tmp_path / "out", "--ckpt")
     done = lazarus(*words, checkpoints["patches"], "--target", "late_bligt")
     assert done.code == 2
-    assert "knows no class 'late_bligt': did you mean late_blight" in done.err
+    assert "knows no class 'late_bligt', did you mean 'late_blight'" in done.err
     done = lazarus(*words, checkpoints["mlp"], "--methods", "[evidence]")
     assert done.code == 2
     assert "has no patches, so no evidence" in done.err
@@ -97,7 +98,7 @@ def test_a_photo_smaller_than_a_patch_has_a_reason(
 
 def test_a_drawn_square_is_found_where_it_was_drawn(checkpoints: dict[str, Path]) -> None:
     """Geometry alone: which patches change when a square is drawn into a wide photo."""
-    classifier = Classifier(checkpoints["patches"], engine="torch")
+    classifier = Classifier(checkpoints["patches"], options=EngineOptions(engine="torch"))
     plain = np.full((120, 240, 3), (70, 130, 60), dtype=np.uint8)
     marked = plain.copy()
     marked[75:105, 180:240] = (90, 50, 20)
@@ -216,7 +217,7 @@ def test_a_photo_decoded_once_is_read_as_it_is_alone(
     pixels = np.random.default_rng(0).integers(0, 256, (600, 1200, 3), dtype=np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "JPEG")
-    classifier = Classifier(checkpoints["patches"], engine="torch")
+    classifier = Classifier(checkpoints["patches"], options=EngineOptions(engine="torch"))
     read, shown = classifier.read_and_open(buffer.getvalue(), at_least)
     np.testing.assert_array_equal(read, classifier.read(buffer.getvalue()))
     assert at_least <= min(shown.size) <= 600
@@ -263,7 +264,7 @@ def test_a_large_photo_is_read_in_windows(
 
 def test_windows_see_what_the_whole_photo_shows_at_their_size(checkpoints: dict[str, Path]) -> None:
     """A photo of exactly one window is the photo itself."""
-    classifier = Classifier(checkpoints["patches"], engine="torch")
+    classifier = Classifier(checkpoints["patches"], options=EngineOptions(engine="torch"))
     rng = np.random.default_rng(0)
     photo = rng.integers(0, 255, (1, 64, 64, 3), dtype=np.uint8)
     whole = classifier.features(photo)

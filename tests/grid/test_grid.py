@@ -79,6 +79,37 @@ def test_views_are_an_axis(
     assert all(path.stat().st_mtime_ns != times[path] for path in runs)
 
 
+@pytest.mark.parametrize("views", ["[0, 4]", "[all]"])
+def test_a_grid_of_views_that_are_not_there_is_refused(
+    views: str, cache: Path, tmp_path: Path, lazarus: Lazarus
+) -> None:
+    grid, mlp = tmp_path / "grid.yaml", Path(shipped_config("heads/mlp.yaml")).resolve()
+    grid.write_text(f"configs: {{mlp: {mlp}}}\naxes: {{data.init_args.views: {views}}}\n")
+    done = lazarus("grid", "-c", grid, "--cache", cache, "--out", tmp_path / "run")
+    assert done.code == 2
+    assert f"the cache '{cache}' has no views, and the grid's run mlp-views" in done.err
+    assert done.err.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_tells_what_it_is_set_to(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("data: {init_args: {views: 2}}\nmodel: 3\n")
+    run = GridRun("a", "a", tmp_path / "a.yaml", {"model.init_args.lr": 0.1})
+    keys = ("data.init_args.views", "model.init_args.lr", "model.init_args.x", "data.seed")
+    assert [run.value(key) for key in keys] == [2, 0.1, None, None]
+    assert GridRun("a", "a", tmp_path / "no.yaml", {}).value("model") is None
+
+
+def test_where_nothing_can_be_promised_the_reason_is_told(
+    small: Path, cache: Path, tmp_path: Path, lazarus: Lazarus
+) -> None:
+    """Val has three leaves."""
+    done = lazarus("grid", "-c", small, "--cache", cache, "--out", tmp_path / "run")
+    assert done.code == 0
+    assert "doubt: 0.0% of test are answered" in done.out
+    assert "no photo is answered, since val has too few leaves to promise a coverage" in done.out
+
+
 @pytest.mark.slow
 def test_nine_runs_end_to_end(cache: Path, tmp_path: Path, lazarus: Lazarus) -> None:
     out = tmp_path / "run"

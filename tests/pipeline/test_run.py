@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from lazarus_pl.data.table import read_table
 from lazarus_pl.doubt.doubt import Doubt
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
 from lazarus_pl.encoder.engine import Engine
+from lazarus_pl.encoder.engine_options import EngineOptions
 from lazarus_pl.encoder.make_engine import make_engine
 from lazarus_pl.grid.grid_spec import GridRun
 from lazarus_pl.grid.run_trainer import RunTrainer
@@ -208,7 +209,7 @@ def test_the_patch_head_draws_what_another_model_named(
     settings = settings_of(whole, photos)
     out = tmp_path / "gallery"
     written = make_gallery(shown, settings, patches, out, told)
-    assert asked == [("cpu", "32", 3, "torch")]
+    assert asked == [(EngineOptions("cpu", "32", 3, "torch"),)]
     items = read_gallery(out)
     assert written == [out / "gallery.json", *(out / item.picture for item in items)]
     assert [item.file for item in items] == files
@@ -620,6 +621,7 @@ def test_killed_in_the_middle_the_same_command_goes_on(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (["--budget.time", "5"], "'5' is no time without a unit: give 5s, 5min or 5h"),
         (["--budget.time", "soon"], "'soon' is no time to keep within"),
         (["--budget.gpu_memory", "4"], "'4' is no amount of memory: give one such as 4GB"),
         (["--gallery=-1"], "--gallery -1 is negative"),
@@ -633,6 +635,10 @@ def test_killed_in_the_middle_the_same_command_goes_on(
             ["--patches.overrides", "{trainer.max_epocs: 6}"],
             "--patches.overrides: there is no option --trainer.max_epocs, did you mean "
             "'--trainer.max_epochs'?",
+        ),
+        (
+            ["--patches.overrides", "{trainer.max_ep: 6}"],
+            "there is no option --trainer.max_ep, did you mean '--trainer.max_epochs'?",
         ),
         (["--finetune.overrides", "{model.init_args.lrr: 1}"], "no config key 'lrr'"),
         (["--finetune.config", "no.yaml"], "no.yaml"),
@@ -668,6 +674,21 @@ def test_a_damaged_late_model_is_trained_again_or_does_not_compete(
     assert done.code == 0, done.err
     assert is_whole(damaged)
     assert {item["stage"] for item in summary_of(out)["candidates"]} == {"grid", "patches"}
+
+
+def test_a_folder_of_other_photos_is_refused_before_it_is_touched(
+    quick: tuple[Path, list[str]], noise: Callable[..., Path], lazarus: Lazarus
+) -> None:
+    out, words = quick
+    others = noise({"healthy": 6, "rust": 6}, "others")
+    there = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    words = [*words, "--data", str(others)]
+    words.remove("--audit.skip")
+    done = lazarus(*words)
+    assert done.code == 2
+    assert "holds other photos" in done.err
+    assert "name another folder with --out" in done.err
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == there
 
 
 def test_a_run_within_the_photos_is_refused(photos: Path, config: Path, lazarus: Lazarus) -> None:

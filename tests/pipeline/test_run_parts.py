@@ -15,8 +15,8 @@ from lazarus_pl.duration import read_duration, say_duration
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.pipeline.run.leaf_bootstrap import LeafBootstrap
 from lazarus_pl.pipeline.run.peak_memory import PeakMemory
+from lazarus_pl.pipeline.run.report.conclusion import Conclusion
 from lazarus_pl.pipeline.run.report.line_chart import LineChart
-from lazarus_pl.pipeline.run.report.verdict import Verdict
 from lazarus_pl.pipeline.run.resumable_fit import affordable_epochs
 from lazarus_pl.pipeline.run.schedule import Schedule
 from lazarus_pl.pipeline.run.side_predictions import SidePredictions
@@ -44,15 +44,21 @@ def said(photos: int, per_leaf: int, classes: int = 3, seed: int = 0) -> SidePre
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("90s", 90), ("15min", 900), ("1h", 3600), ("1h 30min", 5400), ("2.5 min", 150), ("45", 45)],
+    [("90s", 90), ("15min", 900), ("1h", 3600), ("1h 30min", 5400), ("2.5 min", 150), ("45 s", 45)],
 )
 def test_times_as_people_write_them(text: str, seconds: float) -> None:
     assert read_duration(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "soon", "-5min", "0", "5 min or so", "nan", "inf"])
+@pytest.mark.parametrize("text", ["", "soon", "-5min", "0s", "5 min or so", "nan", "inf"])
 def test_what_is_no_time(text: str) -> None:
     with pytest.raises(LazarusError, match="is no time"):
+        read_duration(text)
+
+
+@pytest.mark.parametrize("text", ["5", " 2.5 ", "0"])
+def test_a_bare_number_is_no_time(text: str) -> None:
+    with pytest.raises(LazarusError, match=f"without a unit: give {text.strip()}s, "):
         read_duration(text)
 
 
@@ -228,30 +234,30 @@ def _all_right(given: SidePredictions) -> SidePredictions:
     )
 
 
-def test_the_verdict_follows_the_figures() -> None:
+def test_the_conclusion_follows_the_figures() -> None:
     given = said(600, 4)
-    careful = Verdict.of(_result(given), None)
+    careful = Conclusion.of(_result(given), None)
     assert careful.trust == "care"
     assert "can be trusted for photos like these, with care" in careful.headline
     assert "of 600 photos" in careful.how_good
     assert "class 0 for class 1" in careful.confuses
     leak = {"findings": [{"severity": "fault", "section": "leak", "text": "It flatters."}]}
-    flattered = Verdict.of(_result(given), leak)
+    flattered = Conclusion.of(_result(given), leak)
     assert flattered.trust == "no"
     assert flattered.reasons[0] == "It flatters."
     right = _all_right(given)
-    sure = Verdict.of(_result(right), {"findings": []})
+    sure = Conclusion.of(_result(right), {"findings": []})
     assert sure.trust == "yes"
     assert sure.confuses == "It confused nothing."
-    unseen = Verdict.of(_result(right), None)
+    unseen = Conclusion.of(_result(right), None)
     assert unseen.trust == "care"
     assert any("not audited" in reason for reason in unseen.reasons)
     shortcut = {"findings": [{"severity": "warning", "section": "shortcuts", "text": "Borders."}]}
-    assert Verdict.of(_result(right), shortcut).trust == "care"
-    alone = Verdict.of(_result(said(12, 4)), None)
+    assert Conclusion.of(_result(right), shortcut).trust == "care"
+    alone = Conclusion.of(_result(said(12, 4)), None)
     assert "too few leaves for an interval" in alone.how_good
-    lonely = Verdict.of(_result(_all_right(said(12, 4))), None)
+    lonely = Conclusion.of(_result(_all_right(said(12, 4))), None)
     assert lonely.trust == "care"
     assert "too few leaves to say how far to trust" in lonely.headline
-    few = Verdict.of(_result(said(24, 4)), None)
+    few = Conclusion.of(_result(said(24, 4)), None)
     assert any("fewer than 5 leaves" in reason for reason in few.reasons)

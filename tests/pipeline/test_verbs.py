@@ -14,6 +14,7 @@ import pytest
 from lazarus_pl.data.procedural.procedural_leaves import ProceduralLeaves
 from lazarus_pl.doubt.verdict import Verdict
 from lazarus_pl.encoder.engine import Engine
+from lazarus_pl.encoder.engine_options import EngineOptions
 from lazarus_pl.encoder.make_engine import make_engine
 from lazarus_pl.encoder.torch_engine import TorchEngine
 from lazarus_pl.pipeline import classifier, demo
@@ -94,13 +95,19 @@ def test_classify_agrees_with_the_cache(
             assert float(table[photo.path][name]) == pytest.approx(value, abs=0.02)
 
 
-def test_classify_a_file_and_unreadable_ones(
-    checkpoint: Path, drawn: Path, tmp_path: Path, lazarus: Lazarus
-) -> None:
-    folder = tmp_path / "new"
+def fine_and_broken(drawn: Path, place: Path) -> Path:
+    """A folder with a photo, and the beginning of its file."""
+    folder = place / "new"
     folder.mkdir()
     shutil.copy(next(drawn.rglob("*.jpg")), folder / "fine.jpg")
     (folder / "broken.jpg").write_bytes((folder / "fine.jpg").read_bytes()[:300])
+    return folder
+
+
+def test_classify_a_file_and_unreadable_ones(
+    checkpoint: Path, drawn: Path, tmp_path: Path, lazarus: Lazarus
+) -> None:
+    folder = fine_and_broken(drawn, tmp_path)
     (folder / "empty.png").write_bytes(b"")
     out = tmp_path / "p.csv"
     done = lazarus("classify", "--ckpt", checkpoint, "--data", folder, "--out", out)
@@ -135,7 +142,7 @@ def test_one_photo_is_a_batch_of_one(checkpoint: Path) -> None:
     from lazarus_pl.pipeline.classifier import Classifier
 
     assert Classifier(checkpoint, photos=1).batch_size == 1
-    assert Classifier(checkpoint, photos=100, engine="torch").batch_size == 8
+    assert Classifier(checkpoint, options=EngineOptions(engine="torch"), photos=100).batch_size == 8
     assert Classifier(checkpoint, photos=1, views=ViewsSpec(2)).batch_size == 3
 
 
@@ -156,7 +163,7 @@ def test_the_engine_gets_as_many_photos_as_it_takes_at_once(
         return encode(engine, photos)
 
     def wide(*args: object, **options: object) -> Engine:
-        engine = make_engine(*args[:3], 24, engine="torch")  # type: ignore[arg-type]
+        engine = make_engine(args[0], EngineOptions(batch_size=24, engine="torch"))  # type: ignore[arg-type]
         assert isinstance(engine, TorchEngine)
         return engine
 
@@ -266,7 +273,7 @@ def test_no_test_time_views_is_the_plain_photo_and_views_are_averaged(
         assert len(done.out.splitlines()) == 3
     plain, none, two, again = (out.read_bytes() for out in outs)
     assert plain == none != two == again
-    classifier = Classifier(checkpoint, views=ViewsSpec(2), engine="torch")
+    classifier = Classifier(checkpoint, options=EngineOptions(engine="torch"), views=ViewsSpec(2))
     path = sorted(folder.rglob("*.jpg"))[5]
     looks = classifier.look(path.read_bytes())
     assert looks.shape == (3, 64, 64, 3)
@@ -280,10 +287,7 @@ def test_no_test_time_views_is_the_plain_photo_and_views_are_averaged(
 def test_unreadable_photos_stand_with_their_reason_beside_test_time_views(
     checkpoint: Path, drawn: Path, tmp_path: Path, lazarus: Lazarus
 ) -> None:
-    folder = tmp_path / "new"
-    folder.mkdir()
-    shutil.copy(next(drawn.rglob("*.jpg")), folder / "fine.jpg")
-    (folder / "broken.jpg").write_bytes((folder / "fine.jpg").read_bytes()[:300])
+    folder = fine_and_broken(drawn, tmp_path)
     out = tmp_path / "p.csv"
     words = ("--data", folder, "--out", out, "--tta", 3)
     assert lazarus("classify", "--ckpt", checkpoint, *words).code == 0

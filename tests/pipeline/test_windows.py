@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from lazarus_pl.cache.feature_cache import FeatureCache
+from lazarus_pl.encoder.engine_options import EngineOptions
 from lazarus_pl.encoder.windows_spec import WindowsSpec
 from lazarus_pl.pipeline.classifier import Classifier
 from lazarus_pl.shipped_config import shipped_config
@@ -95,7 +96,7 @@ def test_calibrate_learns_from_padded_batches_what_it_would_from_photos_alone(
 
     task = load_task(trained["patches/windows"])
     readings = Readings.of_side(task, windowed, "val")
-    classifier = Classifier(trained["patches/windows"], engine="torch")
+    classifier = Classifier(trained["patches/windows"], options=EngineOptions(engine="torch"))
     for place, file in enumerate(readings.files):
         pixels = classifier.read((drawn_large / file).read_bytes())
         alone = Readings.of(task, classifier.features(pixels[None]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
@@ -79,7 +79,7 @@ def probe_extraction(
         LazarusError: If the encoder cannot be had or the disk is full.
     """
     started = time.perf_counter()
-    engine = make_engine(spec, **asdict(options), photos=photos, folder=engines)
+    engine = make_engine(spec, options, photos=photos, folder=engines)
     pixels = [_read(root / photo.path, spec.image_size) for photo in sample[:_ENCODED]]
     # chooses among engines, if there are several
     engine.encode(np.stack(pixels))

@@ -17,6 +17,7 @@ from lazarus_pl.audit.costs.stage_cost import StageCost
 from lazarus_pl.cache.feature_cache import FeatureCache
 from lazarus_pl.datamodules.cached_dataset import Batch, CachedDataset
 from lazarus_pl.datamodules.cached_feature_data_module import CachedFeatureDataModule
+from lazarus_pl.fit_words import QUIET, fit_words
 from lazarus_pl.lightning_cli import LazarusCLI, quiet
 from lazarus_pl.limited_threads import limited_threads
 from lazarus_pl.shipped_config import shipped_config
@@ -143,13 +144,10 @@ def _timed_fit(cache: Path, folder: Path, epochs: int) -> float:
     started = time.perf_counter()
     LazarusCLI(
         [
-            "fit",
-            f"--config={shipped_config('heads/linear.yaml')}",
+            *fit_words(shipped_config("heads/linear.yaml"), {"trainer.max_epochs": epochs}),
             f"--data.init_args.cache={cache}",
             f"--trainer.default_root_dir={folder}",
-            f"--trainer.max_epochs={epochs}",
-            "--trainer.enable_progress_bar=false",
-            "--trainer.enable_model_summary=false",
+            *QUIET,
         ]
     )
     return time.perf_counter() - started

@@ -7,13 +7,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 
 from lazarus_pl.audit.audit_data import AuditData
 from lazarus_pl.audit.report.pictures import reach_plot, thumbnail
 from lazarus_pl.data.atomic import replace_file
 from lazarus_pl.duration import say_duration
+from lazarus_pl.templates import templates
 
 _TEMPLATES = {"audit.html": "audit.html.jinja", "audit.md": "audit.md.jinja"}
 
@@ -29,14 +29,8 @@ def write_report(report: Mapping[str, Any], data: AuditData, out: Path) -> None:
     Raises:
         OSError: If they cannot be written.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=lambda name: name is not None and name.startswith("audit.html"),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(percent=_percent, number=_number, duration=say_duration)
+    here = Path(__file__).parent
+    environment = templates(here, percent=_percent, number=_number, duration=say_duration)
     context = {
         "report": report,
         "thumb": cache(lambda path: thumbnail(data.root / path)),

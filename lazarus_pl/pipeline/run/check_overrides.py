@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from lazarus_pl.errors import LazarusError
-from lazarus_pl.grid.grid_spec import GridRun
+from lazarus_pl.fit_words import fit_words
 
 
 def check_overrides(option: str, config: Path, values: Mapping[str, Any], cache: Path) -> None:
@@ -30,9 +30,8 @@ def check_overrides(option: str, config: Path, values: Mapping[str, Any], cache:
         return
     from lazarus_pl.pipeline.run.parsed_run import ParsedRun
 
-    arguments = GridRun(config.stem, config.stem, config, values).arguments()
     try:
-        ParsedRun([*arguments, f"--data.init_args.cache={cache}"])
+        ParsedRun([*fit_words(config, values), f"--data.init_args.cache={cache}"])
     except LazarusError as error:
         raise LazarusError(f"{option}: {error}") from error
 

@@ -113,10 +113,7 @@ def _explained(
     classifier = Classifier(
         checkpoint,
         settings.weights_file,
-        settings.device,
-        settings.precision,
-        settings.batch_size,
-        engine=settings.engine,
+        settings.engine_options,
         photos=len(named),
     )
     listed = [Listed(name, item.label) for name, item in named.items()]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from lightning.pytorch.cli import LightningArgumentParser
+
 from lazarus_pl.lightning_cli import LazarusCLI
 
 
@@ -14,6 +16,10 @@ class ParsedRun(LazarusCLI):
     Raises:
         LazarusError: If it is not as it must be.
     """
+
+    def init_parser(self, **kwargs: object) -> LightningArgumentParser:
+        """Takes keys as they are written: who else reads a config knows no abbreviations."""
+        return super().init_parser(**{**kwargs, "allow_abbrev": False})
 
     def instantiate_classes(self) -> None:
         """Builds nothing."""

@@ -14,6 +14,7 @@ import yaml
 from lazarus_pl.data.atomic import replace_file
 from lazarus_pl.duration import say_duration
 from lazarus_pl.errors import LazarusError
+from lazarus_pl.fit_words import QUIET, fit_words, logger_word
 from lazarus_pl.pipeline.run.schedule import Schedule
 from lazarus_pl.pipeline.run.stage_record import State
 
@@ -147,29 +148,11 @@ class ResumableFit:
         return self._last.is_file() and is_whole(self._last)
 
     def _arguments(self, epochs: int) -> list[str]:
-        logger = {
-            "class_path": "lightning.pytorch.loggers.TensorBoardLogger",
-            "init_args": {
-                "save_dir": str(self.out),
-                "name": "",
-                "version": self.name,
-                "default_hp_metric": False,
-            },
-        }
-        values = (
-            f"--{key}={json.dumps(value) if isinstance(value, (list, dict)) else value}"
-            for key, value in self.values.items()
-            if key != _EPOCHS
-        )
         return [
-            "fit",
-            f"--config={self.config}",
-            *values,
+            *fit_words(self.config, {**self.values, _EPOCHS: epochs}),
             f"--data.init_args.cache={self.cache}",
-            f"--{_EPOCHS}={epochs}",
-            f"--trainer.logger={json.dumps(logger)}",
-            "--trainer.enable_progress_bar=false",
-            "--trainer.enable_model_summary=false",
+            logger_word(self.out, "", self.name),
+            *QUIET,
         ]
 
     def _planned(self, digest: str, whole: int) -> int | None:

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 from lazarus_pl.data.check_outside import check_outside
+from lazarus_pl.data.check_same_data import check_same_data
 from lazarus_pl.data.folder_lock import FolderLock
 from lazarus_pl.data.listing import LabelFrom, check_classes, list_photos
 from lazarus_pl.data.split.split_spec import SplitSpec
@@ -148,6 +149,7 @@ def run_chain(settings: RunSettings) -> int:
     # a mistake is told before the folder is made
     stages = _stages(settings)
     stages[0].digest({})
+    check_same_data(settings.data, settings.cache, settings.label_from)
     with FolderLock(settings.out, "run"):
         print(f"lazarus run: '{settings.data}' to '{settings.out}'")
         try:

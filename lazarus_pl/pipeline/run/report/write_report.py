@@ -8,23 +8,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
 from lazarus_pl.data.atomic import replace_file
 from lazarus_pl.data.manifest import Manifest
 from lazarus_pl.duration import say_duration
 from lazarus_pl.pipeline.run.digests import file_digest
 from lazarus_pl.pipeline.run.gallery import read_gallery
+from lazarus_pl.pipeline.run.report.conclusion import Conclusion
 from lazarus_pl.pipeline.run.report.curves import Curve, read_curves
 from lazarus_pl.pipeline.run.report.finetune_story import FinetuneStory
 from lazarus_pl.pipeline.run.report.line_chart import LineChart
 from lazarus_pl.pipeline.run.report.pictures import inline_picture
 from lazarus_pl.pipeline.run.report.reliability_chart import ReliabilityChart
-from lazarus_pl.pipeline.run.report.verdict import Verdict
 from lazarus_pl.pipeline.run.report.versions import package_versions
 from lazarus_pl.pipeline.run.run_settings import RunSettings
 from lazarus_pl.pipeline.run.stage_record import StageRecord
 from lazarus_pl.plain_name import plain_name
+from lazarus_pl.templates import templates
 
 Json = dict[str, Any]
 
@@ -49,7 +48,9 @@ def write_report(settings: RunSettings, records: Mapping[str, StageRecord]) -> l
     out = settings.out
     result = _read(out / "test" / "result.json") if _ok(records, "test") else None
     summary = _summary(settings, records, result)
-    page = _environment().get_template("run.html.jinja")
+    here = Path(__file__).parent
+    pages = templates(here, duration=say_duration, plain=plain_name, percent=_percent)
+    page = pages.get_template("run.html.jinja")
     # a file name need not be text
     text = page.render(_context(settings, records, result, summary)).encode("utf-8", "replace")
     with replace_file(out / "report.html") as file:
@@ -73,7 +74,7 @@ def _context(
         "summary": summary,
         "result": result,
         "audit": audit,
-        "verdict": Verdict.of(result, audit) if result else None,
+        "conclusion": Conclusion.of(result, audit) if result else None,
         "records": list(records.values()),
         "left_out": _skipped(settings),
         "leaderboard": _leaderboard(out) if _ok(records, "grid") else [],
@@ -199,18 +200,6 @@ def _read(path: Path) -> Json | None:
         return content
     except (OSError, ValueError):
         return None
-
-
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(duration=say_duration, plain=plain_name, percent=_percent)
-    return environment
 
 
 def _percent(share: float) -> str:

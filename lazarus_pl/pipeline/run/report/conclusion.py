@@ -18,7 +18,7 @@ _BADLY_CALIBRATED = 0.05
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Conclusion:
     """What a person must know first.
 
     Attributes:
@@ -36,7 +36,7 @@ class Verdict:
     reasons: Sequence[str]
 
     @classmethod
-    def of(cls, result: Mapping[str, Any], audit: Mapping[str, Any] | None) -> Verdict:
+    def of(cls, result: Mapping[str, Any], audit: Mapping[str, Any] | None) -> Conclusion:
         """Reads the figures.
 
         Args:

@@ -1,0 +1,32 @@
+"""The command line of ``lazarus fit``, for who trains with it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+# nobody looks at a run among many, or at one that is told of elsewhere
+QUIET = ("--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false")
+# what TensorBoardLogger would begin every run with, a metric of -1
+LOGS_HP_METRIC = False
+
+
+def fit_words(config: Path, values: Mapping[str, Any]) -> list[str]:
+    """``fit`` with a config file, and values by config key that differ from it."""
+    words = (
+        f"--{key}={json.dumps(value) if isinstance(value, (list, dict)) else value}"
+        for key, value in values.items()
+    )
+    return ["fit", f"--config={config}", *words]
+
+
+def logger_word(folder: Path, name: str, version: str) -> str:
+    """``--trainer.logger``: TensorBoard, in a folder's ``name/version``."""
+    place = {"save_dir": str(folder), "name": name, "version": version}
+    logger = {
+        "class_path": "lightning.pytorch.loggers.TensorBoardLogger",
+        "init_args": {**place, "default_hp_metric": LOGS_HP_METRIC},
+    }
+    return f"--trainer.logger={json.dumps(logger)}"

@@ -1,0 +1,56 @@
+"""Ctrl-C that breaks no import."""
+
+from __future__ import annotations
+
+import _thread
+import signal
+import sys
+import time
+from types import FrameType
+
+EXIT_INTERRUPTED = 130
+
+_SECONDS_BETWEEN_LOOKS = 0.01
+_IMPORTING = "<frozen importlib._bootstrap>"
+
+
+class LateInterrupt:
+    """Raises ``KeyboardInterrupt`` after Ctrl-C as soon as no module is being imported.
+
+    Within an import it may be swallowed, or leave half a module behind, on which whoever goes on
+    stumbles. Where Ctrl-C is ignored or handled by someone else, that stays so.
+
+    Attributes:
+        was_pressed: Whether Ctrl-C was pressed.
+    """
+
+    def __init__(self) -> None:
+        self.was_pressed = False
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, self._interrupt)
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        self.was_pressed = True
+        if not _is_importing(frame):
+            raise KeyboardInterrupt
+        # no threading.Thread: its locks may be held by what was interrupted
+        _thread.start_new_thread(self._press_again, (_thread.get_ident(),))
+
+    def _press_again(self, main: int) -> None:
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
+        # the program may be over, and another handler be there
+        if signal.getsignal(signal.SIGINT) != self._interrupt:
+            return
+        # as the keyboard does: it wakes who waits for something
+        if sys.platform == "win32":
+            signal.raise_signal(signal.SIGINT)
+        else:
+            signal.pthread_kill(main, signal.SIGINT)
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename == _IMPORTING:
+            return True
+        frame = frame.f_back
+    return False
