@@ -183,7 +183,7 @@ class ClassificationTask(LightningModule):
             )
         if self.mixup:
             classes = len(self.class_names)
-            features, wanted = mix_up(features, wanted, classes, self.mixup, self._mixing_rng())
+            features, wanted = mix_up(features, wanted, classes, self.mixup, self.step_rng())
         together = {**batch, "features": features, "wanted": wanted}
         if self.loss.weight is not None and not wanted.is_floating_point():
             together["mean_weight"] = self.loss.weight[wanted].mean()
@@ -301,8 +301,8 @@ class ClassificationTask(LightningModule):
         check_checkpoint(checkpoint, self.class_names, self.encoder, head, self.state_dict())
         self._temperature = (checkpoint["lazarus"].get("doubt") or {}).get("temperature")
 
-    def _mixing_rng(self) -> np.random.Generator:
-        """Depends on the run's seed and the step, so a resumed run mixes as it would have."""
+    def step_rng(self) -> np.random.Generator:
+        """Depends on the run's seed and the step, so a resumed run draws as it would have."""
         return np.random.default_rng([torch.initial_seed(), self.global_step, self.global_rank])
 
     def _close(self, scores: EpochScores) -> Tensor:

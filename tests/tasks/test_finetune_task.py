@@ -15,6 +15,7 @@ from lightning.pytorch.plugins import MixedPrecision
 from torch import Tensor, nn
 
 from callbacks import MetricRollback, MixedPrecisionGuard, Phase, ProgressiveUnfreezing
+from lazarus_pl.cache.feature_cache import FeatureCache
 from lazarus_pl.datamodules.cached_feature_data_module import CachedFeatureDataModule
 from lazarus_pl.encoder.encoder import Encoder
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
@@ -57,7 +58,7 @@ def data(viewed: Path) -> CachedFeatureDataModule:
 
 @pytest.fixture
 def make(starts: dict[str, Path], data: CachedFeatureDataModule) -> Make:
-    def build(head: str = "attention", **options: float) -> FinetuneTask:
+    def build(head: str = "attention", **options: bool | float) -> FinetuneTask:
         return FinetuneTask(str(starts[head]), **{**_linked(data), **options})
 
     return build
@@ -110,6 +111,40 @@ def test_what_trains_and_how_fast(make: Make, data: CachedFeatureDataModule) -> 
     }
     assert {m for m in moved if m.startswith("tail")} == {"tail.block6"}
     assert any(m.startswith("head") for m in moved)
+
+
+@pytest.mark.parametrize("turns", [True, False])
+def test_training_sees_grids_turned_and_validation_does_not(
+    turns: bool, make: Make, viewed: Path
+) -> None:
+    task, plain = make(turns=turns), CachedFeatureDataModule(str(viewed), ("grid16",), batch_size=8)
+    seen: dict[str, list[dict[str, Any]]] = {"train": [], "val": []}
+
+    class Look(Callback):
+        def on_train_batch_start(
+            self, trainer: Trainer, pl_module: LightningModule, batch: dict[str, Any], i: int
+        ) -> None:
+            seen["train"].append(batch)
+
+        def on_validation_batch_start(
+            self,
+            trainer: Trainer,
+            pl_module: LightningModule,
+            batch: dict[str, Any],
+            i: int,
+            j: int = 0,
+        ) -> None:
+            seen["val"].append(batch)
+
+    _trainer(None, max_epochs=1, callbacks=[Look()]).fit(task, datamodule=plain)
+    cache = FeatureCache(viewed)
+    for side, batches in seen.items():
+        for batch in batches:
+            cached = torch.from_numpy(cache.gather("grid16", batch["index"].numpy()))
+            grids = batch["features"]["grid16"]
+            assert grids.equal(cached) == (side == "val" or not turns)
+            # the same cells in other places
+            assert grids.flatten().sort().values.equal(cached.flatten().sort().values)
 
 
 def test_penalties_are_zero_at_the_start_and_hold_it(
