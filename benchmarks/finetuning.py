@@ -11,7 +11,9 @@ All start from the same packaged weights and learn from the same leaf-separated 
   seconds include the extraction of the views.
 - the ways of other libraries in ``peers.py``; those that are not installed are left out.
 
-``far`` repeats it all on the first 40 % of each range (``far_split.py``), with test the same.
+``far`` repeats it all on the first 40 % of each range (``far_split.py``), with test the same;
+``session-0`` and ``session-1`` on all sessions of camera numbers but one of each class that has
+several, with those as test (``session_split.py``).
 
 What is done in WORK is not done again.
 """
@@ -30,6 +32,7 @@ from far_split import far_table
 from peers import PEERS, is_installed, train_peer
 from report import Row, report
 from scored_photos import Photos, encoded, score, test_side
+from session_split import FOLDS, session_table
 
 from lazarus_pl.cache.extraction import Extraction
 from lazarus_pl.data.split.split_spec import SplitSpec
@@ -41,6 +44,7 @@ from lazarus_pl.views.views_spec import ViewsSpec
 
 _BATCH = 32
 _VIEWS = ViewsSpec(6, "light")
+_SPLITS = ("test", "far", *(f"session-{fold}" for fold in range(FOLDS)))
 _WAYS = ("head", "lazarus", "lazarus + views", *PEERS)
 
 
@@ -52,7 +56,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--epochs", type=int, default=3, help="of the peers")
     parser.add_argument("--ways", nargs="*", default=_WAYS)
-    parser.add_argument("--only", nargs="*", default=["test", "far"])
+    parser.add_argument("--only", nargs="*", default=["test", "far"], choices=_SPLITS)
     options = parser.parse_args()
     for side in options.only:
         rows = list(_compare(options, side))
@@ -61,11 +65,12 @@ def main() -> None:
 
 def _compare(options: argparse.Namespace, side: str) -> Iterator[Row]:
     cache, data = options.out / "cache", options.data
-    seconds = _extract(data, cache, SplitSpec())
-    if side == "far":
-        data = far_table(data, cache, options.out / "far.csv")
-        cache = options.out / "far-cache"
-        seconds = _extract(data, cache, SplitSpec("predefined"))
+    split, root = SplitSpec(), data
+    seconds = _extract(data, cache, split)
+    if side != "test":
+        data, split, root = _table(side, options), SplitSpec("predefined"), Path()
+        cache = options.out / f"{data.stem}-cache"
+        seconds = _extract(data, cache, split)
     folder, field = options.out / side, encoded(options.field)
     head, of_head = _head(cache, folder)
     seconds += of_head
@@ -75,15 +80,22 @@ def _compare(options: argparse.Namespace, side: str) -> Iterator[Row]:
         elif way == "lazarus":
             yield _row(way, *_lazarus(cache, head, folder / "lazarus", seconds), field=field)
         elif way == "lazarus + views":
-            split = SplitSpec("predefined" if side == "far" else "leaf")
             more = seconds + _extract(data, cache, split, _VIEWS)
             drawn = ("--data.init_args.views=all", "--data.init_args.plain_weight=0.3")
             policy = f"--data.init_args.views_policy={_VIEWS.policy}"
             tuned = _lazarus(cache, head, folder / "views", more, *drawn, policy)
             yield _row(way, *tuned, field=field)
         elif is_installed(way):
-            root = Path() if side == "far" else data
             yield train_peer(way, root, cache, options.field, folder, options.epochs)
+
+
+def _table(side: str, options: argparse.Namespace) -> Path:
+    table = options.out / f"{side}.csv"
+    if side == "far":
+        return far_table(options.data, options.out / "cache", table)
+    return session_table(
+        options.data, options.out / "cache", int(side.removeprefix("session-")), table
+    )
 
 
 def _extract(data: Path, out: Path, split: SplitSpec, views: ViewsSpec | None = None) -> float:

@@ -1,6 +1,5 @@
 """The command ``lazarus``, which is ``python -m lazarus_pl`` too."""
 
-import signal
 import sys
 
 from lazarus_pl.late_interrupt import EXIT_INTERRUPTED, LateInterrupt
@@ -23,8 +22,7 @@ def start() -> int:
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     finally:
-        # what is left to do at the end is no place for a KeyboardInterrupt
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        interrupt.end()
 
 
 if __name__ == "__main__":

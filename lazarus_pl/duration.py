@@ -7,7 +7,7 @@ import re
 from lazarus_pl.errors import LazarusError
 
 _SECONDS = {"s": 1, "sec": 1, "min": 60, "m": 60, "h": 3600}
-_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(s|sec|min|m|h)")
+_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(sec|s|min|m|h)")
 
 
 def read_duration(text: str) -> float:
@@ -17,7 +17,7 @@ def read_duration(text: str) -> float:
         LazarusError: If it is no such time, is nothing, or names no unit.
     """
     squeezed = re.sub(r"\s", "", text.lower())
-    if re.fullmatch(r"\d+(?:\.\d+)?", squeezed):
+    if re.fullmatch(r"\d+(?:\.\d+)?", squeezed) and float(squeezed) > 0:
         raise LazarusError(
             f"'{text}' is no time without a unit: give {squeezed}s, {squeezed}min or {squeezed}h"
         )

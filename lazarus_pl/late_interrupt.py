@@ -26,13 +26,22 @@ class LateInterrupt:
 
     def __init__(self) -> None:
         self.was_pressed = False
+        self._waits = False
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             signal.signal(signal.SIGINT, self._interrupt)
+
+    def end(self) -> None:
+        """Leaves Ctrl-C to the system: what is left to do is no place for an exception."""
+        if signal.getsignal(signal.SIGINT) == self._interrupt:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         self.was_pressed = True
         if not _is_importing(frame):
             raise KeyboardInterrupt
+        if self._waits:
+            return
+        self._waits = True
         # no threading.Thread: its locks may be held by what was interrupted
         _thread.start_new_thread(self._press_again, (_thread.get_ident(),))
 
@@ -41,6 +50,7 @@ class LateInterrupt:
         # the program may be over, and another handler be there
         if signal.getsignal(signal.SIGINT) != self._interrupt:
             return
+        self._waits = False
         # as the keyboard does: it wakes who waits for something
         if sys.platform == "win32":
             signal.raise_signal(signal.SIGINT)

@@ -39,6 +39,35 @@ try:
 except KeyboardInterrupt:
     print("stopped", swallows.whole)
 """
+TWICE = """
+import signal, time
+from lazarus_pl.late_interrupt import LateInterrupt
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+LateInterrupt()
+import presses
+stopped = 0
+for _ in range(2):
+    try:
+        time.sleep(0.5)
+    except KeyboardInterrupt:
+        stopped += 1
+print(stopped)
+"""
+PRESSES = """
+import signal, time
+for _ in range(3):
+    signal.raise_signal(signal.SIGINT)
+time.sleep(0.1)
+"""
+IGNORED = """
+import signal
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+from lazarus_pl.late_interrupt import LateInterrupt
+
+LateInterrupt().end()
+print(signal.getsignal(signal.SIGINT) is signal.SIG_IGN)
+"""
 SWALLOWS = """
 import signal, time
 try:
@@ -73,6 +102,17 @@ def test_an_import_is_finished_first_and_cannot_swallow_it(tmp_path: Path) -> No
     (tmp_path / "swallows.py").write_text(SWALLOWS)
     ended = run(SWALLOWED, tmp_path, timeout=30)
     assert ended.stdout == "stopped True\n", ended.stderr
+
+
+def test_pressed_again_and_again_it_comes_once(tmp_path: Path) -> None:
+    (tmp_path / "presses.py").write_text(PRESSES)
+    ended = run(TWICE, tmp_path, timeout=30)
+    assert ended.stdout == "1\n", ended.stderr
+
+
+def test_where_it_is_ignored_it_stays_so(tmp_path: Path) -> None:
+    ended = run(IGNORED, tmp_path, timeout=30)
+    assert ended.stdout == "True\n", ended.stderr
 
 
 def test_called_from_python_nothing_is_changed(lazarus: Lazarus) -> None:

@@ -52,12 +52,13 @@ def build_manifest(
 
     Raises:
         LazarusError: If the folder is of other data, there is no usable photo, or the split cannot
-            be made. In the last two cases the quarantine is written all the same.
+            be made. Without a usable photo, or a split, the quarantine is
+            written all the same.
     """
     root, listed = list_photos(data, label_from)
     listed, excluded = (corrections or Corrections()).apply(listed)
     check_classes(data, listed)
-    check_same_data(data, folder, label_from)
+    check_same_data(data, root, listed, folder)
     before = tuple(Manifest.read_photos(folder)) if (folder / "manifest.csv").exists() else ()
     photos, rejected = _scan(root, listed, folder, before)
     labelled = [photo for photo in photos if photo.label]

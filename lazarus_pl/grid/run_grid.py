@@ -11,7 +11,6 @@ from typing import Any
 from jsonargparse.typing import Path_fr
 
 from callbacks.version_files import is_whole
-from lazarus_pl.cache.cache_header import CacheHeader
 from lazarus_pl.data.atomic import copy_file, replace_file
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.grid.grid_spec import GridSpec, Value
@@ -110,14 +109,16 @@ def run_grid(
 
 def _check_views(spec: GridSpec, cache: Path) -> None:
     """Refuses a grid that compares what is not there: half of it would be trained in vain."""
-    from lazarus_pl.cache.views_header import ViewsHeader
+    from lazarus_pl.cache.cached_views import CachedViews
+    from lazarus_pl.cache.feature_cache import FeatureCache
 
-    asking = [run.name for run in spec.runs() if run.value("data.init_args.views")]
-    if asking and CacheHeader.exists(cache) and not ViewsHeader.all(cache):
-        raise LazarusError(
-            f"the cache '{cache}' has no views, and the grid's run {asking[0]} needs some: make "
-            "them with lazarus extract and --views.count, --views.policy"
-        )
+    keys = ("data.init_args.views", "data.init_args.views_policy")
+    asked = {(run.value(keys[0]), run.value(keys[1])) for run in spec.runs()}
+    features = FeatureCache(cache)
+    for views, policy in sorted(asked, key=str):
+        # what is no number is told where it is read for good
+        if views == "all" or (isinstance(views, int) and views > 0):
+            CachedViews(features, policy, None if views == "all" else views)
 
 
 def _scores(best: RunResult, checkpoint: Path, cache: Path, read_test: bool) -> dict[str, Any]:

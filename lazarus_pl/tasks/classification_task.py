@@ -30,6 +30,8 @@ CHECKPOINT_FORMAT = 1
 
 # of the effective number of samples; near the 0.999 and 0.9999 of the paper's experiments
 _BETA = 0.999
+# what batch_rng draws
+_MIXING = 0
 
 
 class ClassificationTask(LightningModule):
@@ -183,7 +185,9 @@ class ClassificationTask(LightningModule):
             )
         if self.mixup:
             classes = len(self.class_names)
-            features, wanted = mix_up(features, wanted, classes, self.mixup, self.step_rng())
+            features, wanted = mix_up(
+                features, wanted, classes, self.mixup, self.batch_rng(_MIXING)
+            )
         together = {**batch, "features": features, "wanted": wanted}
         if self.loss.weight is not None and not wanted.is_floating_point():
             together["mean_weight"] = self.loss.weight[wanted].mean()
@@ -301,9 +305,17 @@ class ClassificationTask(LightningModule):
         check_checkpoint(checkpoint, self.class_names, self.encoder, head, self.state_dict())
         self._temperature = (checkpoint["lazarus"].get("doubt") or {}).get("temperature")
 
-    def step_rng(self) -> np.random.Generator:
-        """Depends on the run's seed and the step, so a resumed run draws as it would have."""
-        return np.random.default_rng([torch.initial_seed(), self.global_step, self.global_rank])
+    def batch_rng(self, purpose: int) -> np.random.Generator:
+        """What is drawn for a training batch before it is taken apart.
+
+        Depends on the run's seed and the batch, so a resumed run draws as it would have.
+
+        Args:
+            purpose: Another one, other numbers.
+        """
+        # the batch before this one: -1 at first
+        batch = self.trainer.fit_loop.total_batch_idx + 1
+        return np.random.default_rng([torch.initial_seed(), batch, self.global_rank, purpose])
 
     def _close(self, scores: EpochScores) -> Tensor:
         """Logs the scores of a side, starts them anew and returns the confusion matrix."""

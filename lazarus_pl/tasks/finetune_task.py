@@ -22,8 +22,11 @@ from lazarus_pl.in_range import check_rate, check_share
 from lazarus_pl.tasks.certain_drop import certain_drop
 from lazarus_pl.tasks.check_checkpoint import check_data
 from lazarus_pl.tasks.classification_task import ClassificationTask, ClassWeights
+from lazarus_pl.tasks.flip_grids import flip_grids
 from lazarus_pl.tasks.read_checkpoint import read_checkpoint
-from lazarus_pl.tasks.turn_grids import turn_grids
+
+# what batch_rng draws, beside the mixing
+_FLIPPING = 1
 
 
 class FinetuneTask(ClassificationTask):
@@ -54,7 +57,7 @@ class FinetuneTask(ClassificationTask):
         class_weights: As in :class:`ClassificationTask`.
         warmup: As in :class:`ClassificationTask`.
         mixup: As in :class:`ClassificationTask`; mixes the cached grids.
-        turns: Whether training sees each cached grid turned at random (:func:`turn_grids`).
+        flips: Whether training sees each cached grid flipped at random (:func:`flip_grids`).
         start_penalty: Weight of half the squared distance from the start's weights, of encoder and
             head (L2-SP, Li et al. 2018, arXiv:1802.01483).
         output_penalty: Weight of the divergence from the start's own probabilities (learning
@@ -86,7 +89,7 @@ class FinetuneTask(ClassificationTask):
         class_weights: ClassWeights = "none",
         warmup: float = 0.05,
         mixup: float = 0.0,
-        turns: bool = True,
+        flips: bool = True,
         start_penalty: float = 0.0,
         output_penalty: float = 0.0,
         margin: float = 0.1,
@@ -139,7 +142,7 @@ class FinetuneTask(ClassificationTask):
         self.start = start
         self.weights = weights
         self.lr_decay = lr_decay
-        self.turns = turns
+        self.flips = flips
         self.start_penalty = start_penalty
         self.output_penalty = output_penalty
         self.margin = margin
@@ -240,9 +243,9 @@ class FinetuneTask(ClassificationTask):
         return super().standardised({name: layers[name] for name in self._head_shapes})
 
     def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
-        """Turns the grids of a training batch, before a step may take it in parts."""
-        if self.turns and self.trainer.training:
-            grids = turn_grids(batch["features"][START], self.step_rng())
+        """Flips the grids of a training batch, before a step may take it in parts."""
+        if self.flips and self.trainer.training:
+            grids = flip_grids(batch["features"][START], self.batch_rng(_FLIPPING))
             batch = {**batch, "features": {START: grids}}
         return super().on_after_batch_transfer(batch, dataloader_idx)
 

@@ -87,8 +87,19 @@ def test_a_grid_of_views_that_are_not_there_is_refused(
     grid.write_text(f"configs: {{mlp: {mlp}}}\naxes: {{data.init_args.views: {views}}}\n")
     done = lazarus("grid", "-c", grid, "--cache", cache, "--out", tmp_path / "run")
     assert done.code == 2
-    assert f"the cache '{cache}' has no views, and the grid's run mlp-views" in done.err
+    assert f"the cache '{cache}' has no views" in done.err
     assert done.err.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_grid_of_more_views_than_there_are_is_refused(
+    viewed: Path, tmp_path: Path, lazarus: Lazarus
+) -> None:
+    grid, mlp = tmp_path / "grid.yaml", Path(shipped_config("heads/mlp.yaml")).resolve()
+    grid.write_text(f"configs: {{mlp: {mlp}}}\naxes: {{data.init_args.views: [0, 1, 99]}}\n")
+    done = lazarus("grid", "-c", grid, "--cache", viewed, "--out", tmp_path / "run")
+    assert done.code == 2
+    assert "of every training photo, not 99: run lazarus extract" in done.err
     assert not (tmp_path / "run").exists()
 
 

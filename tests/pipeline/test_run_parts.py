@@ -44,19 +44,27 @@ def said(photos: int, per_leaf: int, classes: int = 3, seed: int = 0) -> SidePre
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("90s", 90), ("15min", 900), ("1h", 3600), ("1h 30min", 5400), ("2.5 min", 150), ("45 s", 45)],
+    [
+        ("90s", 90),
+        ("15min", 900),
+        ("1h", 3600),
+        ("1h 30min", 5400),
+        ("2.5 min", 150),
+        ("45 s", 45),
+        ("90sec", 90),
+    ],
 )
 def test_times_as_people_write_them(text: str, seconds: float) -> None:
     assert read_duration(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "soon", "-5min", "0s", "5 min or so", "nan", "inf"])
+@pytest.mark.parametrize("text", ["", "soon", "-5min", "0", "0s", "5 min or so", "nan", "inf"])
 def test_what_is_no_time(text: str) -> None:
     with pytest.raises(LazarusError, match="is no time"):
         read_duration(text)
 
 
-@pytest.mark.parametrize("text", ["5", " 2.5 ", "0"])
+@pytest.mark.parametrize("text", ["5", " 2.5 "])
 def test_a_bare_number_is_no_time(text: str) -> None:
     with pytest.raises(LazarusError, match=f"without a unit: give {text.strip()}s, "):
         read_duration(text)

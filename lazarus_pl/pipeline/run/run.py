@@ -144,12 +144,13 @@ def run_chain(settings: RunSettings) -> int:
     if settings.out.exists() and not settings.out.is_dir():
         raise LazarusError(f"'{settings.out}' is a file: name a folder with --out")
     check_outside(settings.out, settings.data)
+    root, listed = list_photos(settings.data, settings.label_from)
     if settings.corrections is None:
-        check_classes(settings.data, list_photos(settings.data, settings.label_from)[1])
+        check_classes(settings.data, listed)
     # a mistake is told before the folder is made
     stages = _stages(settings)
     stages[0].digest({})
-    check_same_data(settings.data, settings.cache, settings.label_from)
+    check_same_data(settings.data, root, listed, settings.cache)
     with FolderLock(settings.out, "run"):
         print(f"lazarus run: '{settings.data}' to '{settings.out}'")
         try:
