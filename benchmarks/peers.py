@@ -3,7 +3,8 @@
 All start with the packaged weights of the encoder, read the photos of the same split at 256 px in
 float32, as these libraries do by default on a CPU (lazarus takes bfloat16 where the processor has
 it), and are given what they reach after every epoch: the weights of the epoch that is best on val
-are scored on test, and ``seconds`` end there.
+are scored on test, and ``seconds`` end there. ``curve.json`` of the first three has all epochs, with
+test; the time that scoring test took does not count.
 
 - ``full``: plain Lightning, everything trains from the first step, AdamW with one rate, flips.
 - ``BackboneFinetuning``: Lightning's callback, its defaults, thawing after an epoch.
@@ -135,7 +136,7 @@ class _Classifier(LightningModule):
     mean: Tensor
     scale: Tensor
 
-    def __init__(self, names: Sequence[str], whole: bool) -> None:
+    def __init__(self, names: Sequence[str], whole: bool, test: list[tuple[Path, int]]) -> None:
         super().__init__()
         encoder = Encoder.from_spec(EncoderSpec())
         self.register_buffer("mean", encoder.mean.clone())
@@ -145,8 +146,8 @@ class _Classifier(LightningModule):
         self.classifier = nn.Linear(self.backbone.num_features, len(names))
         self._names = names
         self._whole = whole
-        self.seconds: list[float] = []
-        self.scores: list[float] = []
+        self._test = test
+        self.curve: list[Row] = []
         self._started = 0.0
         self._told: list[tuple[Tensor, Tensor]] = []
 
@@ -169,8 +170,14 @@ class _Classifier(LightningModule):
         self._told = []
         score = _score(told, truth, self._names)
         self.log("val_macro_f1", score)
-        self.scores.append(score)
-        self.seconds.append(time.perf_counter() - self._started)
+        seconds = time.perf_counter() - self._started
+        with torch.random.fork_rng(devices=[]):
+            test = _score_photos(self, self._test, self._names)
+        self.curve.append(
+            {"epoch": len(self.curve) + 1, "val": score, "test": test, "seconds": seconds}
+        )
+        # what the peer itself would not have done takes no time
+        self._started = time.perf_counter() - seconds
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         parameters = self.parameters() if self._whole else self.classifier.parameters()
@@ -178,7 +185,7 @@ class _Classifier(LightningModule):
 
 
 def _lightning(name: str, sides: Sides, names: Sequence[str], out: Path, epochs: int) -> Row:
-    model = _Classifier(names, whole=name == "full")
+    model = _Classifier(names, name == "full", sides["test"])
     callbacks = _callbacks(name, out)
     trainer = Trainer(
         accelerator="cpu",
@@ -191,15 +198,14 @@ def _lightning(name: str, sides: Sides, names: Sequence[str], out: Path, epochs:
         callbacks=callbacks,
     )
     trainer.fit(model, _loader(sides["train"], True), _loader(sides["val"], False))
-    best = int(np.argmax(model.scores))
+    (out / "curve.json").write_text(json.dumps(model.curve))
+    best = max(model.curve, key=lambda row: row["val"])
     # written a moment ago by the peer itself, whose callbacks keep objects in it
     kept = torch.load(callbacks[-1].best_model_path, weights_only=False)  # type: ignore[attr-defined]
     model.load_state_dict(kept["state_dict"])
     return {
-        "val": model.scores[best],
-        "test": _score_photos(model, sides["test"], names),
+        **{key: best[key] for key in ("val", "test", "seconds")},
         "field": _score_photos(model, sides["field"], names),
-        "seconds": model.seconds[best],
     }
 
 

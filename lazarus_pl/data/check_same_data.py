@@ -23,14 +23,20 @@ def check_same_data(data: Path, root: Path, listed: Sequence[Listed], folder: Pa
         folder: That of the manifest.
 
     Raises:
-        LazarusError: If all photos are others. Files that cannot be read are not.
+        LazarusError: If all photos that can be read are others.
     """
     if not (folder / "manifest.csv").exists():
         return
     before = Manifest.read_photos(folder)
     sizes, digests = set(before.column("bytes")), set(before.column("sha256"))
-    found = (_digest(root / item.path, sizes) for item in listed if item.looks_like_a_photo)
-    if digests and all(digest is not None and digest not in digests for digest in found):
+    was_read = False
+    for item in listed:
+        digest = _digest(root / item.path, sizes) if item.looks_like_a_photo else None
+        if digest in digests:
+            return
+        was_read |= digest is not None
+    # what cannot be read at all is told, file by file, where photos are opened
+    if was_read and digests:
         raise LazarusError(
             f"'{folder}' holds other photos than '{data}', not one is the same: name another "
             "folder with --out"
