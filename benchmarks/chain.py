@@ -9,9 +9,7 @@ In one run, one after the other, on the same split from the same packaged weight
 - ``run``: ``lazarus run`` as it is shipped, from photos to the report.
 - ``run, no fine-tuning``: the same with ``--finetune.skip --views.count 0``.
 
-``share`` is the time of each as a share of ``full``'s; ``full reaches it`` tells when the test score of
-``full`` came to that of the chain, in seconds, and is empty where it never did. What is done in WORK
-is not done again.
+``share`` is the time of each as a share of ``full``'s. What is done in WORK is not done again.
 """
 
 from __future__ import annotations
@@ -50,30 +48,24 @@ def main() -> None:
     Extraction(options.data, cache, EncoderSpec(), SplitSpec(), make_engine, say=print).run()
     full = train_peer("full", options.data, cache, options.field, options.out, options.epochs)
     curve: list[Row] = json.loads((options.out / "full" / "curve.json").read_bytes())
-    found = [("full", full["val"], full["test"], full["seconds"])]
+    rows: list[Row] = [_told("full", full["val"], full["test"], full["seconds"], full)]
     for name, words in _CHAINS.items():
         folder = options.out / name.replace(" ", "-").replace(",", "")
         seconds = _run(options.data, folder, words)
         summary = json.loads((folder / "summary.json").read_bytes())
         result = json.loads((folder / "test" / "result.json").read_bytes())
         val = result["chosen"]["val_macro_f1"]
-        found.append((name, val, summary["test_macro_f1"], seconds))
-    rows: list[Row] = [
-        {
-            **dict(zip(("way", "val", "test", "seconds"), row, strict=True)),
-            "share": float(row[-1]) / float(full["seconds"]),
-            "full reaches it": _first(curve, float(row[2])),
-        }
-        for row in found
-    ]
+        rows.append(_told(name, val, summary["test_macro_f1"], seconds, full))
     about = {"epochs of full": options.epochs}
     report("chain", rows, about)
     report("chain_full", curve, about)
 
 
-def _first(curve: list[Row], test: float) -> str | int | float:
-    """Seconds after which the score on test was as good."""
-    return next((row["seconds"] for row in curve if float(row["test"]) >= test), "")
+def _told(
+    way: str, val: str | float, test: str | float, seconds: str | float, full: Row
+) -> dict[str, str | int | float]:
+    share = float(seconds) / float(full["seconds"])
+    return {"way": way, "val": val, "test": test, "seconds": seconds, "share": share}
 
 
 def _run(data: Path, out: Path, words: tuple[str, ...]) -> float:

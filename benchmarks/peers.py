@@ -3,8 +3,8 @@
 All start with the packaged weights of the encoder, read the photos of the same split at 256 px in
 float32, as these libraries do by default on a CPU (lazarus takes bfloat16 where the processor has
 it), and are given what they reach after every epoch: the weights of the epoch that is best on val
-are scored on test, and ``seconds`` end there. ``curve.json`` of the first three has all epochs, with
-test; the time that scoring test took does not count.
+are scored on test, and ``seconds`` end there. ``curve.json`` of the first three has all epochs,
+with test; the time that scoring test took does not count.
 
 - ``full``: plain Lightning, everything trains from the first step, AdamW with one rate, flips.
 - ``BackboneFinetuning``: Lightning's callback, its defaults, thawing after an epoch.
