@@ -148,6 +148,24 @@ def test_training_sees_grids_flipped_and_validation_does_not(
             assert grids.flatten().sort().values.equal(cached.flatten().sort().values)
 
 
+def test_batches_of_one_step_draw_other_numbers(make: Make, viewed: Path) -> None:
+    task, plain = make(), CachedFeatureDataModule(str(viewed), ("grid16",), batch_size=8)
+    drawn: list[float] = []
+
+    class Look(Callback):
+        def on_train_batch_end(
+            self, trainer: Trainer, pl_module: LightningModule, *others: object
+        ) -> None:
+            drawn.extend(task.batch_rng(purpose).random() for purpose in (0, 1))
+
+    trainer = _trainer(None, max_epochs=2, callbacks=[Look()])
+    trainer.accumulate_grad_batches = 4
+    trainer.fit(task, datamodule=plain)
+    assert trainer.global_step < len(drawn) / 4
+    assert len(drawn) > 8
+    assert len(set(drawn)) == len(drawn)
+
+
 def test_penalties_are_zero_at_the_start_and_hold_it(
     make: Make, data: CachedFeatureDataModule
 ) -> None:
