@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 # nobody looks at a run among many, or at one that is told of elsewhere
 QUIET = ("--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false")
 # what TensorBoardLogger would begin every run with, a metric of -1
@@ -20,6 +22,22 @@ def fit_words(config: Path, values: Mapping[str, Any]) -> list[str]:
         for key, value in values.items()
     )
     return ["fit", f"--config={config}", *words]
+
+
+def configured(config: Path, values: Mapping[str, Any], key: str) -> Any:  # noqa: ANN401  # YAML
+    """What values by config key or else a config file set a key to; None where it says nothing.
+
+    What is wrong with a config is told where it is read for good.
+    """
+    if key in values:
+        return values[key]
+    try:
+        value = yaml.safe_load(config.read_text(encoding="utf-8"))
+        for part in key.split("."):
+            value = value[part]
+        return value
+    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError):
+        return None
 
 
 def logger_word(folder: Path, name: str, version: str) -> str:

@@ -11,11 +11,10 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import yaml
 from jsonargparse.typing import Path_fr
 
 from lazarus_pl.errors import LazarusError
-from lazarus_pl.fit_words import fit_words
+from lazarus_pl.fit_words import configured, fit_words
 from lazarus_pl.verb_parser import VerbParser
 
 Scalar = bool | int | float | str
@@ -47,16 +46,7 @@ class GridRun:
 
     def value(self, key: str) -> Any:  # noqa: ANN401  # whatever YAML says
         """What the overrides or else the config set a key to; None where nothing can be read."""
-        if key in self.overrides:
-            return self.overrides[key]
-        try:
-            value = yaml.safe_load(self.config.read_text(encoding="utf-8"))
-            for part in key.split("."):
-                value = value[part]
-            return value
-        # what is wrong with a config is told where it is read for good
-        except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError):
-            return None
+        return configured(self.config, self.overrides, key)
 
 
 @dataclass(frozen=True)

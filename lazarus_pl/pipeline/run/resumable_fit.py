@@ -9,12 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from lazarus_pl.data.atomic import replace_file
 from lazarus_pl.duration import say_duration
 from lazarus_pl.errors import LazarusError
-from lazarus_pl.fit_words import QUIET, fit_words, logger_word
+from lazarus_pl.fit_words import QUIET, configured, fit_words, logger_word
 from lazarus_pl.pipeline.run.schedule import Schedule
 from lazarus_pl.pipeline.run.stage_record import State
 
@@ -168,12 +166,9 @@ class ResumableFit:
 
 def epochs_of(config: Path, values: Mapping[str, Any]) -> int:
     """Epochs that a config and what overrides it ask for."""
-    if _EPOCHS in values:
-        return int(values[_EPOCHS])
     try:
-        content = yaml.safe_load(config.read_text(encoding="utf-8"))
-        return int(content["trainer"]["max_epochs"])
-    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError) as error:
+        return int(configured(config, values, _EPOCHS))
+    except (ValueError, TypeError) as error:
         raise LazarusError(
             f"'{config}' does not say for how many epochs to train: give it trainer.max_epochs"
         ) from error
