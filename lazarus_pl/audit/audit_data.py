@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from lazarus_pl.audit.measures import Measures
-from lazarus_pl.data.leaf_name import LeafName
 from lazarus_pl.data.photo import Photo
+from lazarus_pl.data.place import Place
 from lazarus_pl.data.rejected import Rejected
 from lazarus_pl.data.split.split_spec import SplitSpec
 
@@ -60,12 +59,12 @@ class AuditData:
         return np.array([photo.split for photo in self.photos], dtype=np.str_)
 
     @cached_property
-    def places(self) -> tuple[tuple[str, float] | None, ...]:
-        """Where each photo stands: its sequence, and its number or second in it; None if unknown.
-
-        The file name's running number first, else the EXIF time.
-        """
-        return tuple(map(_place, self.photos, self.measures))
+    def places(self) -> tuple[Place | None, ...]:
+        """Where each photo stands in the order in which photos were taken; None if unknown."""
+        return tuple(
+            Place.of(photo, measures.taken)
+            for photo, measures in zip(self.photos, self.measures, strict=True)
+        )
 
     @cached_property
     def standardised(self) -> npt.NDArray[np.float32]:
@@ -87,19 +86,3 @@ class AuditData:
         lengths = np.linalg.norm(self.standardised, axis=1, keepdims=True)
         directions: npt.NDArray[np.float32] = self.standardised / np.maximum(lengths, 1e-6)
         return directions
-
-
-def _place(photo: Photo, measures: Measures) -> tuple[str, float] | None:
-    name = LeafName.of(photo.path)
-    if name is not None:
-        return f"{photo.label}/{name.source}", name.number
-    seconds = _seconds(measures.taken)
-    return None if seconds is None else (f"{photo.label}/taken", seconds)
-
-
-def _seconds(taken: str) -> float | None:
-    try:
-        moment = datetime.strptime(taken[:19], "%Y:%m:%d %H:%M:%S")
-    except ValueError:
-        return None
-    return moment.replace(tzinfo=timezone.utc).timestamp()

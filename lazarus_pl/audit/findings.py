@@ -40,6 +40,7 @@ def findings(report: Mapping[str, Any]) -> list[Finding]:
     found = [
         *_of_use(report),
         *_of_leak(report),
+        *_of_sessions(report),
         *_of_shortcuts(report),
         *_of_duplicates(report),
         *_of_labels(report),
@@ -128,6 +129,49 @@ def _of_reach(reach: Mapping[str, Any]) -> Finding:
         "leak",
         f"{text}. Another day, camera or field is further away than all of this: expect less.",
     )
+
+
+def _of_sessions(report: Mapping[str, Any]) -> Iterator[Finding]:
+    sessions = report["sessions"]
+    if sessions is None:
+        return
+    if not sessions["classes"]:
+        yield Finding(
+            "warning",
+            "sessions",
+            "No class has two shooting sessions, as far as file names and EXIF times tell: what "
+            "another day costs cannot be measured on these photos.",
+        )
+        return
+    text = (
+        f"In shooting sessions that it has not seen ({sessions['classes']} of "
+        f"{report['classes']['number']} classes have several), a quick linear head finds "
+        f"{sessions['recall']:.0%} of the photos of each class on average"
+    )
+    if sessions["near"] is not None:
+        text += f", beside its training photos {sessions['near']:.0%}"
+    if not lost_in_sessions(sessions):
+        yield Finding("ok", "sessions", f"{text}.")
+        return
+    rows = sessions["by_class"]
+    worst = sorted(rows, key=lambda name: rows[name]["recall"])[:_NAMED]
+    named = ", ".join(
+        f"{name} ({rows[name]['recall']:.0%}, else mostly {rows[name]['taken_for']})"
+        for name in worst
+        if rows[name]["taken_for"]
+    )
+    yield Finding(
+        "warning",
+        "sessions",
+        f"{text}; fewest of {named}. It knows the session better than the disease: photograph each "
+        "class on several days and in several places, healthy leaves among the sick.",
+    )
+
+
+def lost_in_sessions(sessions: Mapping[str, Any]) -> bool:
+    """Whether photos of unseen sessions are found more rarely than others."""
+    near = 1.0 if sessions["near"] is None else sessions["near"]
+    return bool(sessions["classes"] and near - sessions["recall"] > _LOSS)
 
 
 def _of_duplicates(report: Mapping[str, Any]) -> Iterator[Finding]:

@@ -55,10 +55,10 @@ Held = list[tuple[float, Places]]
 
 
 def _along_sequences(data: AuditData, usable: npt.NDArray[np.bool_]) -> tuple[Places, Held]:
-    sequences: dict[str, list[tuple[float, int]]] = defaultdict(list)
+    sequences: dict[tuple[str, str], list[tuple[float, int]]] = defaultdict(list)
     for photo, place in enumerate(data.places):
         if place is not None and usable[photo]:
-            sequences[place[0]].append((place[1], photo))
+            sequences[place.sequence, place.unit].append((place.number, photo))
     train: list[int] = []
     held: list[list[tuple[float, int]]] = [[] for _ in range(_STEPS + 1)]
     for sequence in sequences.values():

@@ -21,6 +21,7 @@ from lazarus_pl.audit.load_audit_data import load_audit_data
 from lazarus_pl.audit.near_copies import duplicate_report, find_near_copies
 from lazarus_pl.audit.reach import reach_report
 from lazarus_pl.audit.shortcuts import shortcut_report
+from lazarus_pl.audit.unseen_sessions import unseen_sessions
 from lazarus_pl.data.atomic import replace_file
 from lazarus_pl.data.check_outside import check_outside
 from lazarus_pl.data.listing import LabelFrom
@@ -145,6 +146,7 @@ def _sections(
         "quarantine": lambda: quarantine_report(data),
         "duplicates": lambda: duplicate_report(data, near),
         "leak": leak,
+        "sessions": lambda: unseen_sessions(data),
         "shortcuts": lambda: shortcut_report(data),
         "label_doubts": lambda: label_doubts(data),
     }

@@ -13,6 +13,9 @@ _IDENTIFIER = re.compile(r"^(?=.*[a-f])[0-9a-f]{4,}(?:-?[0-9a-f]{4,})+$", re.IGN
 _TIME = re.compile(r"^(?P<source>.*?)[\s_-]*(?P<day>(?:19|20)\d{6})[\s_-]?(?P<time>\d{6,9})$")
 _NUMBER = re.compile(r"^(?P<source>.*?)[\s_(-]*(?P<number>\d{1,12}(?:\.\d+)?)\)?$")
 
+# in YYYYMMDDHHMMSS; running numbers are shorter
+_EARLIEST_TIME = 1900_00_00_00_00_00
+
 
 @dataclass(frozen=True, slots=True)
 class LeafName:
@@ -52,6 +55,11 @@ class LeafName:
     def of(cls, path: str) -> LeafName | None:
         """:meth:`parse` of the file name of a photo's path in the manifest."""
         return cls.parse(path.rsplit("/", 1)[-1].rsplit(".", 1)[0])
+
+    @property
+    def is_time(self) -> bool:
+        """Whether the number is a date and a time, ``YYYYMMDDHHMMSS``."""
+        return self.number >= _EARLIEST_TIME
 
     @property
     def numbers_leaves(self) -> bool:

@@ -11,13 +11,14 @@ import pytest
 from lazarus_pl.audit.audit_data import AuditData
 from lazarus_pl.audit.class_balance import class_balance
 from lazarus_pl.audit.file_report import file_report
-from lazarus_pl.audit.findings import _of_inflation
+from lazarus_pl.audit.findings import _of_inflation, _of_sessions
 from lazarus_pl.audit.label_doubts import label_doubts, write_doubts
 from lazarus_pl.audit.leak import leak_report, random_sides
 from lazarus_pl.audit.measures import Measures
 from lazarus_pl.audit.near_copies import duplicate_report, find_near_copies
 from lazarus_pl.audit.reach import reach_report
 from lazarus_pl.audit.shortcuts import shortcut_report
+from lazarus_pl.audit.unseen_sessions import unseen_sessions
 from lazarus_pl.data.corrections import Corrections
 from lazarus_pl.data.listing import Listed
 from lazarus_pl.data.photo import Photo
@@ -207,6 +208,75 @@ def test_exif_times_are_places_in_a_sequence() -> None:
     assert places[3] is not None
     assert places[1] is not None
     assert places[3][1] - places[1][1] == 2
+
+
+def _in_sessions(confused: bool) -> AuditData:
+    """Two classes of two sessions, which look like their class or, confused, like the other's."""
+    photos, features = [], []
+    rng = np.random.default_rng(2)
+    for label, place in (("a", 0), ("b", 1)):
+        for session in (0, 1):
+            centre = np.zeros(8)
+            centre[place] = 3.0
+            if confused:
+                # what a day's photos share: each day of a looks like the other day of b
+                centre[2 + (place + session) % 2 :: 2] = 3.0
+            for number in range(40):
+                photos.append(_photo(label, 1000 * session + number))
+                features.append(centre + 0.1 * rng.normal(size=8))
+    return AuditData(
+        root=Path("photos"),
+        photos=tuple(assign_splits(photos, SplitSpec())),
+        measures=(PLAIN,) * len(photos),
+        quarantine=(),
+        split=SplitSpec(),
+        features=np.array(features, dtype=np.float16),
+    )
+
+
+def test_sessions_that_look_like_another_class_are_not_found() -> None:
+    data = _in_sessions(confused=True)
+    found = unseen_sessions(data)
+    assert found is not None
+    assert found["classes"] == 2
+    assert found["sessions"] == 4
+    assert found["photos"] == int((data.sides != "test").sum())
+    assert found["recall"] == 0
+    assert found["by_class"]["a"]["taken_for"] == "b"
+    (finding,) = _of_sessions({"sessions": found, "classes": {"number": 2}})
+    assert finding.severity == "warning"
+    assert "a (0%, else mostly b)" in finding.text
+
+
+def test_sessions_that_look_like_their_class_are_found() -> None:
+    found = unseen_sessions(_in_sessions(confused=False))
+    assert found is not None
+    assert found["recall"] == found["near"] == 1
+    assert found["by_class"]["b"]["taken_for"] == ""
+    (finding,) = _of_sessions({"sessions": found, "classes": {"number": 2}})
+    assert finding.severity == "ok"
+
+
+def test_test_photos_take_no_part_in_sessions() -> None:
+    data = _in_sessions(confused=False)
+    on_test = data.sides == "test"
+    spoilt = data.features.copy()
+    spoilt[on_test] = np.nan
+    kept = replace(data, features=spoilt)
+    # standardised with the figures of photos that may be seen
+    kept.__dict__["standardised"] = np.where(on_test[:, None], np.nan, data.standardised)
+    assert unseen_sessions(kept) == unseen_sessions(data)
+
+
+def test_classes_of_one_session_are_told_to_say_nothing() -> None:
+    counts = {"a": 80, "b": 80}
+    found = unseen_sessions(_data(counts, features=_leaves(counts)))
+    assert found is not None
+    assert found["classes"] == 0
+    assert found["recall"] is None
+    (finding,) = _of_sessions({"sessions": found, "classes": {"number": 2}})
+    assert "cannot be measured" in finding.text
+    assert unseen_sessions(_data(counts)) is None
 
 
 def test_a_class_on_black_is_named_and_others_are_not() -> None:

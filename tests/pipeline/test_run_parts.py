@@ -262,6 +262,15 @@ def test_the_conclusion_follows_the_figures() -> None:
     assert any("not audited" in reason for reason in unseen.reasons)
     shortcut = {"findings": [{"severity": "warning", "section": "shortcuts", "text": "Borders."}]}
     assert Conclusion.of(_result(right), shortcut).trust == "care"
+    sessions = {
+        "findings": [{"severity": "warning", "section": "sessions", "text": "Half."}],
+        "sessions": {"classes": 2, "recall": 0.48},
+    }
+    elsewhere = Conclusion.of(_result(right), sessions)
+    assert elsewhere.trust == "care"
+    assert any("finds only 48%" in reason for reason in elsewhere.reasons)
+    sessions["sessions"] = {"classes": 0, "recall": None}
+    assert Conclusion.of(_result(right), sessions).trust == "yes"
     alone = Conclusion.of(_result(said(12, 4)), None)
     assert "too few leaves for an interval" in alone.how_good
     lonely = Conclusion.of(_result(_all_right(said(12, 4))), None)

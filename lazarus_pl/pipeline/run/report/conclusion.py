@@ -181,8 +181,19 @@ def _of_the_data(audit: Mapping[str, Any] | None) -> Iterator[str]:
             "Borders, brightness or the files themselves tell some classes apart without a leaf: a "
             "part of the score may have nothing to do with disease."
         )
+    if "sessions" in told:
+        yield from _of_the_sessions(audit)
     if "label_doubts" in told:
         yield "Some labels are doubtful: the audit lists them."
+
+
+def _of_the_sessions(audit: Mapping[str, Any] | None) -> Iterator[str]:
+    sessions = (audit or {}).get("sessions")
+    if sessions and sessions["classes"]:
+        yield (
+            f"Of photos from a shooting session that it has not seen, a quick head finds only "
+            f"{sessions['recall']:.0%}: on another day expect much less than these scores."
+        )
 
 
 def _named(names: Sequence[str]) -> str:
