@@ -22,7 +22,7 @@ def session_table(data: Path, cache: Path, fold: int, table: Path) -> Path:
 
     A session is one photographer's stretch of camera numbers of one class; a gap of more than 30
     ends it. Where a class has several with 40 photos or more, one of them is test, by the fold.
-    Of all others the last fifth is val.
+    Of all others the last fifth is val. Photos without a number are train.
 
     Args:
         data: Folder that the cache's paths begin at.
@@ -44,7 +44,7 @@ def _sides(photos: Sequence[Photo], fold: int) -> dict[int, str]:
         if len(session) >= _LEAST_PHOTOS:
             large[photos[session[0]].label].append(session)
     held = [found[fold] for found in large.values() if len(found) > 1]
-    sides = {}
+    sides = dict.fromkeys(range(len(photos)), "train")
     for session in sessions:
         learnt = {photos[index].group for index in session[: round(_TRAIN * len(session))]}
         for index in session:

@@ -19,6 +19,7 @@ from tests.conftest import Lazarus
 ROOT = Path(__file__).parent.parent
 HEADS = sorted(p for room in ("heads", "patches") for p in (ROOT / "configs" / room).glob("*.yaml"))
 WINDOWS = ROOT / "configs" / "patches" / "windows.yaml"
+CACHES = {"windows": "windowed", "attention_views": "viewed"}
 POLICIES = sorted((ROOT / "configs" / "views").glob("*.yaml"))
 LINEAR = ROOT / "configs" / "heads" / "linear.yaml"
 SHORT = ("--trainer.max_epochs=2", "--trainer.enable_progress_bar=false")
@@ -34,7 +35,7 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_fit_validate_test_predict(
     config: Path, request: pytest.FixtureRequest, lazarus: Lazarus
 ) -> None:
-    cache = request.getfixturevalue("windowed" if config == WINDOWS else "cache")
+    cache = request.getfixturevalue(CACHES.get(config.stem, "cache"))
     words = ("-c", config, f"--data.init_args.cache={cache}")
     done = lazarus("fit", *words, *SHORT)
     assert done.code == 0, done.err

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import Any
 
 import numpy as np
@@ -28,23 +28,29 @@ def reach_report(data: AuditData) -> dict[str, Any] | None:
     nearest training photo. Test photos take no part.
 
     Returns:
-        ``axis`` (``sequence`` or ``features``), ``steps`` from near to far with ``distance``
-        (median to the nearest training photo), ``photos``, ``macro_f1`` and ``accuracy``, and
-        ``loss``, from the first step to the last; None without features or a split.
+        ``axis`` (``sequence`` or ``features``), ``unit`` of distances along sequences (``photos``
+        or ``seconds``, whichever more photos have), ``trained_on``, ``steps`` from near to far with
+        ``distance`` (median to the nearest training photo), ``photos``, ``macro_f1`` and
+        ``accuracy``, and ``loss``, from the first step to the last; None without features or a
+        split.
     """
     if data.features is None or data.split_problem:
         return None
     usable = data.sides != "test"
-    placed = np.array([place is not None for place in data.places])
-    if placed[usable].mean() >= _MOST_PLACED:
-        axis, train, held = "sequence", *_along_sequences(data, usable)
+    units = Counter(place.unit for place in data.places if place is not None)
+    unit, axis = max(units, key=lambda unit: units[unit], default=None), "sequence"
+    placed = np.array([place is not None and place.unit == unit for place in data.places])
+    if unit and placed[usable].mean() >= _MOST_PLACED:
+        train, held = _along_sequences(data, usable, unit)
     else:
-        axis, train, held = "features", *_along_features(data)
+        unit, axis = None, "features"
+        train, held = _along_features(data)
     if len(train) == 0 or sum(len(places) for _, places in held) == 0:
         return None
     steps = _scored(data, train, [(d, places) for d, places in held if len(places)])
     return {
         "axis": axis,
+        "unit": unit,
         "trained_on": len(train),
         "steps": steps,
         "loss": steps[0]["macro_f1"] - steps[-1]["macro_f1"],
@@ -54,11 +60,13 @@ def reach_report(data: AuditData) -> dict[str, Any] | None:
 Held = list[tuple[float, Places]]
 
 
-def _along_sequences(data: AuditData, usable: npt.NDArray[np.bool_]) -> tuple[Places, Held]:
-    sequences: dict[tuple[str, str], list[tuple[float, int]]] = defaultdict(list)
+def _along_sequences(
+    data: AuditData, usable: npt.NDArray[np.bool_], unit: str
+) -> tuple[Places, Held]:
+    sequences: dict[str, list[tuple[float, int]]] = defaultdict(list)
     for photo, place in enumerate(data.places):
-        if place is not None and usable[photo]:
-            sequences[place.sequence, place.unit].append((place.number, photo))
+        if place is not None and usable[photo] and place.unit == unit:
+            sequences[place.sequence].append((place.number, photo))
     train: list[int] = []
     held: list[list[tuple[float, int]]] = [[] for _ in range(_STEPS + 1)]
     for sequence in sequences.values():

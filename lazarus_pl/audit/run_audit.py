@@ -49,8 +49,8 @@ def audit(
     """Says what is wrong with a dataset and what each later step will cost, before any training.
 
     Decodes every photo once on all cores; a killed audit continues, a second one opens only what
-    changed. With a feature cache it also measures what leaks are worth, how far scores carry, and
-    which labels are doubtful.
+    changed. With a feature cache it also measures what leaks are worth, how far scores carry, how
+    photos of unseen sessions score, and which labels are doubtful.
 
     Args:
         data: Folder of class folders, or a CSV or Parquet table.
@@ -146,7 +146,7 @@ def _sections(
         "quarantine": lambda: quarantine_report(data),
         "duplicates": lambda: duplicate_report(data, near),
         "leak": leak,
-        "sessions": lambda: unseen_sessions(data),
+        "sessions": lambda: unseen_sessions(data, near),
         "shortcuts": lambda: shortcut_report(data),
         "label_doubts": lambda: label_doubts(data),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import json
 import shutil
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from lazarus_pl.data.manifest import Manifest
-from tests.conftest import Lazarus
+from tests.conftest import Lazarus, save_noise
 
 SCHEMA = json.loads((files("lazarus_pl.audit.report") / "audit.schema.json").read_text())
 
@@ -30,7 +31,8 @@ def _report(folder: Path) -> dict[str, Any]:
         mark = {"warning": "note"}.get(finding["severity"], finding["severity"])
         assert f"- **{mark}**: {words}" in (folder / "audit.md").read_text(encoding="utf-8")
         assert f"<b>{mark}</b>" in page
-    assert "http://" not in page.replace("http://www.w3.org", "").replace("http://purl.org", "")
+    names = ("http://www.w3.org", "http://purl.org", "http://creativecommons.org")
+    assert "http://" not in functools.reduce(lambda text, name: text.replace(name, ""), names, page)
     assert "https://" not in page.replace("https://matplotlib.org", "")
     return report
 
@@ -73,6 +75,31 @@ def test_with_a_cache(drawn: Path, cache: Path, tmp_path: Path, lazarus: Lazarus
     assert flattering["leak"]["in_use"]["strategy"] == "random"
     assert flattering["leak"]["in_use"]["share_with_sibling"] > 0.5
     assert flattering["findings"][0]["severity"] == "fault"
+
+
+def test_unseen_sessions_are_told_class_by_class(tmp_path: Path, lazarus: Lazarus) -> None:
+    photos = tmp_path / "photos"
+    for label in ("blight & rot", "sound"):
+        (photos / label).mkdir(parents=True)
+        for first in (0, 1000):
+            for number in range(first, first + 32):
+                save_noise(photos / label / f"IMG_{number:04d}.png")
+    cache, out = tmp_path / "cache", tmp_path / "audit"
+    encoder = ("--encoder.image_size", 32, "--encoder.layers", "[pooled]")
+    assert lazarus("extract", "--data", photos, "--out", cache, *encoder).code == 0
+    words = ("--data", photos, "--out", out, "--cache", cache, "--costs", "false")
+    assert lazarus("audit", *words).code == 0
+    sessions = _report(out)["sessions"]
+    assert (sessions["classes"], sessions["left_out"]) == (2, 4)
+    page = (out / "audit.html").read_text(encoding="utf-8")
+    assert '<h2 id="sessions">' in page
+    assert "<tr><td>blight &amp; rot</td>" in page
+    table = (out / "audit.md").read_text(encoding="utf-8").split("## Unseen sessions")[1]
+    assert [row.split(" | ")[0] for row in table.splitlines() if row.startswith("| ")][2:5] == [
+        "| blight & rot",
+        "| sound",
+        "| mean",
+    ]
 
 
 def test_photos_that_the_cache_lacks_are_told(

@@ -11,12 +11,13 @@ import pytest
 from lazarus_pl.audit.audit_data import AuditData
 from lazarus_pl.audit.class_balance import class_balance
 from lazarus_pl.audit.file_report import file_report
-from lazarus_pl.audit.findings import _of_inflation, _of_sessions
+from lazarus_pl.audit.findings import Finding, _of_inflation, _of_sessions
 from lazarus_pl.audit.label_doubts import label_doubts, write_doubts
 from lazarus_pl.audit.leak import leak_report, random_sides
 from lazarus_pl.audit.measures import Measures
 from lazarus_pl.audit.near_copies import duplicate_report, find_near_copies
 from lazarus_pl.audit.reach import reach_report
+from lazarus_pl.audit.report.pictures import reach_plot
 from lazarus_pl.audit.shortcuts import shortcut_report
 from lazarus_pl.audit.unseen_sessions import unseen_sessions
 from lazarus_pl.data.corrections import Corrections
@@ -200,6 +201,20 @@ def test_without_numbers_the_distance_is_that_of_features() -> None:
     assert len(found["steps"]) == 4
 
 
+def test_distances_in_time_are_told_in_time() -> None:
+    counts = {"a": 240, "b": 240}
+    data = _data(counts, features=_leaves(counts))
+    times = [
+        replace(PLAIN, taken=f"2021:05:03 {9 + n % 240 // 60:02d}:{n % 60:02d}:00")
+        for n in range(len(data.photos))
+    ]
+    unnamed = [replace(p, path=f"{p.label}/x{'y' * n}.jpg") for n, p in enumerate(data.photos)]
+    found = reach_report(replace(data, photos=tuple(unnamed), measures=tuple(times)))
+    assert found is not None
+    assert found["unit"] == "seconds"
+    assert "min away" in reach_plot(found)
+
+
 def test_exif_times_are_places_in_a_sequence() -> None:
     data = _data({"a": 20, "b": 20})
     photos = tuple(replace(p, path=f"{p.label}/x{'y' * n}.jpg") for n, p in enumerate(data.photos))
@@ -210,20 +225,20 @@ def test_exif_times_are_places_in_a_sequence() -> None:
     assert places[3][1] - places[1][1] == 2
 
 
-def _in_sessions(confused: bool) -> AuditData:
-    """Two classes of two sessions, which look like their class or, confused, like the other's."""
+def _in_sessions(confused: bool, sessions: int = 2) -> AuditData:
+    """Classes of several sessions that look like their class or, confused, like the next one's."""
     photos, features = [], []
     rng = np.random.default_rng(2)
-    for label, place in (("a", 0), ("b", 1)):
-        for session in (0, 1):
-            centre = np.zeros(8)
+    for place, label in enumerate("ab"):
+        for session in range(sessions):
+            centre = np.zeros(12)
             centre[place] = 3.0
             if confused:
-                # what a day's photos share: each day of a looks like the other day of b
-                centre[2 + (place + session) % 2 :: 2] = 3.0
+                # what a day's photos share: each day of a class looks like another day of the next
+                centre[4 + (place + session) % 2 :: 2] = 3.0
             for number in range(40):
                 photos.append(_photo(label, 1000 * session + number))
-                features.append(centre + 0.1 * rng.normal(size=8))
+                features.append(centre + 0.1 * rng.normal(size=12))
     return AuditData(
         root=Path("photos"),
         photos=tuple(assign_splits(photos, SplitSpec())),
@@ -234,49 +249,124 @@ def _in_sessions(confused: bool) -> AuditData:
     )
 
 
+def _finding(found: dict[str, object]) -> Finding:
+    (finding,) = _of_sessions({"sessions": found, "classes": {"number": 2}})
+    return finding
+
+
 def test_sessions_that_look_like_another_class_are_not_found() -> None:
     data = _in_sessions(confused=True)
-    found = unseen_sessions(data)
+    found = unseen_sessions(data, [])
     assert found is not None
     assert found["classes"] == 2
-    assert found["sessions"] == 4
+    assert found["left_out"] == 4
     assert found["photos"] == int((data.sides != "test").sum())
     assert found["recall"] == 0
+    assert found["on_val"] == 1
     assert found["by_class"]["a"]["taken_for"] == "b"
-    (finding,) = _of_sessions({"sessions": found, "classes": {"number": 2}})
+    finding = _finding(found)
     assert finding.severity == "warning"
     assert "a (0%, else mostly b)" in finding.text
+    assert "better than the disease" in finding.text
 
 
 def test_sessions_that_look_like_their_class_are_found() -> None:
-    found = unseen_sessions(_in_sessions(confused=False))
+    found = unseen_sessions(_in_sessions(confused=False), [])
     assert found is not None
-    assert found["recall"] == found["near"] == 1
+    assert found["recall"] == found["on_val"] == 1
     assert found["by_class"]["b"]["taken_for"] == ""
-    (finding,) = _of_sessions({"sessions": found, "classes": {"number": 2}})
-    assert finding.severity == "ok"
+    assert _finding(found).severity == "ok"
+
+
+def test_a_small_loss_is_told_without_a_sermon_and_useless_scores_are_not_ok() -> None:
+    rows = {"a": {"recall": 0.9, "taken_for": "b"}}
+    small = {"classes": 1, "recall": 0.9, "on_val": 0.95, "by_class": rows}
+    assert _finding(small).severity == "warning"
+    assert "better than the disease" not in _finding(small).text
+    useless = small | {"recall": 0.1, "on_val": 0.1}
+    assert _finding(useless).severity == "warning"
+
+
+@pytest.mark.parametrize("kin", ["near", "same bytes", "same leaf", "unplaced"])
+def test_copies_of_unseen_photos_are_not_learnt_from(kin: str) -> None:
+    """They would show what was left out; their names say nothing of the session."""
+    data = _in_sessions(confused=True)
+    usable = [n for n, photo in enumerate(data.photos) if photo.split != "test"]
+    copies = []
+    for n in usable:
+        photo = data.photos[n]
+        name = "flipped" + "x" * n if kin == "unplaced" else f"IMG_{9000 + 100 * n}"
+        copy = {
+            "phash": photo.phash if kin == "near" else _photo("a", 0).phash,
+            "sha256": photo.sha256 if kin == "same bytes" else name,
+            "group": photo.group if kin == "same leaf" else name,
+        }
+        copies.append(replace(photo, path=f"{photo.label}/{name}.jpg", split="train", **copy))
+    twice = replace(
+        data,
+        photos=(*data.photos, *copies),
+        measures=(PLAIN,) * (len(data.photos) + len(copies)),
+        features=np.concatenate([data.features, data.features[usable]]),
+    )
+    found = unseen_sessions(twice, find_near_copies(twice))
+    assert found is not None
+    assert found["recall"] == 0
+
+
+def test_of_many_sessions_three_are_left_out() -> None:
+    found = unseen_sessions(_in_sessions(confused=False, sessions=5), [])
+    assert found is not None
+    assert found["by_class"]["a"]["sessions"] >= 4
+    assert found["by_class"]["a"]["left_out"] == 3
+    assert found["left_out"] == 6
+
+
+def test_classes_that_val_lacks_are_compared_with_nothing() -> None:
+    data = _in_sessions(confused=False)
+    photos = [
+        replace(photo, split="train" if (photo.split, photo.label) == ("val", "a") else photo.split)
+        for photo in data.photos
+    ]
+    found = unseen_sessions(replace(data, photos=tuple(photos)), [])
+    assert found is not None
+    assert list(found["by_class"]) == ["b"]
+    photos = [replace(photo, split="train") for photo in data.photos]
+    found = unseen_sessions(replace(data, photos=tuple(photos)), [])
+    assert found is not None
+    assert (list(found["by_class"]), found["on_val"]) == (["a", "b"], None)
+
+
+def test_days_of_exif_are_sessions_though_numbers_go_on() -> None:
+    data = _data({"a": 80, "b": 80}, features=_leaves({"a": 80, "b": 80}))
+    days = [
+        replace(PLAIN, taken=f"2021:05:{3 + n % 80 // 40:02d} 10:00:{n % 40:02d}")
+        for n in range(len(data.photos))
+    ]
+    found = unseen_sessions(replace(data, measures=tuple(days)), [])
+    assert found is not None
+    assert found["classes"] == 2
 
 
 def test_test_photos_take_no_part_in_sessions() -> None:
     data = _in_sessions(confused=False)
     on_test = data.sides == "test"
-    spoilt = data.features.copy()
-    spoilt[on_test] = np.nan
-    kept = replace(data, features=spoilt)
-    # standardised with the figures of photos that may be seen
+    kept = replace(data)
+    # as if nothing were known of them; standardised with the figures of all others
     kept.__dict__["standardised"] = np.where(on_test[:, None], np.nan, data.standardised)
-    assert unseen_sessions(kept) == unseen_sessions(data)
+    assert unseen_sessions(kept, []) == unseen_sessions(data, [])
 
 
-def test_classes_of_one_session_are_told_to_say_nothing() -> None:
+def test_where_sessions_cannot_be_compared_nothing_is_claimed() -> None:
     counts = {"a": 80, "b": 80}
-    found = unseen_sessions(_data(counts, features=_leaves(counts)))
+    found = unseen_sessions(_data(counts, features=_leaves(counts)), [])
     assert found is not None
     assert found["classes"] == 0
     assert found["recall"] is None
-    (finding,) = _of_sessions({"sessions": found, "classes": {"number": 2}})
-    assert "cannot be measured" in finding.text
-    assert unseen_sessions(_data(counts)) is None
+    assert "cannot be measured" in _finding(found).text
+    assert unseen_sessions(_data(counts), []) is None
+    data = _in_sessions(confused=False)
+    photos = [replace(p, split="test" if p.label == "b" else p.split) for p in data.photos]
+    assert unseen_sessions(replace(data, photos=tuple(photos)), []) is None
 
 
 def test_a_class_on_black_is_named_and_others_are_not() -> None:

@@ -27,6 +27,7 @@ def _numbered(*numbers: float) -> list[Place]:
         ("IMG_0303", "", ("rust/IMG", 303, "photos")),
         ("IMG_0303", "2021:05:03 12:15:30", ("rust/IMG", 303, "photos")),
         ("IMG_20210503_121530", "", ("rust/IMG", 1620044130, "seconds")),
+        ("1620044130", "", ("rust/", 1620044130, "seconds")),
         # no month has 99 days: digits as any others
         ("IMG_20210599_121530", "", ("rust/IMG", 20210599121530, "photos")),
         ("leaf", "2021:05:03 12:15:30", ("rust/taken", 1620044130, "seconds")),
@@ -34,6 +35,12 @@ def _numbered(*numbers: float) -> list[Place]:
 )
 def test_the_place_of_a_photo(name: str, taken: str, expected: tuple[str, float, str]) -> None:
     assert Place.of(replace(PHOTO, path=f"rust/{name}.jpg"), taken) == expected
+
+
+def test_time_goes_before_a_number_where_it_is_asked_for() -> None:
+    numbered = replace(PHOTO, path="rust/IMG_0303.jpg")
+    assert Place.in_time(numbered, "2021:05:03 12:15:30") == ("rust/IMG", 1620044130, "seconds")
+    assert Place.in_time(numbered) is None
 
 
 def test_a_photo_without_number_and_time_has_no_place() -> None:

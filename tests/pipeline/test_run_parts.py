@@ -264,12 +264,12 @@ def test_the_conclusion_follows_the_figures() -> None:
     assert Conclusion.of(_result(right), shortcut).trust == "care"
     sessions = {
         "findings": [{"severity": "warning", "section": "sessions", "text": "Half."}],
-        "sessions": {"classes": 2, "recall": 0.48},
+        "sessions": {"classes": 2, "recall": 0.48, "on_val": 0.83},
     }
     elsewhere = Conclusion.of(_result(right), sessions)
     assert elsewhere.trust == "care"
-    assert any("finds only 48%" in reason for reason in elsewhere.reasons)
-    sessions["sessions"] = {"classes": 0, "recall": None}
+    assert any("finds 48% where it finds 83% on val" in reason for reason in elsewhere.reasons)
+    sessions["sessions"] = {"classes": 0, "recall": None, "on_val": None}
     assert Conclusion.of(_result(right), sessions).trust == "yes"
     alone = Conclusion.of(_result(said(12, 4)), None)
     assert "too few leaves for an interval" in alone.how_good

@@ -11,6 +11,7 @@ from typing import Any
 from PIL import Image
 
 from lazarus_pl.data.decode import PhotoError, open_photo, read_bytes
+from lazarus_pl.duration import say_duration
 
 _SIDE = 112
 _QUALITY = 82
@@ -45,7 +46,7 @@ def reach_plot(reach: Mapping[str, Any]) -> str:
             textcoords="offset points",
             ha="center",
         )
-    axes.set_xticks(places, [_step_name(reach["axis"], step) for step in steps])
+    axes.set_xticks(places, [_step_name(reach["unit"], step) for step in steps])
     axes.set_ylim(0, 1.05)
     axes.set_ylabel("macro-F1 (quick linear head)")
     axes.set_xlabel("median distance to the nearest training photo")
@@ -58,9 +59,12 @@ def reach_plot(reach: Mapping[str, Any]) -> str:
     return text[text.index("<svg") :]
 
 
-def _step_name(axis: str, step: Mapping[str, Any]) -> str:
+def _step_name(unit: str | None, step: Mapping[str, Any]) -> str:
     distance = step["distance"]
-    if axis == "features":
-        return f"{distance:.2f}\n{step['photos']} photos"
-    name = "same leaf" if distance <= 1 else f"{distance:.0f} photos away"
+    if unit is None:
+        name = f"{distance:.2f}"
+    elif unit == "seconds":
+        name = f"{say_duration(distance)} away"
+    else:
+        name = "same leaf" if distance <= 1 else f"{distance:.0f} photos away"
     return f"{name}\n{step['photos']} photos"

@@ -189,11 +189,15 @@ def _of_the_data(audit: Mapping[str, Any] | None) -> Iterator[str]:
 
 def _of_the_sessions(audit: Mapping[str, Any] | None) -> Iterator[str]:
     sessions = (audit or {}).get("sessions")
-    if sessions and sessions["classes"]:
-        yield (
-            f"Of photos from a shooting session that it has not seen, a quick head finds only "
-            f"{sessions['recall']:.0%}: on another day expect much less than these scores."
-        )
+    if not sessions or not sessions["classes"]:
+        return
+    text = (
+        f"Of photos from a shooting session that it has not seen, a quick head finds "
+        f"{sessions['recall']:.0%}"
+    )
+    if sessions["on_val"] is not None:
+        text += f" where it finds {sessions['on_val']:.0%} on val"
+    yield f"{text}: on another day expect less than these scores."
 
 
 def _named(names: Sequence[str]) -> str:

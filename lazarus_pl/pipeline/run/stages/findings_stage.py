@@ -12,10 +12,10 @@ from lazarus_pl.pipeline.run.stage_outcome import StageOutcome
 
 
 class FindingsStage(Stage):
-    """The audit again, with features: what leaks are worth, how far scores carry, label doubts."""
+    """The audit again, with features: leaks, reach, unseen sessions, label doubts."""
 
     name = "findings"
-    title = "what leaks are worth, how far scores carry, label doubts"
+    title = "what leaks are worth, how far scores carry, unseen sessions, label doubts"
     needs = ("audit", "extract")
 
     def inputs(self) -> Any:  # noqa: ANN401  # anything that can be written as text
