@@ -227,6 +227,7 @@ FIGURES = {
     "baseline.json": ("test_macro_f1", ["0.886", "0.903"], 3),
     "finetuning_test.json": ("test", ["0.903", "0.895", "0.938", "0.902", "0.900"], 3),
     "finetuning_far.json": ("test", ["0.885", "0.905", "0.914", "0.800"], 3),
+    "finetuning_session-0.json": ("test", ["0.504", "0.483", "0.460"], 3),
     "faults.json": (
         "lost, worst",
         ["0.000", "0.797", "0.000", "0.799", "0.000", "0.133", "0.000", "0.799"],

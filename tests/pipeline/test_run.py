@@ -128,9 +128,13 @@ def test_the_model_is_chosen_on_val_and_stands_alone(
 ) -> None:
     summary = summary_of(whole)
     assert len(summary["candidates"]) == 3
-    best = max(item["val_macro_f1"] for item in summary["candidates"])
+    best = max(summary["candidates"], key=lambda item: float(item["val_macro_f1"]))
     chosen = next(item for item in summary["candidates"] if item["stage"] == summary["stage"])
-    assert chosen["val_macro_f1"] == best == summary["val_macro_f1"]
+    assert chosen["val_macro_f1"] == summary["val_macro_f1"]
+    assert chosen == best or (
+        chosen["stage"] == "finetune"
+        and chosen["val_macro_f1"] >= best["val_macro_f1"] - best["val_error"]
+    )
     ours, theirs = (
         read_checkpoint(whole / item["checkpoint"])["state_dict"] for item in (summary, chosen)
     )

@@ -120,6 +120,8 @@ def test_leaves_not_photos_are_the_witnesses() -> None:
     expected = 2 * 1.96 * np.sqrt(accuracy * (1 - accuracy) / photos)
     assert np.diff(naive.accuracy)[0] == pytest.approx(expected, rel=0.1)
     assert ours == LeafBootstrap.of(clustered), "the same seed, the same interval"
+    low, high = ours.macro_f1
+    assert ours.error == pytest.approx((high - low) / (2 * 1.96), rel=0.1)
     assert LeafBootstrap.of(said(12, 4)) is None, "one leaf a class"
 
 

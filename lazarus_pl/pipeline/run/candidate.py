@@ -15,6 +15,8 @@ class Candidate:
         checkpoint: Path relative to the run's folder.
         val_macro_f1: On all of val, in float32.
         val_accuracy: On the same photos.
+        val_error: Standard error of the macro-F1, by which leaves are in val; None where they are
+            too few.
     """
 
     name: str
@@ -22,3 +24,4 @@ class Candidate:
     checkpoint: str
     val_macro_f1: float
     val_accuracy: float
+    val_error: float | None = None

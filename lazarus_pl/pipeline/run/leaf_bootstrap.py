@@ -34,12 +34,14 @@ class LeafBootstrap:
         macro_f1: Lower and upper end.
         accuracy: Lower and upper end.
         groups: Number of leaf groups.
+        error: Standard error of the macro-F1: the deviation of the draws.
         draws: Number of draws.
     """
 
     macro_f1: tuple[float, float]
     accuracy: tuple[float, float]
     groups: int
+    error: float
     draws: int = _DRAWS
 
     @classmethod
@@ -75,7 +77,7 @@ class LeafBootstrap:
             return None
         scores = [_scores(drawn, classes, start) for start in range(0, _DRAWS, _AT_ONCE)]
         macro_f1, accuracy = (np.concatenate(part) for part in zip(*scores, strict=True))
-        return cls(_middle(macro_f1), _middle(accuracy), number)
+        return cls(_middle(macro_f1), _middle(accuracy), number, float(macro_f1.std()))
 
 
 def _scores(

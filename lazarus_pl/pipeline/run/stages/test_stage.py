@@ -16,6 +16,7 @@ from lazarus_pl.doubt.calibrate import calibrate_checkpoint
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.grid.run_result import RunResult
 from lazarus_pl.pipeline.run.candidate import Candidate
+from lazarus_pl.pipeline.run.choose import choose
 from lazarus_pl.pipeline.run.digests import file_digest
 from lazarus_pl.pipeline.run.gallery import Shown, make_gallery
 from lazarus_pl.pipeline.run.leaf_bootstrap import LeafBootstrap
@@ -67,8 +68,7 @@ class TestStage(Stage):
         candidates = list(self._candidates(before))
         if not candidates:
             raise LazarusError("there is no model to choose: every training failed")
-        # the earlier and simpler one of equals
-        best = max(candidates, key=lambda item: item.val_macro_f1)
+        best = choose(candidates)
         copy_file(asked.out / best.checkpoint, asked.best)
         calibrate_checkpoint(asked.best, asked.cache)
         result: dict[str, Any] = {
@@ -140,7 +140,15 @@ class TestStage(Stage):
                 continue
             scores = SideScores.of(said)
             name = _grid_winner(self.settings.out) if stage == "grid" else _NAMES[stage]
-            yield Candidate(name, stage, path, scores.macro_f1, scores.accuracy)
+            interval = LeafBootstrap.of(said, self.settings.seed or 0)
+            yield Candidate(
+                name,
+                stage,
+                path,
+                scores.macro_f1,
+                scores.accuracy,
+                interval.error if interval else None,
+            )
 
 
 def _write(result: Mapping[str, Any], path: Path) -> None:

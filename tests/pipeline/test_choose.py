@@ -1,0 +1,33 @@
+"""Which model of a chain is chosen."""
+
+from __future__ import annotations
+
+import pytest
+
+from lazarus_pl.pipeline.run.candidate import Candidate
+from lazarus_pl.pipeline.run.choose import choose
+
+
+def _candidate(stage: str, score: float, error: float | None = 0.01) -> Candidate:
+    return Candidate(stage, stage, f"{stage}.ckpt", score, score, error)
+
+
+@pytest.mark.parametrize(
+    ("scores", "chosen"),
+    [
+        ({"grid": 0.90, "patches": 0.89, "finetune": 0.95}, "finetune"),
+        # val cannot tell them apart
+        ({"grid": 0.900, "patches": 0.89, "finetune": 0.893}, "finetune"),
+        ({"grid": 0.90, "patches": 0.89, "finetune": 0.88}, "grid"),
+        # no rule for a head that was not fine-tuned
+        ({"grid": 0.895, "patches": 0.90}, "patches"),
+        ({"grid": 0.90, "patches": 0.90}, "grid"),
+    ],
+)
+def test_the_best_or_the_fine_tuned_one_of_equals(scores: dict[str, float], chosen: str) -> None:
+    assert choose([_candidate(*item) for item in scores.items()]).stage == chosen
+
+
+def test_without_a_standard_error_the_best_is_the_best() -> None:
+    candidates = [_candidate("grid", 0.9, None), _candidate("finetune", 0.899, None)]
+    assert choose(candidates).stage == "grid"
