@@ -211,7 +211,7 @@ def test_every_benchmark_and_every_file_of_results_is_named() -> None:
     for script in BENCHMARKS.glob("*.py"):
         assert f"benchmarks/{script.name}" in text, script
     there = {path.name for path in (BENCHMARKS / "results").glob("*.json")}
-    assert set(re.findall(r"results/(\w+\.json)", text)) == there
+    assert set(re.findall(r"results/([\w-]+\.json)", text)) == there
 
 
 # columns of a table of benchmarks/README.md, and where its figures are
