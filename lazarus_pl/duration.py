@@ -30,11 +30,13 @@ def read_duration(text: str) -> float:
 
 
 def say_duration(seconds: float) -> str:
-    """``42 s``, ``2.5 min``, ``12 min``, ``1.5 h``."""
+    """``42 s``, ``2.5 min``, ``12 min``, ``1.5 h``, ``3 days``."""
     if seconds < 99.5:
         return f"{max(seconds, 0):.0f} s"
     if seconds < 570:
         return f"{seconds / 60:.1f} min"
     if seconds < 5400:
         return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
+    if seconds < 48 * 3600:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 86400:.0f} days"

@@ -246,8 +246,8 @@ class LazarusCLI(LightningCLI):
         for callback in self._callbacks:
             if isinstance(callback, MetricRollback) and callback.start_is_best:
                 print(
-                    f"no epoch was better than the start ({callback.monitor} "
-                    f"{callback.best_score:.4f}): keep using the checkpoint that it began with"
+                    f"no epoch was better on val than the start ({callback.monitor} "
+                    f"{callback.best_score:.4f})"
                 )
 
     def before_predict(self) -> None:

@@ -143,8 +143,8 @@ def _of_sessions(report: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding(
             "warning",
             "sessions",
-            "No class has two shooting sessions of 20 photos outside test, as far as file names "
-            "and EXIF times tell: what another day costs cannot be measured on these photos.",
+            "No class has photos on val and two shooting sessions of 20 photos outside test, by "
+            "file names and EXIF times: what another day costs cannot be measured on these photos.",
         )
         return
     text = (

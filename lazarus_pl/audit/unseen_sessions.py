@@ -36,12 +36,12 @@ def unseen_sessions(data: AuditData, near: Sequence[Pair]) -> dict[str, Any] | N
         near: Near duplicates.
 
     Returns:
-        ``classes`` (how many have several sessions, and photos on val if there are any), how
-        many were ``left_out``, ``photos`` in them, ``recall`` (mean over these classes), ``on_val``
-        (the same on val, by a head that learnt from train) and ``by_class`` with ``sessions``,
-        ``left_out``, ``photos``, ``recall``, ``on_val`` and ``taken_for`` (the class that photos
-        not found were most often given, or nothing); None without features, a split, places of
-        the photos, or two classes to tell apart.
+        ``classes`` (how many have several sessions, photos to learn from beside each, and photos on
+        val if there are any), ``left_out`` (sessions), ``photos`` in them, ``recall`` (mean over
+        these classes), ``on_val`` (the same on val, by a head that learnt from train) and
+        ``by_class`` with ``sessions``, ``left_out``, ``photos``, ``recall``, ``on_val`` and
+        ``taken_for`` (the class that photos not found were most often given, or nothing); None
+        without features, a split, places of the photos, or two classes to tell apart.
     """
     usable = data.sides != "test"
     if data.features is None or data.split_problem or not any(data.places):
@@ -55,6 +55,10 @@ def unseen_sessions(data: AuditData, near: Sequence[Pair]) -> dict[str, Any] | N
     left_out = {label: _largest(found) for label, found in sessions.items()}
     unplaced = np.array([place is None for place in places])
     predicted = _predicted(data, near, left_out, usable, unplaced)
+    asked = {
+        label: [session for session in found if (predicted[session] >= 0).all()]
+        for label, found in sorted(left_out.items())
+    }
     by_class = {
         data.class_names[label]: {
             "sessions": len(sessions[label]),
@@ -62,7 +66,8 @@ def unseen_sessions(data: AuditData, near: Sequence[Pair]) -> dict[str, Any] | N
             **_of_class(data, label, np.concatenate(found), predicted),
             "on_val": on_val.get(label),
         }
-        for label, found in sorted(left_out.items())
+        for label, found in asked.items()
+        if found
     }
     rows = by_class.values()
     return {
@@ -109,7 +114,10 @@ def _predicted(
     usable: Bools,
     unplaced: Bools,
 ) -> Places:
-    """What each photo that was left out was taken for; -1 for all others."""
+    """What each photo that was left out was taken for.
+
+    -1 for all others, and where nothing of the class was left to learn from.
+    """
     predicted = np.full(len(data.photos), -1, dtype=np.intp)
     for turn in range(_MOST_LEFT_OUT):
         held = [found[turn] for found in left_out.values() if len(found) > turn]
@@ -118,8 +126,9 @@ def _predicted(
         together = np.concatenate(held)
         of_unknown_session = unplaced & np.isin(data.labels, data.labels[together])
         learnt = usable & ~of_unknown_session & ~_kin(data, near, together)
-        if learnt.any():
-            predicted[together] = _guesses(data, np.flatnonzero(learnt), together)
+        known = together[np.isin(data.labels[together], data.labels[learnt])]
+        if len(known):
+            predicted[known] = _guesses(data, np.flatnonzero(learnt), known)
     return predicted
 
 
@@ -155,6 +164,6 @@ def _guesses(data: AuditData, train: Places, held: Places) -> Places:
 
 def _of_class(data: AuditData, label: int, held: Places, predicted: Places) -> dict[str, Any]:
     told = predicted[held]
-    others = told[(told != label) & (told >= 0)]
+    others = told[told != label]
     taken = data.class_names[np.bincount(others).argmax()] if len(others) else ""
     return {"photos": len(held), "recall": float((told == label).mean()), "taken_for": taken}

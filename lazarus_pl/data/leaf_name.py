@@ -11,7 +11,7 @@ _EXPORT = re.compile(r"_(?:jpe?g|png)\.rf\.[0-9a-z]+$", re.IGNORECASE)
 _HASH = re.compile(r"[\s_-](?=[0-9a-f]*[a-f])(?=[a-f]*[0-9])[0-9a-f]{8,}$", re.IGNORECASE)
 _IDENTIFIER = re.compile(r"^(?=.*[a-f])[0-9a-f]{4,}(?:-?[0-9a-f]{4,})+$", re.IGNORECASE)
 _TIME = re.compile(r"^(?P<source>.*?)[\s_-]*(?P<day>(?:19|20)\d{6})[\s_-]?(?P<time>\d{6,9})$")
-_NUMBER = re.compile(r"^(?P<source>.*?)[\s_(-]*(?P<number>\d{1,12}(?:\.\d+)?)\)?$")
+_NUMBER = re.compile(r"^(?P<source>.*?)[\s_(-]*(?P<number>\d{1,13}(?:\.\d+)?)\)?$")
 
 # in YYYYMMDDHHMMSS; running numbers are shorter
 _EARLIEST_TIME = 1900_00_00_00_00_00

@@ -42,7 +42,7 @@ class Place(NamedTuple):
     def in_time(cls, photo: Photo, taken: str = "") -> Place | None:
         """The second in which a photo was taken, by its name or else its EXIF; None if unknown.
 
-        Names tell it as ``20210503_121530`` or as seconds since 1970.
+        Names tell it as ``20210503_121530``, or as seconds or milliseconds since 1970.
 
         Args:
             photo: Of the manifest.
@@ -57,8 +57,9 @@ class Place(NamedTuple):
 
 
 def _time_in(name: LeafName) -> float | None:
-    if _EPOCH[0] <= name.number < _EPOCH[1]:
-        return name.number
+    for unit in (1, 1000):
+        if _EPOCH[0] <= name.number / unit < _EPOCH[1]:
+            return name.number / unit
     return _seconds(f"{name.number:.0f}", "%Y%m%d%H%M%S") if name.is_time else None
 
 

@@ -287,8 +287,9 @@ def test_a_small_loss_is_told_without_a_sermon_and_useless_scores_are_not_ok() -
     assert _finding(useless).severity == "warning"
 
 
+@pytest.mark.parametrize("first", [True, False])
 @pytest.mark.parametrize("kin", ["near", "same bytes", "same leaf", "unplaced"])
-def test_copies_of_unseen_photos_are_not_learnt_from(kin: str) -> None:
+def test_copies_of_unseen_photos_are_not_learnt_from(kin: str, first: bool) -> None:
     """They would show what was left out; their names say nothing of the session."""
     data = _in_sessions(confused=True)
     usable = [n for n, photo in enumerate(data.photos) if photo.split != "test"]
@@ -302,15 +303,27 @@ def test_copies_of_unseen_photos_are_not_learnt_from(kin: str) -> None:
             "group": photo.group if kin == "same leaf" else name,
         }
         copies.append(replace(photo, path=f"{photo.label}/{name}.jpg", split="train", **copy))
+    parts = [(data.photos, data.features), (copies, data.features[usable])]
+    photos, features = zip(*(reversed(parts) if first else parts), strict=True)
     twice = replace(
         data,
-        photos=(*data.photos, *copies),
+        photos=(*photos[0], *photos[1]),
         measures=(PLAIN,) * (len(data.photos) + len(copies)),
-        features=np.concatenate([data.features, data.features[usable]]),
+        features=np.concatenate(features),
     )
     found = unseen_sessions(twice, find_near_copies(twice))
     assert found is not None
     assert found["recall"] == 0
+
+
+@pytest.mark.parametrize("classes", ["a", "ab"])
+def test_a_class_of_one_group_has_nothing_to_learn_from(classes: str) -> None:
+    data = _in_sessions(confused=False)
+    photos = [replace(p, group=p.label if p.label in classes else p.group) for p in data.photos]
+    found = unseen_sessions(replace(data, photos=tuple(photos)), [])
+    assert found is not None
+    assert list(found["by_class"]) == [label for label in "ab" if label not in classes]
+    assert found["recall"] in (1.0, None)
 
 
 def test_of_many_sessions_three_are_left_out() -> None:

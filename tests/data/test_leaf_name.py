@@ -17,6 +17,7 @@ from lazarus_pl.data.leaf_name import LeafName
         ("leaf 0012.3", "leaf", 12.3),
         ("x___Leaf 259.1", "Leaf", 259.1),
         ("IMG_20210503_121530", "IMG", 20210503121530),
+        ("mmexport1620044130123", "mmexport", 1620044130123),
     ],
 )
 def test_names_of_cameras_and_collections(stem: str, source: str, number: float) -> None:

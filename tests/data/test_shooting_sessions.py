@@ -28,6 +28,7 @@ def _numbered(*numbers: float) -> list[Place]:
         ("IMG_0303", "2021:05:03 12:15:30", ("rust/IMG", 303, "photos")),
         ("IMG_20210503_121530", "", ("rust/IMG", 1620044130, "seconds")),
         ("1620044130", "", ("rust/", 1620044130, "seconds")),
+        ("mmexport1620044130500", "", ("rust/mmexport", 1620044130.5, "seconds")),
         # no month has 99 days: digits as any others
         ("IMG_20210599_121530", "", ("rust/IMG", 20210599121530, "photos")),
         ("leaf", "2021:05:03 12:15:30", ("rust/taken", 1620044130, "seconds")),

@@ -25,9 +25,17 @@ def _candidate(stage: str, score: float, error: float | None = 0.01) -> Candidat
     ],
 )
 def test_the_best_or_the_fine_tuned_one_of_equals(scores: dict[str, float], chosen: str) -> None:
-    assert choose([_candidate(*item) for item in scores.items()]).stage == chosen
+    candidates = [_candidate(*item) for item in scores.items()]
+    assert choose(candidates, "finetune").stage == chosen
+    assert choose(candidates).val_macro_f1 == max(scores.values())
+
+
+def test_the_larger_of_two_errors_counts() -> None:
+    """A head that is right about all of val has none."""
+    perfect, tuned = _candidate("grid", 1.0, 0.0), _candidate("finetune", 0.999, 0.002)
+    assert choose([perfect, tuned], "finetune") is tuned
 
 
 def test_without_a_standard_error_the_best_is_the_best() -> None:
     candidates = [_candidate("grid", 0.9, None), _candidate("finetune", 0.899, None)]
-    assert choose(candidates).stage == "grid"
+    assert choose(candidates, "finetune").stage == "grid"

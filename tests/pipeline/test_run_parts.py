@@ -71,8 +71,8 @@ def test_a_bare_number_is_no_time(text: str) -> None:
 
 
 def test_times_as_people_read_them() -> None:
-    assert [say_duration(s) for s in (4.4, 99, 150, 1200, 7200)] == [
-        *("4 s", "99 s", "2.5 min", "20 min", "2.0 h"),
+    assert [say_duration(s) for s in (4.4, 99, 150, 1200, 7200, 40 * 86400)] == [
+        *("4 s", "99 s", "2.5 min", "20 min", "2.0 h", "40 days"),
     ]
 
 
@@ -270,7 +270,10 @@ def test_the_conclusion_follows_the_figures() -> None:
     }
     elsewhere = Conclusion.of(_result(right), sessions)
     assert elsewhere.trust == "care"
-    assert any("finds 48% where it finds 83% on val" in reason for reason in elsewhere.reasons)
+    assert any("finds 48% where it finds 83% on val: on" in reason for reason in elsewhere.reasons)
+    sessions["sessions"] = {"classes": 2, "recall": 0.65, "on_val": 0.5}
+    better = Conclusion.of(_result(right), sessions)
+    assert not any("expect less" in reason for reason in better.reasons)
     sessions["sessions"] = {"classes": 0, "recall": None, "on_val": None}
     assert Conclusion.of(_result(right), sessions).trust == "yes"
     alone = Conclusion.of(_result(said(12, 4)), None)

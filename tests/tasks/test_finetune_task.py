@@ -416,7 +416,7 @@ def test_a_fine_tuning_in_vain_says_so(
         "--trainer.max_epochs=2",
     )
     assert done.code == 0, done.err
-    assert "no epoch was better than the start (val/guarded_macro_f1 0." in done.out
+    assert "no epoch was better on val than the start (val/guarded_macro_f1 0." in done.out
 
 
 @pytest.mark.slow

@@ -6,21 +6,20 @@ from collections.abc import Sequence
 
 from lazarus_pl.pipeline.run.candidate import Candidate
 
-_PREFERRED = "finetune"
 
+def choose(candidates: Sequence[Candidate], preferred: str | None = None) -> Candidate:
+    """The best on val, or the preferred one where val cannot tell it from the best.
 
-def choose(candidates: Sequence[Candidate]) -> Candidate:
-    """The best on val, or the fine-tuned one where val cannot tell it from the best.
-
-    Val lies beside train and is soon satisfied; on photos that lie further away what was fine-tuned
-    on views is more often ahead of a head that is its equal on val than behind it
-    (docs/fine_tuning.md). So of those within one standard error of the best it is taken: the rule
-    of Breiman et al. 1984 (Classification and Regression Trees), which prefers the simpler one.
+    That is, where it is less than one standard error behind, as in the rule of Breiman et al. 1984
+    (Classification and Regression Trees); there the simpler one is preferred.
 
     Args:
         candidates: At least one; of equals the earlier one counts.
+        preferred: Its stage.
     """
     best = max(candidates, key=lambda item: item.val_macro_f1)
-    least = best.val_macro_f1 - (best.val_error or 0.0)
-    alike = [item for item in candidates if item.val_macro_f1 >= least]
-    return next((item for item in alike if item.stage == _PREFERRED), best)
+    for item in candidates:
+        error = max(item.val_error or 0.0, best.val_error or 0.0)
+        if item.stage == preferred and best.val_macro_f1 - item.val_macro_f1 < error:
+            return item
+    return best

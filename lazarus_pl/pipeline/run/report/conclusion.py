@@ -197,7 +197,9 @@ def _of_the_sessions(audit: Mapping[str, Any] | None) -> Iterator[str]:
     )
     if sessions["on_val"] is not None:
         text += f" where it finds {sessions['on_val']:.0%} on val"
-    yield f"{text}: on another day expect less than these scores."
+    if sessions["on_val"] is None or sessions["recall"] < sessions["on_val"]:
+        text += ": on another day expect less than these scores"
+    yield f"{text}."
 
 
 def _named(names: Sequence[str]) -> str:

@@ -68,12 +68,17 @@ class TestStage(Stage):
         candidates = list(self._candidates(before))
         if not candidates:
             raise LazarusError("there is no model to choose: every training failed")
-        best = choose(candidates)
+        # val lies beside train, and is content long before photos of another day are: there the
+        # one that learnt from views is more often ahead of its equal on val than behind
+        views = before.get("views")
+        on_views = views is not None and views.state == "done"
+        best = choose(candidates, "finetune" if on_views else None)
         copy_file(asked.out / best.checkpoint, asked.best)
         calibrate_checkpoint(asked.best, asked.cache)
         result: dict[str, Any] = {
             "candidates": [asdict(item) for item in candidates],
             "chosen": asdict(best),
+            "preferred": best.val_macro_f1 < max(item.val_macro_f1 for item in candidates),
             "val": asdict(SideScores.of(predict_side(asked.best, asked.cache, "val"))),
             "test": None,
             "interval": None,
