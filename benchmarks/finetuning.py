@@ -28,11 +28,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from far_split import far_table
+from further_split import FURTHER, further_table
 from peers import PEERS, is_installed, train_peer
 from report import Row, report
 from scored_photos import Photos, encoded, score, test_side
-from session_split import FOLDS, session_table
 
 from lazarus_pl.cache.extraction import Extraction
 from lazarus_pl.data.split.split_spec import SplitSpec
@@ -44,7 +43,7 @@ from lazarus_pl.views.views_spec import ViewsSpec
 
 _BATCH = 32
 _VIEWS = ViewsSpec(6, "light")
-_SPLITS = ("test", "far", *(f"session-{fold}" for fold in range(FOLDS)))
+_SPLITS = ("test", *FURTHER)
 _WAYS = ("head", "lazarus", "lazarus + views", *PEERS)
 
 
@@ -68,7 +67,8 @@ def _compare(options: argparse.Namespace, side: str) -> Iterator[Row]:
     split, root = SplitSpec(), data
     seconds = _extract(data, cache, split)
     if side != "test":
-        data, split, root = _table(side, options), SplitSpec("predefined"), Path()
+        data = further_table(side, data, cache, options.out / f"{side}.csv")
+        split, root = SplitSpec("predefined"), Path()
         cache = options.out / f"{data.stem}-cache"
         seconds = _extract(data, cache, split)
     folder, field = options.out / side, encoded(options.field)
@@ -87,15 +87,6 @@ def _compare(options: argparse.Namespace, side: str) -> Iterator[Row]:
             yield _row(way, *tuned, field=field)
         elif is_installed(way):
             yield train_peer(way, root, cache, options.field, folder, options.epochs)
-
-
-def _table(side: str, options: argparse.Namespace) -> Path:
-    table = options.out / f"{side}.csv"
-    if side == "far":
-        return far_table(options.data, options.out / "cache", table)
-    return session_table(
-        options.data, options.out / "cache", int(side.removeprefix("session-")), table
-    )
 
 
 def _extract(data: Path, out: Path, split: SplitSpec, views: ViewsSpec | None = None) -> float:

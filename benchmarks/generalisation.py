@@ -31,12 +31,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from far_split import far_table
+from further_split import FURTHER, further_table
 from jsonargparse.typing import Path_fr
 from report import Row, report
 from scipy.stats import t as student
 from scored_photos import encoded, macro_f1, score, test_side
-from session_split import FOLDS, session_table
 
 from lazarus_pl.cache.extraction import Extraction
 from lazarus_pl.data.listing import Listed, list_photos
@@ -56,7 +55,7 @@ _ALL_PATCHES = ", all patches"
 _PATCH_DROPOUT = "model.init_args.head_options.patch_dropout"
 _DROPOUT: dict[str, Value] = {"": 0.5, _ALL_PATCHES: 0.0}
 _HEADS = {"linear": "linear", "mlp": "mlp", "attention": "attention_views"}
-_SETS = ("test", "far", *(f"session-{fold}" for fold in range(FOLDS)))
+_SETS = ("test", *FURTHER)
 _TTA = 4
 
 
@@ -104,11 +103,7 @@ def _cache_of(side: str, first: Path, options: argparse.Namespace) -> Path:
     """The cache of a set's split; ``first`` is that of test."""
     if side == "test":
         return first
-    table = options.out / f"{side}.csv"
-    if side == "far":
-        far_table(options.data, first, table)
-    else:
-        session_table(options.data, first, int(side.removeprefix("session-")), table)
+    table = further_table(side, options.data, first, options.out / f"{side}.csv")
     out = options.out / f"{side}-cache"
     return _cache(table, out, options.views, SplitSpec("predefined"))
 

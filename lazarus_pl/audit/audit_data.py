@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lazarus_pl.audit.measures import Measures
+from lazarus_pl.audit.quick_head import Places, quick_probabilities
 from lazarus_pl.data.photo import Photo
 from lazarus_pl.data.place import Place
 from lazarus_pl.data.rejected import Rejected
@@ -79,6 +80,22 @@ class AuditData:
         values -= values.mean(axis=0)
         values /= np.maximum(values.std(axis=0), 1e-4)
         return values
+
+    def quick_guesses(self, train: Places, held: Places) -> Places:
+        """Class indices that a quick linear head gives photos it has not learnt from.
+
+        Args:
+            train: Places that it learns from.
+            held: Places that it is asked for.
+
+        Raises:
+            ValueError: If there are no features.
+        """
+        probabilities = quick_probabilities(
+            self.standardised, self.labels, train, held, len(self.class_names)
+        )
+        guesses: Places = probabilities.argmax(axis=1)
+        return guesses
 
     @cached_property
     def directions(self) -> npt.NDArray[np.float32]:

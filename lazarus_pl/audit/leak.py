@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from lazarus_pl.audit.audit_data import AuditData
 from lazarus_pl.audit.near_copies import Pair
-from lazarus_pl.audit.quick_head import macro_f1, quick_probabilities
+from lazarus_pl.audit.quick_head import macro_f1
 from lazarus_pl.data.leaf_name import LeafName
 from lazarus_pl.data.split.balanced import deal_groups
 from lazarus_pl.data.split.leaf_ranges import BURST
@@ -93,9 +93,7 @@ def _quick_scores(data: AuditData, sides: npt.NDArray[np.str_]) -> dict[str, flo
     train, val = np.flatnonzero(sides == "train"), np.flatnonzero(sides == "val")
     if data.features is None or not len(train) or not len(val):
         return {"macro_f1": None, "accuracy": None}
-    predicted = quick_probabilities(
-        data.standardised, data.labels, train, val, len(data.class_names)
-    ).argmax(axis=1)
+    predicted = data.quick_guesses(train, val)
     truth = data.labels[val]
     return {
         "macro_f1": macro_f1(truth, predicted),

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from lazarus_pl.audit.audit_data import AuditData
 from lazarus_pl.audit.near_copies import Pair
-from lazarus_pl.audit.quick_head import Places, quick_probabilities
+from lazarus_pl.audit.quick_head import Places
 from lazarus_pl.data.place import Place
 from lazarus_pl.data.shooting_sessions import shooting_sessions
 
@@ -128,7 +128,7 @@ def _predicted(
         learnt = usable & ~of_unknown_session & ~_kin(data, near, together)
         known = together[np.isin(data.labels[together], data.labels[learnt])]
         if len(known):
-            predicted[known] = _guesses(data, np.flatnonzero(learnt), known)
+            predicted[known] = data.quick_guesses(np.flatnonzero(learnt), known)
     return predicted
 
 
@@ -150,16 +150,8 @@ def _on_val(data: AuditData) -> dict[int, float]:
     if not len(train) or not len(val):
         return {}
     truth = data.labels[val]
-    right = _guesses(data, train, val) == truth
+    right = data.quick_guesses(train, val) == truth
     return {int(label): float(right[truth == label].mean()) for label in np.unique(truth)}
-
-
-def _guesses(data: AuditData, train: Places, held: Places) -> Places:
-    classes = len(data.class_names)
-    told: Places = quick_probabilities(data.standardised, data.labels, train, held, classes).argmax(
-        axis=1
-    )
-    return told
 
 
 def _of_class(data: AuditData, label: int, held: Places, predicted: Places) -> dict[str, Any]:
