@@ -7,7 +7,7 @@ In one run, one after the other, on the same split from the same packaged weight
 - ``full``: plain Lightning, the whole network from photos, as in ``finetuning.py``; its seconds end
   at its best epoch on val. Its scores after every epoch are a second table.
 - ``run``: ``lazarus run`` as it is shipped, from photos to the report.
-- ``run, no fine-tuning``: the same with ``--finetune.skip --views.count 0``.
+- ``run, plain heads``: the same with ``--finetune.skip --views.count 0``.
 
 ``share`` is the time of each as a share of ``full``'s. What is done in WORK is not done again.
 """
@@ -30,7 +30,7 @@ from lazarus_pl.encoder.encoder_spec import EncoderSpec
 from lazarus_pl.encoder.make_engine import make_engine
 
 _CHAINS: dict[str, tuple[str, ...]] = {
-    "run, no fine-tuning": ("--finetune.skip", "--views.count", "0"),
+    "run, plain heads": ("--finetune.skip", "--views.count", "0"),
     "run": (),
 }
 

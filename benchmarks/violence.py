@@ -24,13 +24,17 @@ from typing import Any
 from lazarus_pl.data.procedural.procedural_leaves import ProceduralLeaves
 from lazarus_pl.pipeline.run.stage_record import StageRecord
 
-STAGES = ("audit", "extract", "findings", "grid", "patches", "views", "finetune", "test", "report")
+STAGES = (
+    *("audit", "extract", "findings", "grid", "patches", "views", "views_head", "finetune"),
+    *("test", "report"),
+)
 # seconds until a kill
 SOONEST, LATEST = 1.0, 25.0
 CONFIG = {
     "encoder": {"image_size": 64},
     "grid": {"overrides": {"trainer.max_epochs": 8}},
     "patches": {"overrides": {"trainer.max_epochs": 4}},
+    "views_head": {"overrides": {"trainer.max_epochs": 4}},
     "finetune": {"overrides": {"trainer.max_epochs": 4}},
     "gallery": 2,
 }

@@ -160,5 +160,12 @@ def test_photos_are_only_read(
     words: list[str], photos: Path, tmp_path: Path, lazarus: Lazarus
 ) -> None:
     with on(Disk(photos, read_only=True)):
-        end = lazarus(*words, "--out", tmp_path / "run", "--patches.skip", "--finetune.skip")
+        end = lazarus(
+            *words,
+            "--out",
+            tmp_path / "run",
+            "--patches.skip",
+            "--views.count=0",
+            "--finetune.skip",
+        )
     assert end.code == 0, end.err

@@ -51,7 +51,8 @@ from tests.pipeline.browser import find_browser, look_at
 
 ODD = '<b>x & "y'
 SCHEMA = Path(__file__).parents[2] / "lazarus_pl/pipeline/run/report/summary.schema.json"
-QUICK = ("--audit.skip", "--patches.skip", "--finetune.skip", "--gallery=0")
+SKIPS = ("--patches.skip", "--views_head.skip", "--finetune.skip")
+QUICK = ("--audit.skip", *SKIPS, "--gallery=0")
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +80,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "engine": "torch",
         "grid": {"config": "grid.yaml"},
         "patches": {"overrides": {"trainer.max_epochs": 2}},
+        "views_head": {"overrides": {"trainer.max_epochs": 2}},
         "finetune": {"overrides": {"trainer.max_epochs": 2}},
         "views": {"count": 1},
         "gallery": 2,
@@ -114,7 +116,8 @@ def test_the_summary_agrees_with_the_predictions(whole: Path) -> None:
         assert low <= summary[score] <= high
     assert summary["test_readings"] == 1
     assert list(summary["stages"]) == [
-        *("audit", "extract", "findings", "grid", "patches", "views", "finetune", "test"),
+        *("audit", "extract", "findings", "grid", "patches", "views", "views_head", "finetune"),
+        "test",
     ]
     for stage in summary["stages"].values():
         assert stage["state"] == "done"
@@ -127,9 +130,12 @@ def test_the_model_is_chosen_on_val_and_stands_alone(
     whole: Path, photos: Path, tmp_path: Path, lazarus: Lazarus
 ) -> None:
     summary = summary_of(whole)
-    assert len(summary["candidates"]) == 3
+    stages = [item["stage"] for item in summary["candidates"]]
+    # two of the fine-tuning, unless its last epoch was the best one
+    assert stages[:4] == ["grid", "patches", "views_head", "finetune"]
+    assert stages[4:] in ([], ["finetune"])
     best = max(summary["candidates"], key=lambda item: float(item["val_macro_f1"]))
-    chosen = next(item for item in summary["candidates"] if item["stage"] == summary["stage"])
+    chosen = next(item for item in summary["candidates"] if item["name"] == summary["model"])
     assert chosen["val_macro_f1"] == summary["val_macro_f1"]
     behind = best["val_macro_f1"] - chosen["val_macro_f1"]
     assert behind == 0 or behind < max(best["val_error"], chosen["val_error"])
@@ -140,11 +146,14 @@ def test_the_model_is_chosen_on_val_and_stands_alone(
     assert Doubt.of_checkpoint(whole / summary["checkpoint"]) is not None
     words = ("--ckpt", whole / "best.ckpt", "--data", photos, "--out", tmp_path / "p.csv")
     assert lazarus("classify", *words).code == 0
-    fitted = yaml.safe_load((whole / "finetune" / "config.yaml").read_text())
-    assert fitted["data"]["init_args"]["views"] == 1
-    # a cache may hold views of other policies
-    policy = fitted["data"]["init_args"]["views_policy"]
-    assert (whole / "cache" / "views" / policy[:12] / "views.json").is_file()
+    for stage in ("views_head", "finetune"):
+        fitted = yaml.safe_load((whole / stage / "config.yaml").read_text())
+        assert fitted["data"]["init_args"]["views"] == 1
+        # a cache may hold views of other policies
+        policy = fitted["data"]["init_args"]["views_policy"]
+        assert (whole / "cache" / "views" / policy[:12] / "views.json").is_file()
+    start = Path(fitted["model"]["init_args"]["start"])
+    assert start == whole / "views_head" / "checkpoints" / "best.ckpt"
     # the grid did not read test before the choice
     assert json.loads((whole / "grid" / "summary.json").read_bytes())["test_macro_f1"] is None
 
@@ -321,7 +330,7 @@ def test_the_report_says_which_model_draws_the_maps(
     unasked = Shown("hit", "rust/old.jpg", "rust", picture=items[0].picture)
     listed = [asdict(item) for item in (agreed, agreed, disagreed, unasked)]
     (out / "test" / "gallery" / "gallery.json").write_text(json.dumps(listed))
-    stages = ("audit", "extract", "findings", "grid", "patches", "views", "finetune", "test")
+    stages = ("audit", "extract", "findings", "grid", "patches", "finetune", "test")
     records = {name: StageRecord.read(out, name) for name in stages}
     write_report(
         settings_of(out, photos), {name: record for name, record in records.items() if record}
@@ -449,16 +458,18 @@ def test_late_stages_are_left_out_to_keep_within_the_budget(
     quick: tuple[Path, list[str]], lazarus: Lazarus
 ) -> None:
     out, words = quick
-    for name in ("patches", "finetune"):
+    late = ("patches", "views", "views_head", "finetune")
+    for name in late:
         (out / "stages" / f"{name}.json").unlink()
-        shutil.rmtree(out / name)
-    words = [word for word in words if word not in ("--patches.skip", "--finetune.skip")]
+        shutil.rmtree(out / name, ignore_errors=True)
+    words = [word for word in words if word not in SKIPS]
     done = lazarus(*words, "--budget.time", "1s")
     assert done.code == 0, done.err
     summary = summary_of(out)
-    for name in ("patches", "finetune"):
+    for name in late:
         assert summary["stages"][name]["state"] == "left out"
-        assert "budget" in summary["stages"][name]["note"]
+        said = "the views were" if name == "views_head" else "budget"
+        assert said in summary["stages"][name]["note"]
     assert summary["test_macro_f1"] is not None
     assert summary["budget_seconds"] == 1
     text = (out / "report.html").read_text(encoding="utf-8")
@@ -483,7 +494,7 @@ def test_batches_are_taken_in_parts_to_keep_within_the_budget(
     assert done.code == 0, done.err
     split = summary_of(out)
     assert split["stages"]["finetune"]["note"] == "batches of 32 in parts of 8"
-    assert split["candidates"][:2] == before["candidates"][:2]
+    assert split["candidates"][:3] == before["candidates"][:3]
     fitted = yaml.safe_load((out / "finetune" / "config.yaml").read_text())
     assert fitted["budget"] == {"gpu_memory": "4GB", "micro_batch": 8}
     text = (out / "report.html").read_text(encoding="utf-8")
@@ -595,7 +606,7 @@ def test_killed_in_the_middle_the_same_command_goes_on(
     shutil.rmtree(out / "grid")
     shutil.rmtree(out / "finetune")
     moment = out / "finetune" / "plan.json"
-    words = ["--data", str(photos), "--out", str(out), "--patches.skip", "--gallery=0"]
+    words = ["--data", str(photos), "--out", str(out), *SKIPS[:2], "--gallery=0"]
     process = subprocess.Popen(
         [sys.executable, "-m", "lazarus_pl", "run", "-c", str(config), *words],
         stdout=subprocess.DEVNULL,
@@ -671,7 +682,7 @@ def test_a_damaged_late_model_is_trained_again_or_does_not_compete(
     shutil.copytree(whole, out)
     damaged = out / "patches" / "checkpoints" / "best.ckpt"
     damaged.write_bytes(damaged.read_bytes()[:1000])
-    words = ["run", "-c", config, "--data", photos, "--out", out, "--finetune.skip"]
+    words = ["run", "-c", config, "--data", photos, "--out", out, *SKIPS[1:]]
     done = lazarus(*words, "--audit.skip", "--gallery=0")
     assert done.code == 0, done.err
     assert is_whole(damaged)

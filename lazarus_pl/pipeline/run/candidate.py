@@ -17,6 +17,7 @@ class Candidate:
         val_accuracy: On the same photos.
         val_error: Standard error of the macro-F1, by which leaves are in val; None where they are
             too few.
+        on_views: Whether it learnt from views of its photos.
     """
 
     name: str
@@ -25,3 +26,4 @@ class Candidate:
     val_macro_f1: float
     val_accuracy: float
     val_error: float | None = None
+    on_views: bool = False

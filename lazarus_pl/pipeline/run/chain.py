@@ -123,7 +123,7 @@ class Chain:
             state = _will_take(stage.estimate(costs)) if stage in left else "done, unchanged"
             if stage.name in unsure:
                 state = f"only if {unsure[stage.name]} changes"
-            _say(f"  {number} {stage.name:9} {stage.title:58} {state}")
+            _say(f"  {number} {stage.name:10} {stage.title:58} {state}")
         self._say_whole()
 
     def _look_ahead(self, left: Sequence[Stage]) -> None:
@@ -143,7 +143,9 @@ class Chain:
         limit = f", of {say_duration(self._budget)} that the budget allows" if self._budget else ""
         _say(f"{whole}{limit}")
         if self._budget and left and left > self._budget - self._schedule.spent:
-            _say("  fine-tuning and its views first, then patches, will be shortened or left out")
+            _say(
+                "  fine-tuning, what learns from views, then patches, will be shortened or left out"
+            )
 
     def _lacks(self, stage: Stage) -> str:
         """A stage that failed and without which this one cannot be done, if there is one."""

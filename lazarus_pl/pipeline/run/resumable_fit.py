@@ -130,15 +130,28 @@ class ResumableFit:
         """Trains, and says whether there was no time for all epochs, and how batches were split."""
         from lazarus_pl.lightning_cli import run_lightning
         from lazarus_pl.pipeline.run.epoch_clock import EpochClock
+        from lazarus_pl.pipeline.run.keep_last import KeepLast
 
         clock = EpochClock(self.title, schedule, allowed)
+        own = [] if self._keeps_last() else [KeepLast(self._last)]
         words = self._arguments(epochs)
-        cli = run_lightning([*words, *([f"--ckpt_path={self._last}"] if goes_on else [])], [clock])
+        words += [f"--ckpt_path={self._last}"] if goes_on else []
+        cli = run_lightning(words, [clock, *own])
         return clock.ended_early, cli.split
 
     @property
     def _last(self) -> Path:
         return self.folder / "checkpoints" / "last.ckpt"
+
+    def _keeps_last(self) -> bool:
+        """Whether the config itself writes its last epoch."""
+        listed = configured(self.config, self.values, "trainer.callbacks") or []
+        kept = (item for item in listed if isinstance(item, dict))
+        return any(
+            "CheckpointVersions" in str(item.get("class_path"))
+            or (item.get("init_args") or {}).get("save_last")
+            for item in kept
+        )
 
     def _has_last(self) -> bool:
         from callbacks.version_files import is_whole

@@ -35,6 +35,7 @@ from lazarus_pl.pipeline.run.stages.grid_stage import GridStage
 from lazarus_pl.pipeline.run.stages.patches_stage import PatchesStage
 from lazarus_pl.pipeline.run.stages.report_stage import ReportStage
 from lazarus_pl.pipeline.run.stages.test_stage import TestStage
+from lazarus_pl.pipeline.run.stages.views_head_stage import ViewsHeadStage
 from lazarus_pl.pipeline.run.stages.views_stage import ViewsStage
 from lazarus_pl.views.views_spec import ViewsSpec
 
@@ -62,12 +63,13 @@ def run(
     audit: AuditOptions = _AUDIT,
     grid: GridOptions = _GRID,
     patches: StageOptions = _STAGE,
+    views_head: StageOptions = _STAGE,
     finetune: StageOptions = _STAGE,
     budget: Budget = _BUDGET,
     gallery: int = 6,
     seed: int | None = None,
 ) -> int:
-    """Does the whole chain: audit, features, heads, patches, fine-tuning, test, report.
+    """Does the whole chain: audit, features, heads, views, fine-tuning, test, report.
 
     Each stage says beforehand how long it will take. Ctrl-C or a crash loses little: the same
     command goes on. What has not changed is not done again. The model is chosen on val, test is
@@ -81,7 +83,7 @@ def run(
         split: How photos are divided into train, val and test.
         label_from: In a folder, the label is the whole path of folders, the top one, or the parent.
         corrections: CSV of relabelled and excluded photos, as of lazarus extract.
-        views: Augmented views of the training photos, for fine-tuning alone.
+        views: Augmented views of the training photos, for one of the heads and for fine-tuning.
         device: auto, cpu, cuda, cuda:1, mps: of the audit, the extraction and the report's maps.
         precision: Of the encoder in the extraction and for the maps.
         batch_size: Photos that the encoder takes at once there.
@@ -89,7 +91,8 @@ def run(
         audit: Findings about the data, and estimates of time.
         grid: The heads.
         patches: The head that scores every patch.
-        finetune: The encoder's last blocks, from the best head on.
+        views_head: The head that learns from the views.
+        finetune: The encoder's last blocks, from a head on.
         budget: What all of it may take: time, for which late stages are shortened or left out, and
             memory of the GPU, for which training takes its batches in parts.
         gallery: Hits, and as many misses, that the report shows with their heat-maps.
@@ -114,6 +117,7 @@ def run(
         audit=audit,
         grid=grid,
         patches=patches,
+        views_head=views_head,
         finetune=finetune,
         budget=budget,
         gallery=gallery,
@@ -170,18 +174,26 @@ def _stages(settings: RunSettings) -> list[Stage]:
     looks: list[Stage] = [] if settings.audit.skip else [AuditStage(settings)]
     again: list[Stage] = [] if settings.audit.skip else [FindingsStage(settings)]
     patches: list[Stage] = [] if settings.patches.skip else [PatchesStage(settings)]
-    views: list[Stage] = [ViewsStage(settings)] if settings.views.count else []
-    finetune: list[Stage] = [] if settings.finetune.skip else [*views, FinetuneStage(settings)]
+    finetune: list[Stage] = [] if settings.finetune.skip else [FinetuneStage(settings)]
     return [
         *looks,
         ExtractStage(settings),
         *again,
         GridStage(settings),
         *patches,
+        *_on_views(settings),
         *finetune,
         TestStage(settings),
         ReportStage(settings),
     ]
+
+
+def _on_views(settings: RunSettings) -> list[Stage]:
+    """The views and the head that learns from them, where anything trains on views."""
+    if settings.has_views_head:
+        return [ViewsStage(settings), ViewsHeadStage(settings)]
+    wanted = settings.views.count and not settings.finetune.skip
+    return [ViewsStage(settings)] if wanted else []
 
 
 def _answer(out: Path) -> str:

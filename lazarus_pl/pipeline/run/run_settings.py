@@ -42,6 +42,7 @@ class RunSettings:
     audit: AuditOptions = field(default_factory=AuditOptions)
     grid: GridOptions = field(default_factory=GridOptions)
     patches: StageOptions = field(default_factory=StageOptions)
+    views_head: StageOptions = field(default_factory=StageOptions)
     finetune: StageOptions = field(default_factory=StageOptions)
     budget: Budget = field(default_factory=Budget)
     gallery: int = 6
@@ -53,6 +54,11 @@ class RunSettings:
         if not self.command:
             words = ["lazarus", "run", "--data", str(self.data), "--out", str(self.out)]
             object.__setattr__(self, "command", shlex.join(words))
+
+    @property
+    def has_views_head(self) -> bool:
+        """Whether a head is to learn from views."""
+        return self.views.count > 0 and not self.views_head.skip
 
     @property
     def cache(self) -> Path:

@@ -36,7 +36,7 @@ class Stage(ABC):
     name: ClassVar[str]
     title: ClassVar[str]
     needs: ClassVar[tuple[str, ...]] = ()
-    requires: ClassVar[tuple[str, ...]] = ()
+    requires: tuple[str, ...] = ()
     vital: ClassVar[bool] = False
     can_be_cut: ClassVar[bool] = False
 

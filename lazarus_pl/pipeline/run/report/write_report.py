@@ -130,7 +130,9 @@ def _charts(out: Path, records: Mapping[str, StageRecord], result: Json | None) 
     """Learning curves, reliability, and the story of the fine-tuning."""
     tags = (_SCORE, *_LOSSES)
     folders = {"best head": _best_of_grid(out)} if _ok(records, "grid") else {}
-    folders |= {name: out / name for name in ("patches", "finetune") if _ok(records, name)}
+    folders |= {
+        name: out / name for name in ("patches", "views_head", "finetune") if _ok(records, name)
+    }
     curves = {name: read_curves(folder, tags) for name, folder in folders.items() if folder}
     chosen = result["chosen"]["stage"] if result else ""
     losses = curves.get("best head" if chosen == "grid" else chosen, {})
@@ -185,6 +187,7 @@ def _skipped(settings: RunSettings) -> list[str]:
     asked = {
         "audit": settings.audit.skip,
         "patches": settings.patches.skip,
+        "views_head": settings.views_head.skip,
         "finetune": settings.finetune.skip,
     }
     return [name for name, skip in asked.items() if skip]

@@ -5,30 +5,44 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lazarus_pl.cache.views_header import ViewsHeader
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.pipeline.run.chain import read_costs
+from lazarus_pl.pipeline.run.digests import digest_of, file_digest
 from lazarus_pl.pipeline.run.resumable_fit import epochs_of
+from lazarus_pl.pipeline.run.run_settings import RunSettings
 from lazarus_pl.pipeline.run.schedule import Schedule
 from lazarus_pl.pipeline.run.stage import Records
 from lazarus_pl.pipeline.run.stage_outcome import StageOutcome
 from lazarus_pl.pipeline.run.stages.fit_stage import SETTING_UP, FitStage
-from lazarus_pl.views.view_policy import ViewPolicy
 
-_PLAIN_WEIGHT = 0.3
 # of the cost of an epoch from photos: blocks before the cached grid are not run
 _SHARE = 0.4
+# of these the test chooses
+_CHECKPOINTS = ("best.ckpt", "last.ckpt")
 
 
 class FinetuneStage(FitStage):
-    """The encoder's last blocks with the best head, thawed step by step, with rollback."""
+    """The encoder's last blocks with a head, thawed step by step, with rollback."""
 
     name = "finetune"
-    title = "the best head with the encoder's last blocks"
-    needs = ("extract", "views", "grid")
-    requires = ("grid",)
+    title = "a head with the encoder's last blocks"
+    needs = ("extract", "views", "grid", "views_head")
     doing = "fine-tuning"
     shipped = "finetune/progressive.yaml"
+
+    def __init__(self, settings: RunSettings) -> None:
+        super().__init__(settings)
+        self.requires = () if settings.has_views_head else ("grid",)
+
+    def digest(self, before: Records) -> str:
+        """Depends on the grid only where it begins with the grid's best."""
+        if not _has(before, "views_head"):
+            return super().digest(before)
+        return super().digest({name: r for name, r in before.items() if name != "grid"})
+
+    def inputs(self) -> Any:  # noqa: ANN401  # anything that can be written as text
+        """The config and what differs from it, and which checkpoints it gives."""
+        return [*super().inputs(), _CHECKPOINTS]
 
     def estimate(self, costs: Mapping[str, float]) -> float | None:
         """By what the audit tried of an epoch from photos."""
@@ -38,23 +52,21 @@ class FinetuneStage(FitStage):
         return _SHARE * epoch * epochs_of(self.config, self.values()) + SETTING_UP
 
     def run(self, before: Records, allowed: float | None, schedule: Schedule) -> StageOutcome:
-        """Fine-tunes the best of the grid."""
-        start = self.settings.out / "grid" / "best.ckpt"
+        """Fine-tunes the head that learnt from views, or else the best of the grid."""
+        made_by = "views_head/checkpoints" if _has(before, "views_head") else "grid"
+        start = self.settings.out / made_by / "best.ckpt"
         if not start.is_file():
-            raise LazarusError("there is no head to start with: the grid gave none")
+            raise LazarusError("there is no head to start with: none of the heads was trained")
         costs = read_costs(self.settings.out)
-        views = before.get("views")
-        more: dict[str, Any] = {"model.init_args.start": str(start)}
-        if views is not None and views.state == "done":
-            more |= self._views()
-        return self.outcome(self.fit(before, allowed, schedule, costs, more))
+        more = {"model.init_args.start": str(start), **self.views(before)}
+        end = self.fit(before, allowed, schedule, costs, more)
+        if end.state == "left out":
+            return self.outcome(end)
+        # a user's own config may keep the best one only
+        kept = [path for name in _CHECKPOINTS if (path := end.best.with_name(name)).is_file()]
+        output = digest_of([file_digest(path) for path in kept])
+        return StageOutcome(kept, output, end.state, end.note)
 
-    def _views(self) -> dict[str, Any]:
-        """The views of this run: the cache may hold those of earlier policies."""
-        asked = self.settings.views
-        policy = ViewsHeader.of(ViewPolicy.find(asked.policy), asked.seed)
-        return {
-            "data.init_args.views": asked.count,
-            "data.init_args.views_policy": policy.digest,
-            "data.init_args.plain_weight": _PLAIN_WEIGHT,
-        }
+
+def _has(before: Records, stage: str) -> bool:
+    return stage in before and before[stage].state in ("done", "shortened")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+from lazarus_pl.cache.views_header import ViewsHeader
 from lazarus_pl.pipeline.run.check_overrides import check_overrides
 from lazarus_pl.pipeline.run.digests import config_text, file_digest
 from lazarus_pl.pipeline.run.resumable_fit import FitEnd, ResumableFit
@@ -15,9 +16,13 @@ from lazarus_pl.pipeline.run.stage import Records, Stage
 from lazarus_pl.pipeline.run.stage_options import StageOptions
 from lazarus_pl.pipeline.run.stage_outcome import StageOutcome
 from lazarus_pl.shipped_config import shipped_config
+from lazarus_pl.views.view_policy import ViewPolicy
 
 # seconds before the first step
 SETTING_UP = 3.0
+# epochs of the attention head that the audit's cost is of
+TRIED_EPOCHS = 20
+_PLAIN_WEIGHT = 0.3
 
 
 class FitStage(Stage):
@@ -54,6 +59,22 @@ class FitStage(Stage):
     def inputs(self) -> Any:  # noqa: ANN401  # anything that can be written as text
         """The config and what differs from it."""
         return [config_text(self.config), self.values()]
+
+    def views(self, before: Records) -> dict[str, Any]:
+        """Config values that train on this run's views; none where it made none.
+
+        The cache may hold views of earlier policies beside them.
+        """
+        record = before.get("views")
+        if record is None or record.state != "done":
+            return {}
+        asked = self.settings.views
+        policy = ViewsHeader.of(ViewPolicy.find(asked.policy), asked.seed)
+        return {
+            "data.init_args.views": asked.count,
+            "data.init_args.views_policy": policy.digest,
+            "data.init_args.plain_weight": _PLAIN_WEIGHT,
+        }
 
     def fit(
         self,

@@ -12,10 +12,8 @@ from lazarus_pl.pipeline.run.resumable_fit import epochs_of
 from lazarus_pl.pipeline.run.schedule import Schedule
 from lazarus_pl.pipeline.run.stage import Records
 from lazarus_pl.pipeline.run.stage_outcome import StageOutcome
-from lazarus_pl.pipeline.run.stages.fit_stage import SETTING_UP, FitStage
+from lazarus_pl.pipeline.run.stages.fit_stage import SETTING_UP, TRIED_EPOCHS, FitStage
 
-# epochs of the attention head that the audit's cost is of
-_TRIED_EPOCHS = 20
 # than that head; measured
 _SLOWER = 1.5
 
@@ -37,7 +35,7 @@ class PatchesStage(FitStage):
         epochs = epochs_of(self.config, self.values())
         if tried is None:
             return None
-        return _SLOWER * tried * epochs / _TRIED_EPOCHS + SETTING_UP + self.settings.gallery
+        return _SLOWER * tried * epochs / TRIED_EPOCHS + SETTING_UP + self.settings.gallery
 
     def run(self, before: Records, allowed: float | None, schedule: Schedule) -> StageOutcome:
         """Trains, and explains a few photos."""

@@ -28,12 +28,15 @@ from lazarus_pl.pipeline.run.stage_outcome import StageOutcome
 
 _LOG = logging.getLogger(__name__)
 
-_CHECKPOINTS = {
-    "grid": "grid/best.ckpt",
-    "patches": "patches/checkpoints/best.ckpt",
-    "finetune": "finetune/checkpoints/best.ckpt",
-}
-_NAMES = {"patches": "patch attention", "finetune": "fine-tuned encoder and head"}
+# stage, checkpoint and name, in the order in which they are trained
+_MODELS = (
+    ("grid", "grid/best.ckpt", ""),
+    ("patches", "patches/checkpoints/best.ckpt", "patch attention"),
+    ("views_head", "views_head/checkpoints/best.ckpt", "head trained on views"),
+    ("finetune", "finetune/checkpoints/best.ckpt", "fine-tuned encoder and head"),
+    ("finetune", "finetune/checkpoints/last.ckpt", "fine-tuned encoder and head, last epoch"),
+)
+_VIEWS = "data.init_args.views"
 
 
 class TestStage(Stage):
@@ -44,11 +47,11 @@ class TestStage(Stage):
 
     name = "test"
     title = "choose on val, then read test once"
-    needs = ("extract", "grid", "patches", "finetune")
+    needs = ("extract", "grid", "patches", "views_head", "finetune")
 
     def inputs(self) -> Any:  # noqa: ANN401  # anything that can be written as text
-        """How many photos are shown, and the seed of the bootstrap."""
-        return [self.settings.gallery, self.settings.seed]
+        """How many photos are shown, the seed of the bootstrap, and what may compete."""
+        return [self.settings.gallery, self.settings.seed, _MODELS]
 
     def estimate(self, costs: Mapping[str, float]) -> float | None:
         """A few passes over val and test, and the maps of a few photos.
@@ -58,7 +61,7 @@ class TestStage(Stage):
         if self.settings.finetune.skip:
             return 3.0 + 0.5 * self.settings.gallery
         photos = costs.get("extraction")
-        return None if photos is None else 10.0 + 0.1 * photos + 2.0 * self.settings.gallery
+        return None if photos is None else 10.0 + 0.15 * photos + 2.0 * self.settings.gallery
 
     def run(self, before: Records, allowed: float | None, schedule: Schedule) -> StageOutcome:
         """Scores all candidates on val, the best one on test."""
@@ -68,11 +71,9 @@ class TestStage(Stage):
         candidates = list(self._candidates(before))
         if not candidates:
             raise LazarusError("there is no model to choose: every training failed")
-        # val lies beside train, and is content long before photos of another day are: there the
-        # one that learnt from views is more often ahead of its equal on val than behind
-        views = before.get("views")
-        on_views = views is not None and views.state == "done"
-        best = choose(candidates, "finetune" if on_views else None)
+        # val lies beside train, and is content long before photos of another day are: there those
+        # that learnt from views are more often ahead of their equals on val than behind
+        best = choose(candidates)
         copy_file(asked.out / best.checkpoint, asked.best)
         calibrate_checkpoint(asked.best, asked.cache)
         result: dict[str, Any] = {
@@ -134,26 +135,56 @@ class TestStage(Stage):
         return self.settings.out / rival.checkpoint if knows else None
 
     def _candidates(self, before: Records) -> Iterator[Candidate]:
-        for stage, path in _CHECKPOINTS.items():
-            record = before.get(stage)
-            if record is None or record.state in ("failed", "left out"):
+        for stage, path, title in _MODELS:
+            said = self._on_val(before, stage, path)
+            if said is None:
                 continue
-            try:
-                said = predict_side(self.settings.out / path, self.settings.cache, "val")
-            except LazarusError as error:
-                _LOG.warning("%s does not compete: %s", stage, error)
-                continue
-            scores = SideScores.of(said)
-            name = _grid_winner(self.settings.out) if stage == "grid" else _NAMES[stage]
-            interval = LeafBootstrap.of(said, self.settings.seed or 0)
+            scores, interval = SideScores.of(said), LeafBootstrap.of(said, self.settings.seed or 0)
             yield Candidate(
-                name,
+                title or _grid_winner(self.settings.out),
                 stage,
                 path,
                 scores.macro_f1,
                 scores.accuracy,
                 interval.error if interval else None,
+                self._on_views(before, stage),
             )
+
+    def _on_val(self, before: Records, stage: str, path: str) -> SidePredictions | None:
+        """What a model says of val, if there is such a model."""
+        record, file = before.get(stage), self.settings.out / path
+        if record is None or record.state in ("failed", "left out"):
+            return None
+        if file.name == "last.ckpt" and not _may_compete(file):
+            return None
+        try:
+            return predict_side(file, self.settings.cache, "val")
+        except LazarusError as error:
+            _LOG.warning("'%s' does not compete: %s", path, error)
+            return None
+
+    def _on_views(self, before: Records, stage: str) -> bool:
+        asked, views = self.settings, before.get("views")
+        if views is None or views.state != "done":
+            return False
+        own = {"views_head": asked.views_head, "finetune": asked.finetune}.get(stage)
+        return own is not None and bool(own.overrides.get(_VIEWS, asked.views.count))
+
+
+def _may_compete(last: Path) -> bool:
+    """Whether a last epoch was not the best, and no class was lost in it for the others' sake."""
+    from lazarus_pl.tasks.read_checkpoint import read_checkpoint
+
+    # a user's own config may keep no last one
+    if not last.is_file() or file_digest(last) == file_digest(last.with_name("best.ckpt")):
+        return False
+    try:
+        scores = read_checkpoint(last)["lazarus"].get("scores", {})
+    except LazarusError:
+        # told when it is to predict
+        return True
+    score = float(scores.get("val/macro_f1", 0.0))
+    return float(scores.get("val/guarded_macro_f1", score)) >= score
 
 
 def _write(result: Mapping[str, Any], path: Path) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lazarus_pl.cache.views_header import ViewsHeader
 from lazarus_pl.duration import say_duration
 from lazarus_pl.pipeline.run.chain import read_costs
 from lazarus_pl.pipeline.run.digests import digest_of, file_digest
@@ -18,24 +19,24 @@ from lazarus_pl.views.view_policy import ViewPolicy
 
 # of the photos that are trained on
 _TRAIN = 0.7
-# more of the time that is left would be missing in the fine-tuning, which they are for
+# more of the time that is left would be missing in the trainings that they are for
 _SHARE = 0.4
 
 
 class ViewsStage(Stage):
-    """Augmented views of the training photos, which fine-tuning trains on."""
+    """Augmented views of the training photos, for a head and for fine-tuning."""
 
     name = "views"
-    title = "augmented views of the training photos, for fine-tuning"
+    title = "augmented views of the training photos"
     needs = ("extract",)
-    # nobody else wants them than the fine-tuning, which begins with the best head
-    requires = ("grid",)
     can_be_cut = True
 
     def __init__(self, settings: RunSettings) -> None:
         super().__init__(settings)
         # a mistake is told before photos are encoded
         ViewPolicy.find(settings.views.policy)
+        # fine-tuning alone wants them, which begins with the best head
+        self.requires = () if settings.has_views_head else ("grid",)
 
     def inputs(self) -> Any:  # noqa: ANN401  # anything that can be written as text
         """Which views, and the text of their policy."""
@@ -53,10 +54,13 @@ class ViewsStage(Stage):
         if allowed is not None and needed > _SHARE * allowed:
             note = (
                 f"left out: they take about {say_duration(needed)}, and {say_duration(allowed)} of "
-                "the budget of time are left for them and for fine-tuning"
+                "the budget of time are left for them and for training on them"
             )
             return StageOutcome(state="left out", note=note)
         extract_photos(asked, asked.views)
-        tables = sorted(asked.cache.glob("views/*/jobs.csv"))
-        files = [*tables, *sorted(asked.cache.glob("views/*/jobs/*.npz"))]
-        return StageOutcome(files, digest_of([file_digest(path) for path in tables]))
+        header = ViewsHeader.of(ViewPolicy.find(asked.views.policy), asked.views.seed)
+        folder = header.folder(asked.cache)
+        table = folder / "jobs.csv"
+        # the cache may hold more views of this policy, and those of others
+        output = digest_of(header.digest, asked.views.count, file_digest(table))
+        return StageOutcome([table, *sorted(folder.glob("jobs/*.npz"))], output)
