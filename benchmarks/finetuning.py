@@ -9,12 +9,17 @@ All start from the same packaged weights and learn from the same leaf-separated 
 - ``lazarus``: ``configs/finetune/progressive.yaml`` from that head. Its seconds include the head's.
 - ``lazarus + views``: the same, seven of ten photos in one of six cached views (``light``). Its
   seconds include the extraction of the views.
+- ``head on views``: the attention head of ``configs/heads/attention_views.yaml`` on six cached
+  views (``field``). Its seconds include their extraction.
+- ``lazarus run`` and ``lazarus run, last epoch``: the fine-tuning from that head on those views, as
+  ``lazarus run`` does it: the epoch that is best on val, and the last one.
 - the ways of other libraries in ``peers.py``; those that are not installed are left out.
 
 ``far`` repeats it all on the first 40 % of each range (``far_split.py``), with test the same;
 ``session-0`` and ``session-1`` on all sessions of camera numbers but one of each class that has
 several, with those as test (``session_split.py``).
 
+With ``--seeds`` scores of lazarus' own ways are means over seeds with 95 % intervals (Student's t).
 What is done in WORK is not done again.
 """
 
@@ -24,13 +29,15 @@ import argparse
 import json
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from further_split import FURTHER, further_table
 from peers import PEERS, is_installed, train_peer
 from report import Row, report
+from scipy.stats import t as student
 from scored_photos import Photos, encoded, score, test_side
 
 from lazarus_pl.cache.extraction import Extraction
@@ -42,9 +49,20 @@ from lazarus_pl.shipped_config import shipped_config
 from lazarus_pl.views.views_spec import ViewsSpec
 
 _BATCH = 32
-_VIEWS = ViewsSpec(6, "light")
+_LIGHT, _FIELD = ViewsSpec(6, "light"), ViewsSpec(6, "field")
 _SPLITS = ("test", *FURTHER)
-_WAYS = ("head", "lazarus", "lazarus + views", *PEERS)
+_OWN = (
+    *("head", "lazarus", "lazarus + views"),
+    *("head on views", "lazarus run", "lazarus run, last epoch"),
+)
+_WAYS = (*_OWN, *PEERS)
+# whose views a way learns from
+_POLICY = {
+    "lazarus + views": "light",
+    "head on views": "field",
+    "lazarus run": "field",
+    "lazarus run, last epoch": "field",
+}
 
 
 def main() -> None:
@@ -54,12 +72,16 @@ def main() -> None:
     parser.add_argument("--field", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--epochs", type=int, default=3, help="of the peers")
+    parser.add_argument("--seeds", type=int, default=1, help="of lazarus' own ways")
     parser.add_argument("--ways", nargs="*", default=_WAYS)
     parser.add_argument("--only", nargs="*", default=["test", "far"], choices=_SPLITS)
     options = parser.parse_args()
     for side in options.only:
         rows = list(_compare(options, side))
-        report(f"finetuning_{side}", rows, {"peers' epochs": options.epochs, "split": side})
+        # the peers have one seed
+        rows = [{column: row.get(column, "") for column in rows[0]} for row in rows]
+        about = {"peers' epochs": options.epochs, "split": side, "seeds": options.seeds}
+        report(f"finetuning_{side}", rows, about)
 
 
 def _compare(options: argparse.Namespace, side: str) -> Iterator[Row]:
@@ -71,22 +93,59 @@ def _compare(options: argparse.Namespace, side: str) -> Iterator[Row]:
         split, root = SplitSpec("predefined"), Path()
         cache = options.out / f"{data.stem}-cache"
         seconds = _extract(data, cache, split)
-    folder, field = options.out / side, encoded(options.field)
-    head, of_head = _head(cache, folder)
-    seconds += of_head
+    folder = options.out / side
+    own = [way for way in options.ways if way in _OWN]
+    field = encoded(options.field)
+    views = {
+        spec.policy: _extract(data, cache, split, spec)
+        for spec in (_LIGHT, _FIELD)
+        if any(_POLICY.get(way) == spec.policy for way in own)
+    }
+    for way in own:
+        rows = [
+            _row(
+                way, checkpoint, cache, seconds + views.get(_POLICY.get(way, ""), 0.0) + took, field
+            )
+            for checkpoint, took in (
+                _own(way, cache, folder, seed) for seed in range(options.seeds)
+            )
+        ]
+        yield _mean(rows)
     for way in options.ways:
-        if way == "head":
-            yield _row(way, head, cache, seconds, field)
-        elif way == "lazarus":
-            yield _row(way, *_lazarus(cache, head, folder / "lazarus", seconds), field=field)
-        elif way == "lazarus + views":
-            more = seconds + _extract(data, cache, split, _VIEWS)
-            drawn = ("--data.init_args.views=all", "--data.init_args.plain_weight=0.3")
-            policy = f"--data.init_args.views_policy={_VIEWS.policy}"
-            tuned = _lazarus(cache, head, folder / "views", more, *drawn, policy)
-            yield _row(way, *tuned, field=field)
-        elif is_installed(way):
+        if way not in _OWN and is_installed(way):
             yield train_peer(way, root, cache, options.field, folder, options.epochs)
+
+
+def _own(way: str, cache: Path, folder: Path, seed: int) -> tuple[Path, float]:
+    """A checkpoint of one of lazarus' ways, and the seconds of all trainings that lead to it."""
+    folder = folder / f"seed{seed}"
+    policy = _POLICY.get(way)
+    drawn = (
+        ("--data.init_args.views=6", f"--data.init_args.views_policy={policy}") if policy else ()
+    )
+    if policy == "field":
+        start = _fitted("heads/attention_views.yaml", cache, folder / "head on views", seed, *drawn)
+    else:
+        start = _fitted("heads/attention.yaml", cache, folder / "head", seed)
+    if way.startswith("head"):
+        return start
+    begin = (f"--model.init_args.start={start[0]}", *drawn)
+    more = ("--data.init_args.plain_weight=0.3",) if policy else ()
+    out = folder / way.removesuffix(", last epoch")
+    tuned, took = _fitted("finetune/progressive.yaml", cache, out, seed, *begin, *more)
+    return tuned.with_name("last.ckpt") if way.endswith("last epoch") else tuned, start[1] + took
+
+
+def _mean(rows: Sequence[Row]) -> Row:
+    """One row of the same way with several seeds."""
+    mean: dict[str, str | int | float] = {"way": rows[0]["way"]}
+    for name in list(rows[0])[1:]:
+        values = [float(row[name]) for row in rows]
+        mean[name] = float(np.mean(values))
+        if len(rows) > 1 and name != "seconds":
+            spread = np.std(values, ddof=1) / len(values) ** 0.5
+            mean[f"{name} ±"] = float(student.ppf(0.975, len(values) - 1) * spread)
+    return mean
 
 
 def _extract(data: Path, out: Path, split: SplitSpec, views: ViewsSpec | None = None) -> float:
@@ -94,26 +153,14 @@ def _extract(data: Path, out: Path, split: SplitSpec, views: ViewsSpec | None = 
     started = time.perf_counter()
     Extraction(data, out, EncoderSpec(), split, make_engine, views=views, say=print).run()
     took = time.perf_counter() - started
-    known = out.parent / f"{out.name}-{'views' if views else 'plain'}-seconds.json"
+    known = out.parent / f"{out.name}-{views.policy if views else 'plain'}-seconds.json"
     before = json.loads(known.read_text()) if known.exists() else 0.0
     # what is there is only looked through
     known.write_text(json.dumps(max(took, before)))
     return max(took, float(before))
 
 
-def _head(cache: Path, out: Path) -> tuple[Path, float]:
-    return _fitted("heads/attention.yaml", cache, out / "head")
-
-
-def _lazarus(
-    cache: Path, start: Path, out: Path, seconds: float, *extra: str
-) -> tuple[Path, Path, float]:
-    begin = f"--model.init_args.start={start}"
-    tuned, more = _fitted("finetune/progressive.yaml", cache, out, begin, *extra)
-    return tuned, cache, seconds + more
-
-
-def _fitted(config: str, cache: Path, out: Path, *extra: str) -> tuple[Path, float]:
+def _fitted(config: str, cache: Path, out: Path, seed: int, *extra: str) -> tuple[Path, float]:
     """Its best checkpoint, and the seconds that the whole run took."""
     done = out / "seconds.json"
     if not done.exists():
@@ -122,7 +169,7 @@ def _fitted(config: str, cache: Path, out: Path, *extra: str) -> tuple[Path, flo
             [
                 *("fit", "-c", str(shipped_config(config)), f"--data.init_args.cache={cache}"),
                 *(f"--trainer.default_root_dir={out}", "--trainer.enable_progress_bar=false"),
-                *("--trainer.enable_model_summary=false", *extra),
+                *("--trainer.enable_model_summary=false", f"--seed_everything={seed}", *extra),
             ]
         )
         done.write_text(json.dumps(time.perf_counter() - started))

@@ -5,9 +5,7 @@
 Trains the shipped heads on plain photos, on views (``light``), on views with swapped backgrounds
 (``field``), attention with dropout of half the patches and without, with several seeds, and scores
 them by macro-F1 on sets that training and selection have not seen. Attention trains as
-``configs/heads/attention_views.yaml`` says, without views too: for as many epochs. With
-``--finetune`` attention on ``field`` views (all patches) is fine-tuned on those, as ``lazarus run``
-does: the epoch that is best on val, and the last one. The sets:
+``configs/heads/attention_views.yaml`` says, without views too: for as many epochs. The sets:
 
 - ``test``: the last 15 % of each range of camera numbers; training has the first 70 %.
 - ``far``: the same photos, but training has the first 40 % of each range, selection the next 15 %.
@@ -29,7 +27,7 @@ import csv
 import logging
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -45,10 +43,8 @@ from lazarus_pl.data.manifest import Manifest
 from lazarus_pl.data.split.split_spec import SplitSpec
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
 from lazarus_pl.encoder.make_engine import make_engine
-from lazarus_pl.fit_words import QUIET, fit_words, logger_word
 from lazarus_pl.grid.grid_spec import GridSpec, Value
 from lazarus_pl.grid.run_grid import run_grid
-from lazarus_pl.lightning_cli import run_lightning
 from lazarus_pl.pipeline.classifier import Classifier
 from lazarus_pl.pipeline.classify import predict
 from lazarus_pl.shipped_config import shipped_config
@@ -61,7 +57,6 @@ _DROPOUT: dict[str, Value] = {"": 0.5, _ALL_PATCHES: 0.0}
 _HEADS = {"linear": "linear", "mlp": "mlp", "attention": "attention_views"}
 _SETS = ("test", *FURTHER)
 _TTA = 4
-_BEST_ON_VIEWS = f"views + swap{_ALL_PATCHES}", "attention"
 
 
 def main() -> None:
@@ -72,7 +67,6 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--views", type=int, default=6)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--finetune", action="store_true")
     parser.add_argument("--sets", nargs="*", default=["test", "session-0"], choices=_SETS)
     options = parser.parse_args()
     first = _cache(options.data, options.out / "cache", options.views, SplitSpec())
@@ -83,10 +77,7 @@ def main() -> None:
     for side, cache in caches.items():
         for name, overrides in _variants(options.views):
             out = options.out / side / name.replace(" ", "").replace("+", "-").replace(",", "-")
-            trained = _train(name, overrides, cache, out, options.seeds)
-            if options.finetune and (name, trained[0][0]) == _BEST_ON_VIEWS:
-                trained += _finetune(trained, overrides, cache, out)
-            for head, checkpoint in trained:
+            for head, checkpoint in _train(name, overrides, cache, out, options.seeds):
                 scores[name, head][side].append(score(checkpoint, test_side(cache)))
                 if side == "test":
                     scores[name, head]["field"].append(score(checkpoint, field))
@@ -154,30 +145,6 @@ def _train(
         run_grid(GridSpec({head: config}, axes, own), cache, out / head)
         with (out / head / "leaderboard.csv").open(encoding="utf-8", newline="") as file:
             results += [(head, out / head / row["checkpoint"]) for row in csv.DictReader(file)]
-    return results
-
-
-def _finetune(
-    heads: Sequence[tuple[str, Path]], overrides: dict[str, Value], cache: Path, out: Path
-) -> list[tuple[str, Path]]:
-    """Two checkpoints of each head's fine-tuning on the views that it learnt from."""
-    results = []
-    for head, start in heads:
-        seed = start.parents[1].name.removeprefix(f"{head}-seed")
-        folder = out / "fine-tuned" / seed
-        kept = folder / "checkpoints"
-        if not (folder / "done").exists():
-            values = {
-                **{key: value for key, value in overrides.items() if key != _PATCH_DROPOUT},
-                "data.init_args.cache": cache,
-                "data.init_args.plain_weight": 0.3,
-                "model.init_args.start": start,
-            }
-            config = shipped_config("finetune/progressive.yaml")
-            words = [logger_word(out, "fine-tuned", seed), f"--seed_everything={seed}", *QUIET]
-            run_lightning([*fit_words(config, values), *words])
-            (folder / "done").touch()
-        results += [("fine-tuned", kept / "best.ckpt"), ("fine-tuned, last", kept / "last.ckpt")]
     return results
 
 

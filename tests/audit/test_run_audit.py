@@ -102,6 +102,22 @@ def test_unseen_sessions_are_told_class_by_class(tmp_path: Path, lazarus: Lazaru
     ]
 
 
+def test_a_bar_in_a_class_name_is_no_column(
+    noise: Callable[..., Path], tmp_path: Path, lazarus: Lazarus
+) -> None:
+    photos = noise({"a": 4, "b": 4})
+    labels = {"a": "blight | early", "b": "sound"}
+    rows = [
+        f"{p.relative_to(photos)},{labels[p.parent.name]}" for p in sorted(photos.rglob("*.png"))
+    ]
+    (photos / "photos.csv").write_text("\n".join(["path,label", *rows]) + "\n")
+    words = ("--data", photos / "photos.csv", "--out", tmp_path / "audit", "--costs", "false")
+    assert lazarus("audit", *words).code == 0
+    table = (tmp_path / "audit" / "audit.md").read_text(encoding="utf-8").split("## Classes")[1]
+    row = next(line for line in table.splitlines() if "blight" in line)
+    assert row.startswith(r"| blight \| early | 4 |")
+
+
 def test_photos_that_the_cache_lacks_are_told(
     drawn: Path, cache: Path, tmp_path: Path, lazarus: Lazarus
 ) -> None:

@@ -42,7 +42,7 @@ from lazarus_pl.pipeline.run.report.curves import read_curves
 from lazarus_pl.pipeline.run.report.write_report import write_report
 from lazarus_pl.pipeline.run.run_settings import RunSettings
 from lazarus_pl.pipeline.run.stage_record import StageRecord
-from lazarus_pl.pipeline.run.stages.test_stage import TestStage
+from lazarus_pl.pipeline.run.stages.test_stage import TestStage, _may_compete
 from lazarus_pl.shipped_config import shipped_config
 from lazarus_pl.tasks.load_task import load_task
 from lazarus_pl.tasks.read_checkpoint import read_checkpoint
@@ -516,6 +516,110 @@ def test_a_late_failure_is_told_and_the_rest_is_reported(
     assert summary["stage"] == "grid"
     text = (out / "report.html").read_text(encoding="utf-8")
     assert "finetune failed.</span> lr -1" in text
+
+
+def words_of(out: Path, photos: Path, config: Path, *more: str) -> list[str]:
+    return ["run", "-c", str(config), "--data", str(photos), "--out", str(out), *more]
+
+
+def test_the_head_on_views_needs_no_other(
+    whole: Path, photos: Path, config: Path, tmp_path: Path, lazarus: Lazarus
+) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(whole, out)
+    words = words_of(out, photos, config, "--audit.skip", "--patches.skip", "--gallery=0")
+    done = lazarus(*words, "--grid.overrides", "{model.init_args.lr: -1}")
+    assert done.code == 1
+    assert "failed: grid;" in done.out
+    before, after = summary_of(whole), summary_of(out)
+    assert after["stages"]["finetune"] == before["stages"]["finetune"], "it was done again"
+    ours = [item["name"] for item in after["candidates"]]
+    assert ours == [item["name"] for item in before["candidates"]][2:]
+    text = (out / "report.html").read_text(encoding="utf-8")
+    assert 'id="models"' in text
+    assert "Leaderboard of the heads" not in text
+
+
+def test_without_the_head_on_views_the_best_of_the_grid_is_fine_tuned(
+    whole: Path, photos: Path, config: Path, tmp_path: Path, lazarus: Lazarus
+) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(whole, out)
+    skips = ("--audit.skip", "--patches.skip", "--views_head.skip", "--gallery=0")
+    words = words_of(out, photos, config, *skips)
+    done = lazarus(*words)
+    assert done.code == 0, done.err
+    fitted = yaml.safe_load((out / "finetune" / "config.yaml").read_text())
+    assert fitted["model"]["init_args"]["start"] == str(out / "grid" / "best.ckpt")
+    assert fitted["data"]["init_args"]["views"] == 1
+    assert "views_head" in (out / "report.html").read_text(encoding="utf-8"), "left out as asked"
+    failed = lazarus(*words, "--grid.overrides", "{model.init_args.lr: -1}")
+    assert failed.code == 1
+    stages = summary_of(out)["stages"]
+    for name in ("views", "finetune"):
+        assert stages[name]["note"] == "cannot be done without grid, which failed"
+
+
+def test_views_that_were_asked_for_before_are_not_taken_for_others(
+    whole: Path, photos: Path, config: Path, tmp_path: Path, lazarus: Lazarus
+) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(whole, out)
+    skips = ("--audit.skip", "--patches.skip", "--finetune.skip", "--gallery=0")
+    words = words_of(out, photos, config, *skips)
+    learnt = []
+    for policy in ("field", "light", "field"):
+        done = lazarus(*words, "--views.policy", policy)
+        assert done.code == 0, done.err
+        fitted = yaml.safe_load((out / "views_head" / "config.yaml").read_text())
+        learnt.append(fitted["data"]["init_args"]["views_policy"])
+    assert learnt[0] != learnt[1]
+    assert learnt[0] == learnt[2]
+    fewer = lazarus(*words, "--views.policy", "field", "--views.count", "0")
+    assert fewer.code == 0, fewer.err
+    assert {item["stage"] for item in summary_of(out)["candidates"]} == {"grid"}
+
+
+def scored(path: Path, source: Path, scores: dict[str, float]) -> None:
+    """A copy of a checkpoint with other scores."""
+    content = torch.load(source, weights_only=True)
+    content["lazarus"]["scores"] = scores
+    torch.save(content, path)
+
+
+def test_which_last_epoch_may_be_chosen(whole: Path, tmp_path: Path) -> None:
+    best, last = tmp_path / "best.ckpt", tmp_path / "last.ckpt"
+    shutil.copy(whole / "finetune" / "checkpoints" / "best.ckpt", best)
+    assert not _may_compete(last), "a config of one's own kept none"
+    shutil.copy(best, last)
+    assert not _may_compete(last), "it is the best"
+    for guarded, may in ((0.9, True), (0.8, False)):
+        scored(last, best, {"val/macro_f1": 0.9, "val/guarded_macro_f1": guarded})
+        assert _may_compete(last) == may
+    scored(last, best, {"val/macro_f1": 0.9})
+    assert _may_compete(last), "a config of one's own guards no class"
+    last.write_bytes(last.read_bytes()[:1000])
+    assert _may_compete(last), "that it is damaged is told when it is read"
+
+
+@pytest.mark.parametrize(("leader", "said"), [(False, "it learnt from views"), (True, "longer")])
+def test_the_report_says_why_another_than_the_best_was_chosen(
+    leader: bool, said: str, whole: Path, photos: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(whole, out)
+    path = out / "test" / "result.json"
+    result = json.loads(path.read_bytes())
+    first, *_, last = result["candidates"]
+    first |= {"val_macro_f1": 0.99, "on_views": leader}
+    last |= {"val_macro_f1": 0.985}
+    path.write_text(json.dumps({**result, "chosen": last, "preferred": True}))
+    records = {name: StageRecord.read(out, name) for name in ("extract", "grid", "test")}
+    write_report(settings_of(out, photos), {n: record for n, record in records.items() if record})
+    text = (out / "report.html").read_text(encoding="utf-8")
+    assert "less than one standard error behind the best" in text
+    assert said in text
+    assert text.count('<tr class="best">') == 2
 
 
 def test_runs_of_the_grid_that_failed_are_tried_again_and_no_others(

@@ -30,7 +30,9 @@ def write_report(report: Mapping[str, Any], data: AuditData, out: Path) -> None:
         OSError: If they cannot be written.
     """
     here = Path(__file__).parent
-    environment = templates(here, percent=_percent, number=_number, duration=say_duration)
+    environment = templates(
+        here, percent=_percent, number=_number, duration=say_duration, cell=_cell
+    )
     context = {
         "report": report,
         "thumb": cache(lambda path: thumbnail(data.root / path)),
@@ -60,6 +62,11 @@ def _border_colours(data: AuditData) -> dict[str, list[str]]:
 
 def _percent(share: float) -> str:
     return f"{share:.1%}" if 0 < share < 0.1 else f"{share:.0%}"
+
+
+def _cell(text: str) -> str:
+    """As it can stand in a table of Markdown."""
+    return text.replace("|", r"\|")
 
 
 def _number(value: float) -> str:
