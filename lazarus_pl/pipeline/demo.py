@@ -35,7 +35,7 @@ def demo(
         out: Folder for everything.
         leaves: Factor of the number of leaves (154 at 1).
         seed: Another seed draws other leaves.
-        time: Budget of the chain: fine-tuning is shortened or left out to keep within it.
+        time: Budget of the chain: late stages are shortened or left out to keep within it.
     """
     if seed < 0 or leaves <= 0:
         wrong = f"seed {seed}" if seed < 0 else f"leaves {leaves}"

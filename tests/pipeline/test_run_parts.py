@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import mmap
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from jsonargparse.typing import Path_fr
 
 from lazarus_pl.duration import read_duration, say_duration
 from lazarus_pl.errors import LazarusError
@@ -17,11 +19,16 @@ from lazarus_pl.pipeline.run.leaf_bootstrap import LeafBootstrap
 from lazarus_pl.pipeline.run.peak_memory import PeakMemory
 from lazarus_pl.pipeline.run.report.conclusion import Conclusion
 from lazarus_pl.pipeline.run.report.line_chart import LineChart
-from lazarus_pl.pipeline.run.resumable_fit import affordable_epochs
+from lazarus_pl.pipeline.run.resumable_fit import ResumableFit, affordable_epochs
+from lazarus_pl.pipeline.run.run_settings import RunSettings
 from lazarus_pl.pipeline.run.schedule import Schedule
 from lazarus_pl.pipeline.run.side_predictions import SidePredictions
 from lazarus_pl.pipeline.run.side_scores import SideScores
+from lazarus_pl.pipeline.run.stage_options import StageOptions
 from lazarus_pl.pipeline.run.stage_record import StageRecord, sizes
+from lazarus_pl.pipeline.run.stages.views_head_stage import ViewsHeadStage
+from lazarus_pl.pipeline.run.stages.views_stage import ViewsStage
+from lazarus_pl.views.views_spec import ViewsSpec
 
 
 def said(photos: int, per_leaf: int, classes: int = 3, seed: int = 0) -> SidePredictions:
@@ -283,3 +290,50 @@ def test_the_conclusion_follows_the_figures() -> None:
     assert "too few leaves to say how far to trust" in lonely.headline
     few = Conclusion.of(_result(said(24, 4)), None)
     assert any("fewer than 5 leaves" in reason for reason in few.reasons)
+
+
+def test_views_leave_time_for_their_head_and_fine_tuning_comes_last(tmp_path: Path) -> None:
+    costs = {"extraction": 60.0, "patch attention": 30.0}
+    asked = RunSettings(tmp_path, tmp_path / "run", views=ViewsSpec(6, "field"))
+    stage, head = ViewsStage(asked), ViewsHeadStage(asked)
+    views, half = stage.estimate(costs), 0.5 * (head.estimate(costs) or 0.0)
+    assert views is not None
+    # whatever the fine-tuning would take
+    assert stage._bearable(views + half + 1, costs) > views
+    assert stage._bearable(views + half - 1, costs) < views
+    alone = ViewsStage(replace(asked, views_head=StageOptions(skip=True)))
+    assert alone._bearable(views + half + 1, costs) < views
+
+
+@pytest.mark.parametrize(
+    ("told", "views", "weight"),
+    [("", 6, 0.3), ("views: all", 6, 0.3), ("views: 3, plain_weight: 0.6", 3, 0.6)],
+)
+def test_a_config_of_ones_own_says_how_it_learns_from_views(
+    told: str, views: int, weight: float, tmp_path: Path
+) -> None:
+    own = tmp_path / "own.yaml"
+    own.write_text(f"data: {{init_args: {{{told}}}}}\n")
+    options = StageOptions(config=Path_fr(str(own)))
+    asked = RunSettings(tmp_path, tmp_path / "run", views=ViewsSpec(6, "field"), views_head=options)
+    stage = ViewsHeadStage(asked)
+    assert stage.views({}) == {}
+    given = stage.views({"views": StageRecord("views", "done", "digest")})
+    assert given["data.init_args.views"] == views
+    assert given["data.init_args.plain_weight"] == weight
+
+
+@pytest.mark.parametrize(
+    ("callbacks", "keeps"),
+    [
+        ("[{class_path: ModelCheckpoint, init_args: {save_last: true}}]", True),
+        # a copy of the best
+        ("[{class_path: ModelCheckpoint, init_args: {monitor: x, save_last: true}}]", False),
+        ("{class_path: callbacks.CheckpointVersions}", True),
+        ("null", False),
+    ],
+)
+def test_which_configs_keep_their_last_epoch(callbacks: str, keeps: bool, tmp_path: Path) -> None:
+    own = tmp_path / "own.yaml"
+    own.write_text(f"trainer: {{callbacks: {callbacks}}}\n")
+    assert ResumableFit("x", "x", own, {}, tmp_path, tmp_path)._keeps_last() == keeps

@@ -88,14 +88,15 @@ class Chain:
         for stage in self._stages:
             known = self._known(stage, stage.digest(records))
             changed = {other.name for other in left} - tried.keys()
-            if known is None or changed.intersection(stage.needs):
+            needed = stage.needed(records)
+            if known is None or changed.intersection(needed):
                 left.append(stage)
                 continue
             records[stage.name] = known
             if known.retry:
                 left.append(stage)
                 tried[stage.name] = stage.name
-            for need in stage.needs:
+            for need in needed:
                 if need in tried:
                     tried.setdefault(stage.name, tried[need])
         return left, {name: again for name, again in tried.items() if name != again}
@@ -143,9 +144,7 @@ class Chain:
         limit = f", of {say_duration(self._budget)} that the budget allows" if self._budget else ""
         _say(f"{whole}{limit}")
         if self._budget and left and left > self._budget - self._schedule.spent:
-            _say(
-                "  fine-tuning, what learns from views, then patches, will be shortened or left out"
-            )
+            _say("  fine-tuning will be cut first, then the views and their head, then patches")
 
     def _lacks(self, stage: Stage) -> str:
         """A stage that failed and without which this one cannot be done, if there is one."""

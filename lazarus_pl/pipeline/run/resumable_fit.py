@@ -146,12 +146,8 @@ class ResumableFit:
     def _keeps_last(self) -> bool:
         """Whether the config itself writes its last epoch."""
         listed = configured(self.config, self.values, "trainer.callbacks") or []
-        kept = (item for item in listed if isinstance(item, dict))
-        return any(
-            "CheckpointVersions" in str(item.get("class_path"))
-            or (item.get("init_args") or {}).get("save_last")
-            for item in kept
-        )
+        listed = [listed] if isinstance(listed, dict) else listed
+        return any(_writes_last(item) for item in listed if isinstance(item, dict))
 
     def _has_last(self) -> bool:
         from callbacks.version_files import is_whole
@@ -175,6 +171,14 @@ class ResumableFit:
             return int(plan["epochs"]) if same and fits else None
         except (OSError, ValueError, KeyError, TypeError):
             return None
+
+
+def _writes_last(callback: Mapping[str, Any]) -> bool:
+    """Whether a callback of a config does; ``save_last`` of one with a monitor copies the best."""
+    if "CheckpointVersions" in str(callback.get("class_path")):
+        return True
+    given = callback.get("init_args") or {}
+    return bool(given.get("save_last")) and given.get("monitor") is None
 
 
 def epochs_of(config: Path, values: Mapping[str, Any]) -> int:

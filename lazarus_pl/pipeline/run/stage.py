@@ -43,9 +43,14 @@ class Stage(ABC):
     def __init__(self, settings: RunSettings) -> None:
         self.settings = settings
 
+    def needed(self, before: Records) -> tuple[str, ...]:
+        """Stages that it depends on after what there was before it."""
+        return self.needs
+
     def digest(self, before: Records) -> str:
         """Digest of all that determines what it gives."""
-        outputs = {name: before[name].output for name in self.needs if name in before}
+        needed = self.needed(before)
+        outputs = {name: before[name].output for name in needed if name in before}
         return digest_of(self.name, __version__, outputs, self.inputs())
 
     @abstractmethod

@@ -34,11 +34,10 @@ class FinetuneStage(FitStage):
         super().__init__(settings)
         self.requires = () if settings.has_views_head else ("grid",)
 
-    def digest(self, before: Records) -> str:
-        """Depends on the grid only where it begins with the grid's best."""
-        if not _has(before, "views_head"):
-            return super().digest(before)
-        return super().digest({name: r for name, r in before.items() if name != "grid"})
+    def needed(self, before: Records) -> tuple[str, ...]:
+        """The grid only where it begins with the grid's best."""
+        taught = _has(before, "views_head")
+        return tuple(name for name in self.needs if not (taught and name == "grid"))
 
     def inputs(self) -> Any:  # noqa: ANN401  # anything that can be written as text
         """The config and what differs from it, and which checkpoints it gives."""
@@ -62,7 +61,6 @@ class FinetuneStage(FitStage):
         end = self.fit(before, allowed, schedule, costs, more)
         if end.state == "left out":
             return self.outcome(end)
-        # a user's own config may keep the best one only
         kept = [path for name in _CHECKPOINTS if (path := end.best.with_name(name)).is_file()]
         output = digest_of([file_digest(path) for path in kept])
         return StageOutcome(kept, output, end.state, end.note)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from lazarus_pl.cache.views_header import ViewsHeader
+from lazarus_pl.fit_words import configured
 from lazarus_pl.pipeline.run.check_overrides import check_overrides
 from lazarus_pl.pipeline.run.digests import config_text, file_digest
 from lazarus_pl.pipeline.run.resumable_fit import FitEnd, ResumableFit
@@ -22,6 +23,7 @@ from lazarus_pl.views.view_policy import ViewPolicy
 SETTING_UP = 3.0
 # epochs of the attention head that the audit's cost is of
 TRIED_EPOCHS = 20
+VIEWS, _WEIGHT = "data.init_args.views", "data.init_args.plain_weight"
 _PLAIN_WEIGHT = 0.3
 
 
@@ -63,17 +65,19 @@ class FitStage(Stage):
     def views(self, before: Records) -> dict[str, Any]:
         """Config values that train on this run's views; none where it made none.
 
-        The cache may hold views of earlier policies beside them.
+        The cache may hold views of earlier policies beside them. How many of them, and how often a
+        photo is seen as it is, a config of one's own may say.
         """
         record = before.get("views")
         if record is None or record.state != "done":
             return {}
         asked = self.settings.views
         policy = ViewsHeader.of(ViewPolicy.find(asked.policy), asked.seed)
+        count, weight = (configured(self.config, self.values(), key) for key in (VIEWS, _WEIGHT))
         return {
-            "data.init_args.views": asked.count,
+            VIEWS: asked.count if count in (None, "all") else count,
             "data.init_args.views_policy": policy.digest,
-            "data.init_args.plain_weight": _PLAIN_WEIGHT,
+            _WEIGHT: _PLAIN_WEIGHT if weight is None else weight,
         }
 
     def fit(

@@ -14,6 +14,7 @@ import numpy as np
 from lazarus_pl.data.atomic import copy_file, replace_file
 from lazarus_pl.doubt.calibrate import calibrate_checkpoint
 from lazarus_pl.errors import LazarusError
+from lazarus_pl.fit_words import configured
 from lazarus_pl.grid.run_result import RunResult
 from lazarus_pl.pipeline.run.candidate import Candidate
 from lazarus_pl.pipeline.run.choose import choose
@@ -72,7 +73,7 @@ class TestStage(Stage):
         if not candidates:
             raise LazarusError("there is no model to choose: every training failed")
         # val lies beside train, and is content long before photos of another day are: there those
-        # that learnt from views are more often ahead of their equals on val than behind
+        # that learnt from views are ahead of their equals on val
         best = choose(candidates)
         copy_file(asked.out / best.checkpoint, asked.best)
         calibrate_checkpoint(asked.best, asked.cache)
@@ -147,7 +148,7 @@ class TestStage(Stage):
                 scores.macro_f1,
                 scores.accuracy,
                 interval.error if interval else None,
-                self._on_views(before, stage),
+                bool(configured(self.settings.out / stage / "config.yaml", {}, _VIEWS)),
             )
 
     def _on_val(self, before: Records, stage: str, path: str) -> SidePredictions | None:
@@ -163,28 +164,23 @@ class TestStage(Stage):
             _LOG.warning("'%s' does not compete: %s", path, error)
             return None
 
-    def _on_views(self, before: Records, stage: str) -> bool:
-        asked, views = self.settings, before.get("views")
-        if views is None or views.state != "done":
-            return False
-        own = {"views_head": asked.views_head, "finetune": asked.finetune}.get(stage)
-        return own is not None and bool(own.overrides.get(_VIEWS, asked.views.count))
-
 
 def _may_compete(last: Path) -> bool:
     """Whether a last epoch was not the best, and no class was lost in it for the others' sake."""
     from lazarus_pl.tasks.read_checkpoint import read_checkpoint
 
-    # a user's own config may keep no last one
-    if not last.is_file() or file_digest(last) == file_digest(last.with_name("best.ckpt")):
+    # left by a version that kept none
+    if not last.is_file():
         return False
     try:
-        scores = read_checkpoint(last)["lazarus"].get("scores", {})
+        content, best = (read_checkpoint(path) for path in (last, last.with_name("best.ckpt")))
     except LazarusError:
         # told when it is to predict
         return True
+    scores = content["lazarus"].get("scores", {})
     score = float(scores.get("val/macro_f1", 0.0))
-    return float(scores.get("val/guarded_macro_f1", score)) >= score
+    whole = float(scores.get("val/guarded_macro_f1", score)) >= score
+    return whole and content["epoch"] != best["epoch"]
 
 
 def _write(result: Mapping[str, Any], path: Path) -> None:

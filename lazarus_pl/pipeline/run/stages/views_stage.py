@@ -15,13 +15,14 @@ from lazarus_pl.pipeline.run.run_settings import RunSettings
 from lazarus_pl.pipeline.run.schedule import Schedule
 from lazarus_pl.pipeline.run.stage import Records, Stage
 from lazarus_pl.pipeline.run.stage_outcome import StageOutcome
+from lazarus_pl.pipeline.run.stages.views_head_stage import ViewsHeadStage
 from lazarus_pl.views.view_policy import ViewPolicy
 
 # of the photos that are trained on
 _TRAIN = 0.7
 # than a plain photo; measured with leaves laid on other backgrounds
 _SLOWER = 1.3
-# more of the time that is left would be missing in the trainings that they are for
+# more of the time that is left would be missing in the fine-tuning, where it alone wants them
 _SHARE = 0.4
 
 
@@ -52,8 +53,9 @@ class ViewsStage(Stage):
     def run(self, before: Records, allowed: float | None, schedule: Schedule) -> StageOutcome:
         """Encodes the views that are not in the cache yet."""
         asked = self.settings
-        needed = self.estimate(read_costs(asked.out)) or 0.0
-        if allowed is not None and needed > _SHARE * allowed:
+        costs = read_costs(asked.out)
+        needed = self.estimate(costs) or 0.0
+        if allowed is not None and needed > self._bearable(allowed, costs):
             note = (
                 f"left out: they take about {say_duration(needed)}, and {say_duration(allowed)} of "
                 "the budget of time are left for them and for training on them"
@@ -66,3 +68,10 @@ class ViewsStage(Stage):
         # the cache may hold more views of this policy, and those of others
         output = digest_of(header.digest, asked.views.count, file_digest(table))
         return StageOutcome([table, *sorted(folder.glob("jobs/*.npz"))], output)
+
+    def _bearable(self, allowed: float, costs: Mapping[str, float]) -> float:
+        """Seconds that they may take, so that what they are for has its time."""
+        if not self.settings.has_views_head:
+            return _SHARE * allowed
+        head = ViewsHeadStage(self.settings).estimate(costs) or 0.0
+        return allowed - ViewsHeadStage.least_share * head
