@@ -16,8 +16,11 @@ from lazarus_pl.pipeline.classify import classify
 from lazarus_pl.pipeline.run.budget import Budget
 from lazarus_pl.pipeline.run.run import run_chain
 from lazarus_pl.pipeline.run.run_settings import RunSettings
+from lazarus_pl.views.views_spec import ViewsSpec
 
 _GALLERY = 4
+# half as many as in lazarus run: the demo is to be quick
+_VIEWS = ViewsSpec(3, "field")
 # no drawing of these was trained on
 _UNSEEN_SEED_OFFSET = 1_000_000
 _SHEET_COLUMNS = 8
@@ -48,7 +51,14 @@ def demo(
         _draw_sheet(dataset, out / "leaves.png")
     with _step("2/3 the whole chain: lazarus run"):
         again = f"lazarus demo --out '{out}' --leaves {leaves:g} --seed {seed} --time {time}"
-        settings = RunSettings(photos, out / "run", budget=budget, gallery=_GALLERY, command=again)
+        settings = RunSettings(
+            photos,
+            out / "run",
+            views=_VIEWS,
+            budget=budget,
+            gallery=_GALLERY,
+            command=again,
+        )
         code = run_chain(settings)
     print((out / "run" / "grid" / "leaderboard.md").read_text(encoding="utf-8"))
     with _step("3/3 classifying leaves that nobody has seen"):
