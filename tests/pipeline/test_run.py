@@ -620,7 +620,7 @@ def test_the_report_says_why_another_than_the_best_was_chosen(
     records = {name: StageRecord.read(out, name) for name in ("extract", "grid", "test")}
     write_report(settings_of(out, photos), {n: record for n, record in records.items() if record})
     text = (out / "report.html").read_text(encoding="utf-8")
-    assert "less than one standard error behind the best" in text
+    assert "or by less than one standard error" in text
     assert said in text
     assert text.count('<tr class="best">') == 2
 

@@ -80,7 +80,7 @@ class TestStage(Stage):
         result: dict[str, Any] = {
             "candidates": [asdict(item) for item in candidates],
             "chosen": asdict(best),
-            "preferred": best.val_macro_f1 < max(item.val_macro_f1 for item in candidates),
+            "preferred": best is not max(candidates, key=lambda item: item.val_macro_f1),
             "val": asdict(SideScores.of(predict_side(asked.best, asked.cache, "val"))),
             "test": None,
             "interval": None,
