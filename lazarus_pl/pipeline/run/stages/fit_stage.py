@@ -10,7 +10,7 @@ from lazarus_pl.cache.views_header import ViewsHeader
 from lazarus_pl.fit_words import configured
 from lazarus_pl.pipeline.run.check_overrides import check_overrides
 from lazarus_pl.pipeline.run.digests import config_text, file_digest
-from lazarus_pl.pipeline.run.resumable_fit import FitEnd, ResumableFit
+from lazarus_pl.pipeline.run.resumable_fit import FitEnd, ResumableFit, epochs_of
 from lazarus_pl.pipeline.run.run_settings import RunSettings
 from lazarus_pl.pipeline.run.schedule import Schedule
 from lazarus_pl.pipeline.run.stage import Records, Stage
@@ -22,7 +22,7 @@ from lazarus_pl.views.view_policy import ViewPolicy
 # seconds before the first step
 SETTING_UP = 3.0
 # epochs of the attention head that the audit's cost is of
-TRIED_EPOCHS = 20
+_TRIED_EPOCHS = 20
 VIEWS, _WEIGHT = "data.init_args.views", "data.init_args.plain_weight"
 _PLAIN_WEIGHT = 0.3
 
@@ -79,6 +79,19 @@ class FitStage(Stage):
             "data.init_args.views_policy": policy.digest,
             _WEIGHT: _PLAIN_WEIGHT if weight is None else weight,
         }
+
+    def estimate_head(self, costs: Mapping[str, float], slower: float) -> float | None:
+        """Seconds by what the audit tried of a head over patches.
+
+        Args:
+            costs: Seconds by stage, as the audit estimated them.
+            slower: Time of an epoch as a multiple of that head's.
+        """
+        tried = costs.get("patch attention")
+        if tried is None:
+            return None
+        epochs = epochs_of(self.config, self.values())
+        return slower * tried * epochs / _TRIED_EPOCHS + SETTING_UP
 
     def fit(
         self,

@@ -8,11 +8,10 @@ from itertools import zip_longest
 from lazarus_pl.data.manifest import Manifest
 from lazarus_pl.pipeline.run.chain import read_costs
 from lazarus_pl.pipeline.run.gallery import Shown, make_gallery
-from lazarus_pl.pipeline.run.resumable_fit import epochs_of
 from lazarus_pl.pipeline.run.schedule import Schedule
 from lazarus_pl.pipeline.run.stage import Records
 from lazarus_pl.pipeline.run.stage_outcome import StageOutcome
-from lazarus_pl.pipeline.run.stages.fit_stage import SETTING_UP, TRIED_EPOCHS, FitStage
+from lazarus_pl.pipeline.run.stages.fit_stage import FitStage
 
 # than that head; measured
 _SLOWER = 1.5
@@ -30,12 +29,9 @@ class PatchesStage(FitStage):
     least_share = 0.75
 
     def estimate(self, costs: Mapping[str, float]) -> float | None:
-        """By what the audit tried of a head over patches."""
-        tried = costs.get("patch attention")
-        epochs = epochs_of(self.config, self.values())
-        if tried is None:
-            return None
-        return _SLOWER * tried * epochs / TRIED_EPOCHS + SETTING_UP + self.settings.gallery
+        """By what the audit tried of a head over patches; a map takes about a second."""
+        head = self.estimate_head(costs, _SLOWER)
+        return None if head is None else head + self.settings.gallery
 
     def run(self, before: Records, allowed: float | None, schedule: Schedule) -> StageOutcome:
         """Trains, and explains a few photos."""

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from lazarus_pl.pipeline.run.chain import read_costs
-from lazarus_pl.pipeline.run.resumable_fit import epochs_of
 from lazarus_pl.pipeline.run.schedule import Schedule
 from lazarus_pl.pipeline.run.stage import Records
 from lazarus_pl.pipeline.run.stage_outcome import StageOutcome
-from lazarus_pl.pipeline.run.stages.fit_stage import SETTING_UP, TRIED_EPOCHS, FitStage
+from lazarus_pl.pipeline.run.stages.fit_stage import FitStage
 
 # than the head that the audit tried; measured
 _SLOWER = 1.6
@@ -29,10 +28,7 @@ class ViewsHeadStage(FitStage):
 
     def estimate(self, costs: Mapping[str, float]) -> float | None:
         """By what the audit tried of a head over patches."""
-        tried = costs.get("patch attention")
-        if tried is None:
-            return None
-        return _SLOWER * tried * epochs_of(self.config, self.values()) / TRIED_EPOCHS + SETTING_UP
+        return self.estimate_head(costs, _SLOWER)
 
     def run(self, before: Records, allowed: float | None, schedule: Schedule) -> StageOutcome:
         """Trains, where there are views."""
