@@ -36,8 +36,7 @@ import numpy as np
 import torch
 from further_split import FURTHER, further_table
 from peers import PEERS, is_installed, train_peer
-from report import Row, report
-from scipy.stats import t as student
+from report import Row, half_width, report
 from scored_photos import Photos, encoded, score, test_side
 
 from lazarus_pl.cache.extraction import Extraction
@@ -143,8 +142,7 @@ def _mean(rows: Sequence[Row]) -> Row:
         values = [float(row[name]) for row in rows]
         mean[name] = float(np.mean(values))
         if len(rows) > 1 and name != "seconds":
-            spread = np.std(values, ddof=1) / len(values) ** 0.5
-            mean[f"{name} ±"] = float(student.ppf(0.975, len(values) - 1) * spread)
+            mean[f"{name} ±"] = half_width(values)
     return mean
 
 

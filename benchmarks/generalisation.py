@@ -33,8 +33,7 @@ from pathlib import Path
 import numpy as np
 from further_split import FURTHER, further_table
 from jsonargparse.typing import Path_fr
-from report import Row, report
-from scipy.stats import t as student
+from report import Row, half_width, report
 from scored_photos import encoded, macro_f1, score, test_side
 
 from lazarus_pl.cache.extraction import Extraction
@@ -152,8 +151,7 @@ def _intervals(by_set: dict[str, list[float]]) -> dict[str, float]:
     cells = {}
     for name, values in by_set.items():
         cells[name] = float(np.mean(values))
-        spread = np.std(values, ddof=1) / len(values) ** 0.5 if len(values) > 1 else 0.0
-        cells[f"{name} ±"] = float(student.ppf(0.975, max(1, len(values) - 1)) * spread)
+        cells[f"{name} ±"] = half_width(values)
     return cells
 
 

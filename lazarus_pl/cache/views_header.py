@@ -11,6 +11,7 @@ from typing import Any
 from lazarus_pl.data.atomic import replace_file
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.views.view_policy import ViewPolicy
+from lazarus_pl.views.views_spec import ViewsSpec
 
 FORMAT = 1
 
@@ -64,6 +65,15 @@ class ViewsHeader:
     def of(cls, policy: ViewPolicy, seed: int) -> ViewsHeader:
         """The header of a policy's views."""
         return cls(policy.name, policy.digest, seed, policy.content)
+
+    @classmethod
+    def of_spec(cls, spec: ViewsSpec) -> ViewsHeader:
+        """The header of the views that are asked for.
+
+        Raises:
+            LazarusError: If there is no such policy.
+        """
+        return cls.of(ViewPolicy.find(spec.policy), spec.seed)
 
     @classmethod
     def all(cls, cache: Path) -> list[ViewsHeader]:

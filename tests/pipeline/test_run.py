@@ -518,16 +518,19 @@ def test_a_late_failure_is_told_and_the_rest_is_reported(
     assert "finetune failed.</span> lr -1" in text
 
 
-def words_of(out: Path, photos: Path, config: Path, *more: str) -> list[str]:
-    return ["run", "-c", str(config), "--data", str(photos), "--out", str(out), *more]
+@pytest.fixture
+def copied(whole: Path, photos: Path, config: Path, tmp_path: Path) -> tuple[Path, list[str]]:
+    """A copy of the run, and its command without audit, patches and gallery."""
+    out = tmp_path / "run"
+    shutil.copytree(whole, out)
+    words = ["run", "-c", str(config), "--data", str(photos), "--out", str(out)]
+    return out, [*words, "--audit.skip", "--patches.skip", "--gallery=0"]
 
 
 def test_the_head_on_views_needs_no_other(
-    whole: Path, photos: Path, config: Path, tmp_path: Path, lazarus: Lazarus
+    copied: tuple[Path, list[str]], whole: Path, lazarus: Lazarus
 ) -> None:
-    out = tmp_path / "run"
-    shutil.copytree(whole, out)
-    words = words_of(out, photos, config, "--audit.skip", "--patches.skip", "--gallery=0")
+    out, words = copied
     done = lazarus(*words, "--grid.overrides", "{model.init_args.lr: -1}")
     assert done.code == 1
     assert "failed: grid;" in done.out
@@ -542,12 +545,10 @@ def test_the_head_on_views_needs_no_other(
 
 
 def test_without_the_head_on_views_the_best_of_the_grid_is_fine_tuned(
-    whole: Path, photos: Path, config: Path, tmp_path: Path, lazarus: Lazarus
+    copied: tuple[Path, list[str]], lazarus: Lazarus
 ) -> None:
-    out = tmp_path / "run"
-    shutil.copytree(whole, out)
-    skips = ("--audit.skip", "--patches.skip", "--views_head.skip", "--gallery=0")
-    words = words_of(out, photos, config, *skips)
+    out, words = copied
+    words = [*words, "--views_head.skip"]
     done = lazarus(*words)
     assert done.code == 0, done.err
     fitted = yaml.safe_load((out / "finetune" / "config.yaml").read_text())
@@ -561,12 +562,10 @@ def test_without_the_head_on_views_the_best_of_the_grid_is_fine_tuned(
 
 
 def test_views_that_were_asked_for_before_are_not_taken_for_others(
-    whole: Path, photos: Path, config: Path, tmp_path: Path, lazarus: Lazarus
+    copied: tuple[Path, list[str]], lazarus: Lazarus
 ) -> None:
-    out = tmp_path / "run"
-    shutil.copytree(whole, out)
-    skips = ("--audit.skip", "--patches.skip", "--finetune.skip", "--gallery=0")
-    words = words_of(out, photos, config, *skips)
+    out, words = copied
+    words = [*words, "--finetune.skip"]
     learnt = []
     for policy in ("field", "light", "field"):
         done = lazarus(*words, "--views.policy", policy)

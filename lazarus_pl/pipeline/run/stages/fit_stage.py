@@ -17,7 +17,6 @@ from lazarus_pl.pipeline.run.stage import Records, Stage
 from lazarus_pl.pipeline.run.stage_options import StageOptions
 from lazarus_pl.pipeline.run.stage_outcome import StageOutcome
 from lazarus_pl.shipped_config import shipped_config
-from lazarus_pl.views.view_policy import ViewPolicy
 
 # seconds before the first step
 SETTING_UP = 3.0
@@ -72,11 +71,10 @@ class FitStage(Stage):
         if record is None or record.state != "done":
             return {}
         asked = self.settings.views
-        policy = ViewsHeader.of(ViewPolicy.find(asked.policy), asked.seed)
         count, weight = (configured(self.config, self.values(), key) for key in (VIEWS, _WEIGHT))
         return {
             VIEWS: asked.count if count in (None, "all") else count,
-            "data.init_args.views_policy": policy.digest,
+            "data.init_args.views_policy": ViewsHeader.of_spec(asked).digest,
             _WEIGHT: _PLAIN_WEIGHT if weight is None else weight,
         }
 

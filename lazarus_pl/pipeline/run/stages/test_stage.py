@@ -26,6 +26,7 @@ from lazarus_pl.pipeline.run.side_predictions import SidePredictions, predict_si
 from lazarus_pl.pipeline.run.side_scores import SideScores
 from lazarus_pl.pipeline.run.stage import Records, Stage
 from lazarus_pl.pipeline.run.stage_outcome import StageOutcome
+from lazarus_pl.pipeline.run.stages.fit_stage import VIEWS
 
 _LOG = logging.getLogger(__name__)
 
@@ -37,7 +38,6 @@ _MODELS = (
     ("finetune", "finetune/checkpoints/best.ckpt", "fine-tuned encoder and head"),
     ("finetune", "finetune/checkpoints/last.ckpt", "fine-tuned encoder and head, last epoch"),
 )
-_VIEWS = "data.init_args.views"
 
 
 class TestStage(Stage):
@@ -148,7 +148,7 @@ class TestStage(Stage):
                 scores.macro_f1,
                 scores.accuracy,
                 interval.error if interval else None,
-                bool(configured(self.settings.out / stage / "config.yaml", {}, _VIEWS)),
+                bool(configured(self.settings.out / stage / "config.yaml", {}, VIEWS)),
             )
 
     def _on_val(self, before: Records, stage: str, path: str) -> SidePredictions | None:

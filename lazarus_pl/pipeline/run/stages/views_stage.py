@@ -62,7 +62,7 @@ class ViewsStage(Stage):
             )
             return StageOutcome(state="left out", note=note)
         extract_photos(asked, asked.views)
-        header = ViewsHeader.of(ViewPolicy.find(asked.views.policy), asked.views.seed)
+        header = ViewsHeader.of_spec(asked.views)
         folder = header.folder(asked.cache)
         table = folder / "jobs.csv"
         # the cache may hold more views of this policy, and those of others
