@@ -11,7 +11,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
 from callbacks.gpu_memory import cap_gpu_memory, say_memory
 from callbacks.loss_scale import loss_scale
-from callbacks.memory_probe import MemoryProbe, least_rows
+from callbacks.memory_probe import MemoryProbe, least_rows, require_room_for_a_copy
 from callbacks.require import require
 from callbacks.step_in_parts import Output, count_rows, step_in_parts
 from callbacks.validation_in_parts import ValidationInParts
@@ -252,6 +252,7 @@ class MemoryBudget(Callback):
             size, peak, way = self._largest(probe, module, self._budget)
         # what a module does when it is copied, nobody knows
         except Exception as error:
+            require_room_for_a_copy(error, self._budget)
             rank_zero_warn(
                 f"memory could not be measured ({error}): batches are split when it runs out"
             )

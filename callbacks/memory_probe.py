@@ -17,8 +17,10 @@ from torch.optim import Optimizer
 from torch.utils._pytree import tree_leaves
 
 from callbacks.among_callbacks import among_callbacks
+from callbacks.gpu_memory import say_memory
 from callbacks.loss_scale import loss_scale
 from callbacks.progressive_unfreezing import ProgressiveUnfreezing
+from callbacks.require import require
 from callbacks.step_in_parts import (
     count_rows,
     empty_cache,
@@ -129,6 +131,19 @@ def least_rows(module: nn.Module) -> int:
     """Rows that a part needs: 2 where a batch norm is in training mode, else 1."""
     trains = any(isinstance(part, _BatchNorm) and part.training for part in module.modules())
     return 2 if trains else 1
+
+
+def require_room_for_a_copy(error: Exception, budget: int) -> None:
+    """Refuses a budget in which not even the copy that steps are measured on has room.
+
+    Raises:
+        MisconfigurationException: If memory ran out before a step was taken.
+    """
+    require(
+        not is_out_of_memory(error),
+        f"a copy of the module, on which steps are measured, takes more than the "
+        f"{say_memory(budget)} that are allowed: allow more",
+    )
 
 
 class _Trial:

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 
 from callbacks.gpu_memory import say_memory
-from callbacks.memory_probe import MemoryProbe
+from callbacks.memory_probe import MemoryProbe, require_room_for_a_copy
 from callbacks.require import require
 from callbacks.step_in_parts import count_rows, even_part, take_rows
 
@@ -66,6 +66,7 @@ class ValidationInParts:
             size, peak = probe.largest_evaluation(budget)
         # what a module does when it is copied, nobody knows
         except Exception as error:
+            require_room_for_a_copy(error, budget)
             rank_zero_warn(f"memory of validation could not be measured ({error})")
             return
         needs = "more than there is" if peak is None else say_memory(peak)

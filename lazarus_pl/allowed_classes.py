@@ -11,6 +11,12 @@ from lazarus_pl.errors import LazarusError
 VARIABLE = "LAZARUS_CLASSES"
 _ALLOWED = (
     "callbacks",
+    # jsonargparse writes the shortest path that leads to a class
+    "lazarus_pl.CachedFeatureDataModule",
+    "lazarus_pl.ClassificationTask",
+    "lazarus_pl.FinetuneTask",
+    "lazarus_pl.PatchGridDataModule",
+    "lazarus_pl.PatchTask",
     "lazarus_pl.data.split.split_spec",
     "lazarus_pl.datamodules",
     "lazarus_pl.tasks",

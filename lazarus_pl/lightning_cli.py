@@ -35,7 +35,8 @@ from lazarus_pl import __version__
 # imported so that YAML may use the bare class names
 from lazarus_pl.datamodules.cached_feature_data_module import CachedFeatureDataModule
 from lazarus_pl.datamodules.patch_grid_data_module import PatchGridDataModule
-from lazarus_pl.encoder.precision import best_precision
+from lazarus_pl.encoder.find_device import find_device
+from lazarus_pl.encoder.precision import best_training_precision
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.fit_words import LOGS_HP_METRIC
 from lazarus_pl.keep_freed_memory import keep_freed_memory
@@ -198,7 +199,7 @@ class LazarusCLI(LightningCLI):
             )
 
     def instantiate_trainer(self, **kwargs: object) -> Trainer:
-        """Trains in the best precision of the machine where the config names none.
+        """Trains on what works here, in its best precision, where the config names none.
 
         Raises:
             LazarusError: If the trainer would only find out in the middle that it cannot.
@@ -213,8 +214,9 @@ class LazarusCLI(LightningCLI):
                 "the callback MemoryBudget is there already: set --budget.gpu_memory or "
                 "--budget.micro_batch, and leave it out of trainer.callbacks"
             )
-        precision = asked.get("precision") or _best_precision(asked.get("accelerator", "auto"))
-        chosen: dict[str, object] = {"precision": precision}
+        accelerator = _usable(asked.get("accelerator", "auto"))
+        precision = asked.get("precision") or _best_precision(accelerator)
+        chosen: dict[str, object] = {"accelerator": accelerator, "precision": precision}
         if asked.get("logger") in (None, True):
             # where Lightning puts its own
             root = asked.get("default_root_dir") or "."
@@ -308,9 +310,15 @@ def _listed(callbacks: object) -> list[object]:
     return callbacks if isinstance(callbacks, list) else [callbacks]
 
 
+def _usable(accelerator: str) -> str:
+    """Leaves a GPU aside that this build of torch has no kernels for, unless it was named."""
+    broken = torch.cuda.is_available() and find_device("auto").type == "cpu"
+    return "cpu" if accelerator == "auto" and broken else accelerator
+
+
 def _best_precision(accelerator: str) -> str:
     cuda = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
-    precision = best_precision(torch.device("cuda" if cuda else "cpu"))
+    precision = best_training_precision(torch.device("cuda" if cuda else "cpu"))
     return "32-true" if precision == "32" else f"{precision}-mixed"
 
 

@@ -25,7 +25,8 @@ def translate_errors() -> Iterator[None]:
         if is_out_of_memory(error):
             raise LazarusError(
                 "memory ran out in a batch that was taken whole: set data.init_args.batch_size to "
-                "fewer photos, or for fit --budget.gpu_memory, which takes validation in parts "
+                "fewer photos, or for fit --budget.gpu_memory, which takes validation in parts; "
+                "where that is set, allow more "
                 f"({str(error).splitlines()[0] if str(error) else 'out of memory'})"
             ) from error
         raise

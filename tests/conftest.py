@@ -6,7 +6,10 @@ import gc
 import os
 import shutil
 
-# before torch is imported: processes that test side by side would starve each other's threads
+# before torch is imported: what is tested is a CPU, on every machine, unless a GPU is asked for
+if "LAZARUS_TEST_GPU" not in os.environ:
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
+# likewise: processes that test side by side would starve each other's threads
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 

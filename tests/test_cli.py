@@ -34,6 +34,18 @@ def test_help_is_quick_and_does_not_import_torch() -> None:
     assert time.perf_counter() - started < 1.5
 
 
+def test_the_package_gives_its_classes_and_imports_none_before_it_is_asked() -> None:
+    code = """
+import sys, lazarus_pl
+assert "torch" not in sys.modules
+for name in lazarus_pl.__all__:
+    assert getattr(lazarus_pl, name).__name__ == name
+assert not hasattr(lazarus_pl, "Clasifier")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_module_and_version() -> None:
     command = [sys.executable, "-m", "lazarus_pl", "--version"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -175,7 +175,9 @@ class Encoder(nn.Module):
     @torch.inference_mode()
     def _measure(self) -> dict[str, tuple[int, ...]]:
         size = self.spec.image_size
-        features = self(torch.zeros(1, 3, size, size))
+        # a model that is folded may lie on a GPU already
+        device = next(self.model.parameters()).device
+        features = self(torch.zeros(1, 3, size, size, device=device))
         return {layer: tuple(values.shape[1:]) for layer, values in features.items()}
 
 

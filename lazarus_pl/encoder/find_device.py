@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 
 import torch
@@ -33,9 +34,13 @@ def find_device(name: str) -> torch.device:
 
 def _cuda_works() -> bool:
     """Whether a kernel runs: a driver and a card are not enough, the build must know the card."""
-    if not torch.cuda.is_available():
-        return False
+    return torch.cuda.is_available() and _kernel_runs()
+
+
+@functools.cache
+def _kernel_runs() -> bool:
+    """Asked once: what is wrong is told once, however many trainings there are."""
     error = launch_kernel()
     if error:
-        _LOG.warning("the GPU cannot be used (%s): using the CPU", error)
+        _LOG.warning("the GPU cannot be used (%s): using the CPU; lazarus doctor says more", error)
     return not error

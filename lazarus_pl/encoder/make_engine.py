@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,6 +50,8 @@ def make_engine(
 
     engine, batch_size = options.engine, options.batch_size
     encoder = Encoder.from_spec(spec)
+    if engine == "openvino" and options.device == "auto":
+        options = replace(options, device="cpu")
     place = find_device(options.device)
     several = place.type == "cpu" and options.precision != "16"
     if engine == "openvino" and not several:

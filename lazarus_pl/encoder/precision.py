@@ -35,3 +35,16 @@ def best_precision(device: torch.device) -> Precision:
     if device.type == "cpu" and any(getattr(torch.cpu, check, bool)() for check in checks):
         return "bf16"
     return "32"
+
+
+def best_training_precision(device: torch.device) -> Precision:
+    """As :func:`best_precision`, but ``bf16`` on a GPU that computes in it, from Ampere on.
+
+    It needs no loss scaler. A scaler belongs to one run, so heads in fp16 cannot be trained
+    together.
+    """
+    import torch
+
+    if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
+        return "bf16"
+    return best_precision(device)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -79,14 +81,21 @@ class TorchEngine:
         Returns:
             float16 by layer: ``(B, C)`` or ``(B, H, W, C)``.
         """
-        batches = [
-            self._run(torch.from_numpy(photos[start : start + self.batch_size]))
-            for start in range(0, len(photos), self.batch_size)
-        ]
-        return {
-            layer: np.concatenate([batch[layer].half().cpu().numpy() for batch in batches])
-            for layer in self.layer_shapes
-        }
+        on_cuda = self.device.type == "cuda"
+        kept = {layer: self._on_host(len(photos), layer) for layer in self.layer_shapes}
+        for start in range(0, len(photos), self.batch_size):
+            batch = slice(start, start + self.batch_size)
+            for layer, values in self._run(torch.from_numpy(photos[batch])).items():
+                kept[layer][batch].copy_(values.half(), non_blocking=on_cuda)
+        if on_cuda:
+            # once, not after every batch: the GPU works on while the next one is on its way
+            torch.cuda.synchronize(self.device)
+        return {layer: values.numpy() for layer, values in kept.items()}
+
+    def _on_host(self, count: int, layer: str) -> Tensor:
+        """Where features of photos go; a GPU writes there by itself if pages stay in place."""
+        shape = (count, *self.layer_shapes[layer])
+        return torch.empty(shape, dtype=torch.float16, pin_memory=self.device.type == "cuda")
 
     def _run(self, photos: Tensor) -> dict[str, Tensor]:
         return _run(self._encoder, photos, self.device, self.precision)
@@ -152,9 +161,20 @@ def _run(
     else:
         photos = photos.to(device)
     dtype = _DTYPES.get(precision)
-    with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
+    with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None), _without_tf32():
         features: dict[str, Tensor] = encoder(encoder.normalise(photos))
     return features
+
+
+@contextmanager
+def _without_tf32() -> Iterator[None]:
+    """Has cuDNN compute float32 as such: from Ampere on it rounds it to ten bits by default."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
 
 
 def _placed(encoder: Encoder, device: torch.device) -> Encoder:

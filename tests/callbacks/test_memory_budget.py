@@ -458,6 +458,17 @@ def test_a_module_that_cannot_be_copied_is_trained_all_the_same(tmp_path: Path) 
         fit(tmp_path, 1, MemoryBudget(10**9), model=Unique())
 
 
+def test_a_budget_without_room_for_the_copy_is_one_sentence(tmp_path: Path) -> None:
+    class Large(Tiny):
+        def __deepcopy__(self, memo: Any) -> Any:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+
+    with pytest.raises(MisconfigurationException, match=r"a copy of the module.* 20 MB .*allow"):
+        fit(tmp_path, 1, MemoryBudget(20_000_000), model=Large())
+    with pytest.raises(MisconfigurationException, match=r"a copy of the module.* 20 MB .*allow"):
+        fit(tmp_path, 1, MemoryBudget(20_000_000), model=Large(), num_sanity_val_steps=0)
+
+
 def test_batch_norms_in_training_mode_are_warned_of_once(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="batch norms in training mode see 4 rows") as said:
         fit(tmp_path, 1, MemoryBudget(micro_batch=4), model=Tiny())

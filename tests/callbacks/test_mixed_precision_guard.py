@@ -6,13 +6,12 @@ from typing import Any
 import pytest
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.plugins import MixedPrecision, Precision
 from torch import Tensor
 
 from callbacks import MetricRollback, MixedPrecisionGuard
-from tests.callbacks.tiny import Fault, Tiny, fit, same
+from tests.callbacks.tiny import Fault, Plugins, Tiny, fit, same
 
 
 def plugin(**options: Any) -> MixedPrecision:
@@ -47,14 +46,6 @@ class Overflowing(Tiny):
             for parameter in self.parameters():
                 assert parameter.grad is not None
                 parameter.grad.fill_(float("inf"))
-
-
-class Plugins(Callback):
-    def __init__(self) -> None:
-        self.seen: list[str] = []
-
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *rest: Any) -> None:
-        self.seen.append(getattr(trainer.precision_plugin, "precision", "32-true"))
 
 
 def test_fp16_that_works_stays(tmp_path: Path) -> None:

@@ -161,3 +161,13 @@ class Scripted(Tiny):
             return
         self.validations += 1
         self.seen.append({k: v.clone() for k, v in self.state_dict().items()})
+
+
+class Plugins(Callback):
+    """Takes down in which precision each batch was trained."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *rest: Any) -> None:
+        self.seen.append(getattr(trainer.precision_plugin, "precision", "32-true"))

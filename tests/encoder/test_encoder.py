@@ -207,6 +207,13 @@ def test_folded_normalisation_gives_the_same_values(name: str) -> None:
     assert norms(folded) < norms(encoder) or norms(encoder) == 0
 
 
+def test_an_encoder_that_lies_on_another_device_is_folded_there() -> None:
+    encoder = Encoder.from_spec(EncoderSpec("test_resnet", "random", 64))
+    elsewhere = encoder.to("meta").folded()
+    assert elsewhere.layer_shapes == encoder.layer_shapes
+    assert {value.device.type for value in elsewhere.model.parameters()} == {"meta"}
+
+
 def test_a_fold_that_changes_values_is_not_taken(
     lite0: Encoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

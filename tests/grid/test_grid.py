@@ -142,7 +142,7 @@ def test_nine_runs_end_to_end(cache: Path, tmp_path: Path, lazarus: Lazarus) -> 
     )
     assert (summary["images"], summary["classes"], summary["quarantined"]) == (45, 3, 0)
     assert 0 <= summary["test_macro_f1"] <= 1
-    winner = torch.load(out / board[0]["checkpoint"], weights_only=True)
+    winner = torch.load(out / board[0]["checkpoint"], weights_only=True, map_location="cpu")
     best = torch.load(out / "best.ckpt", weights_only=True)
     assert best["lazarus"].pop("doubt")["val"] == summary["doubt"]["val"]
     assert best["lazarus"] == winner["lazarus"]

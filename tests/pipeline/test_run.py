@@ -230,9 +230,12 @@ def test_the_patch_head_draws_what_another_model_named(
     assert [(row["predicted"], row["target"], row["probability"]) for row in rows] == [
         (first, first, "0.7000") for first, _ in pairs
     ]
+    as_drawn = ("--device", "cpu", "--engine", "torch")
     for target in (ODD, "late_blight"):
-        words = ("--data", out / "photos", "--out", tmp_path / target[-2:], "--engine", "torch")
-        assert lazarus("explain", "--ckpt", patches, *words, "--target", target).code == 0
+        words = ("--data", out / "photos", "--out", tmp_path / target[-2:])
+        assert (
+            lazarus("explain", "--ckpt", patches, *words, "--target", target, *as_drawn).code == 0
+        )
     for item, (target, _), place in zip(items, pairs, range(5), strict=True):
         own = tmp_path / target[-2:]
         assert item.map_says == read_table(own / "explanations.csv")[place]["predicted"]

@@ -186,6 +186,7 @@ def test_a_peak_on_the_gpu_outlives_a_count_that_begins_anew(
     counted = {"peak": 9e9}
     for name, answer in {
         "is_available": lambda: True,
+        "is_initialized": lambda: True,
         "reset_peak_memory_stats": lambda: counted.update(peak=0),
         "max_memory_allocated": lambda: counted["peak"],
     }.items():
@@ -196,6 +197,24 @@ def test_a_peak_on_the_gpu_outlives_a_count_that_begins_anew(
         time.sleep(0.5)
         counted["peak"] = 1e9
     assert memory.gpu_mb == 3000
+
+
+def test_a_gpu_that_nothing_has_used_yet_has_no_count_to_begin_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse() -> None:
+        raise RuntimeError("Invalid device argument")
+
+    for name, answer in {
+        "is_available": lambda: True,
+        "is_initialized": lambda: False,
+        "reset_peak_memory_stats": refuse,
+        "max_memory_allocated": lambda: 0,
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, answer)
+    with PeakMemory() as memory:
+        pass
+    assert memory.gpu_mb == 0
 
 
 def test_a_record_holds_until_something_changes(tmp_path: Path) -> None:

@@ -33,7 +33,9 @@ class PeakMemory:
         if _cuda():
             import torch
 
-            torch.cuda.reset_peak_memory_stats()
+            # torch counts nothing before something is on the GPU, and has nothing to begin anew
+            if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+                torch.cuda.reset_peak_memory_stats()
         self._look()
         self._thread.start()
         return self

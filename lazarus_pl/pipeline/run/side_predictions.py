@@ -69,13 +69,12 @@ def predict_side(checkpoint: Path, cache: Path, side: str) -> SidePredictions:
     Raises:
         LazarusError: If the checkpoint or the cache cannot be used, or the side has no photos.
     """
-    import torch
-
     from lazarus_pl.doubt.doubt import Doubt
     from lazarus_pl.doubt.readings import Readings
+    from lazarus_pl.encoder.find_device import find_device
     from lazarus_pl.tasks.load_task import load_task
 
-    task = load_task(checkpoint).to("cuda" if torch.cuda.is_available() else "cpu")
+    task = load_task(checkpoint).to(find_device("auto"))
     readings = Readings.of_side(task, cache, side)
     if readings.groups is None:
         raise LazarusError(f"the split of '{cache}' has no {side} photos")
