@@ -134,15 +134,15 @@ def least_rows(module: nn.Module) -> int:
 
 
 def require_room_for_a_copy(error: Exception, budget: int) -> None:
-    """Refuses a budget in which not even the copy that steps are measured on has room.
+    """Refuses where not even the copy that steps are measured on has room.
 
     Raises:
         MisconfigurationException: If memory ran out before a step was taken.
     """
     require(
         not is_out_of_memory(error),
-        f"a copy of the module, on which steps are measured, takes more than the "
-        f"{say_memory(budget)} that are allowed: allow more",
+        f"there is no room within {say_memory(budget)} for a copy of the module, on which steps "
+        "are measured: allow more, or free memory that others use",
     )
 
 

@@ -66,7 +66,8 @@ class ValidationInParts:
             size, peak = probe.largest_evaluation(budget)
         # what a module does when it is copied, nobody knows
         except Exception as error:
-            require_room_for_a_copy(error, budget)
+            if self.rows_at_once is None:
+                require_room_for_a_copy(error, budget)
             rank_zero_warn(f"memory of validation could not be measured ({error})")
             return
         needs = "more than there is" if peak is None else say_memory(peak)

@@ -46,20 +46,24 @@ __all__ = [
     "load_task",
 ]
 
-_ROOMS = {
-    "CachedFeatureDataModule": "datamodules.cached_feature_data_module",
-    "ClassificationTask": "tasks.classification_task",
-    "Classifier": "pipeline.classifier",
-    "FeatureCache": "cache.feature_cache",
-    "FinetuneTask": "tasks.finetune_task",
-    "PatchGridDataModule": "datamodules.patch_grid_data_module",
-    "PatchTask": "tasks.patch_task",
-    "load_task": "tasks.load_task",
-}
+if not TYPE_CHECKING:
+    _ROOMS = {
+        "CachedFeatureDataModule": "datamodules.cached_feature_data_module",
+        "ClassificationTask": "tasks.classification_task",
+        "Classifier": "pipeline.classifier",
+        "FeatureCache": "cache.feature_cache",
+        "FinetuneTask": "tasks.finetune_task",
+        "PatchGridDataModule": "datamodules.patch_grid_data_module",
+        "PatchTask": "tasks.patch_task",
+        "load_task": "tasks.load_task",
+    }
 
+    def __getattr__(name: str) -> object:
+        """Imports what is asked for, and torch with it, only then (PEP 562)."""
+        if name not in _ROOMS:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(importlib.import_module(f"{__name__}.{_ROOMS[name]}"), name)
 
-def __getattr__(name: str) -> object:
-    """Imports what is asked for, and torch with it, only then (PEP 562)."""
-    if name not in _ROOMS:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_ROOMS[name]}"), name)
+    def __dir__() -> list[str]:
+        """What is public."""
+        return sorted([*__all__, "__version__"])

@@ -217,6 +217,9 @@ class LazarusCLI(LightningCLI):
         accelerator = _usable(asked.get("accelerator", "auto"))
         precision = asked.get("precision") or _best_precision(accelerator)
         chosen: dict[str, object] = {"accelerator": accelerator, "precision": precision}
+        if asked.get("devices", "auto") == "auto":
+            # Lightning takes all GPUs that there are, and starts this program once for each
+            chosen["devices"] = 1
         if asked.get("logger") in (None, True):
             # where Lightning puts its own
             root = asked.get("default_root_dir") or "."
@@ -312,8 +315,9 @@ def _listed(callbacks: object) -> list[object]:
 
 def _usable(accelerator: str) -> str:
     """Leaves a GPU aside that this build of torch has no kernels for, unless it was named."""
-    broken = torch.cuda.is_available() and find_device("auto").type == "cpu"
-    return "cpu" if accelerator == "auto" and broken else accelerator
+    if accelerator != "auto" or not torch.cuda.is_available():
+        return accelerator
+    return "cpu" if find_device("auto").type == "cpu" else accelerator
 
 
 def _best_precision(accelerator: str) -> str:

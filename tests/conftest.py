@@ -6,8 +6,8 @@ import gc
 import os
 import shutil
 
-# before torch is imported: what is tested is a CPU, on every machine, unless a GPU is asked for
-if "LAZARUS_TEST_GPU" not in os.environ:
+# before torch is imported: CUDA is hidden, so that a suite is the same on every machine
+if not os.environ.get("LAZARUS_TEST_GPU"):
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
 # likewise: processes that test side by side would starve each other's threads
 if "PYTEST_XDIST_WORKER" in os.environ:

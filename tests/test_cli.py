@@ -41,6 +41,15 @@ assert "torch" not in sys.modules
 for name in lazarus_pl.__all__:
     assert getattr(lazarus_pl, name).__name__ == name
 assert not hasattr(lazarus_pl, "Clasifier")
+assert {*lazarus_pl.__all__} < {*dir(lazarus_pl)}
+from lightning.pytorch import LightningDataModule, LightningModule
+from lazarus_pl.allowed_classes import _ALLOWED
+kinds = {name: getattr(lazarus_pl, name) for name in lazarus_pl.__all__}
+named = {
+    f"lazarus_pl.{name}" for name, kind in kinds.items()
+    if isinstance(kind, type) and issubclass(kind, (LightningDataModule, LightningModule))
+}
+assert named == {each for each in _ALLOWED if each.removeprefix("lazarus_pl.") in kinds}
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 
 import torch
@@ -11,6 +10,7 @@ from lazarus_pl.encoder.launch_kernel import launch_kernel
 from lazarus_pl.errors import LazarusError
 
 _LOG = logging.getLogger(__name__)
+_known: dict[str, bool] = {}
 
 
 def find_device(name: str) -> torch.device:
@@ -37,10 +37,14 @@ def _cuda_works() -> bool:
     return torch.cuda.is_available() and _kernel_runs()
 
 
-@functools.cache
 def _kernel_runs() -> bool:
-    """Asked once: what is wrong is told once, however many trainings there are."""
+    """What is wrong is told once a process, however many trainings there are."""
+    if "runs" in _known:
+        return _known["runs"]
     error = launch_kernel()
     if error:
         _LOG.warning("the GPU cannot be used (%s): using the CPU; lazarus doctor says more", error)
+    # a card that others have filled may have room later
+    if "out of memory" not in error:
+        _known["runs"] = not error
     return not error

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from lazarus_pl.encoder.encoder import Encoder
 from lazarus_pl.encoder.engine_options import check_engine_options
 from lazarus_pl.encoder.find_device import find_device
 from lazarus_pl.encoder.precision import MIN_COSINE, Precision, best_precision
+from lazarus_pl.encoder.without_tf32 import without_tf32
 from lazarus_pl.errors import LazarusError
 
 _LOG = logging.getLogger(__name__)
@@ -80,7 +80,23 @@ class TorchEngine:
 
         Returns:
             float16 by layer: ``(B, C)`` or ``(B, H, W, C)``.
+
+        Raises:
+            LazarusError: If memory does not suffice for a batch.
         """
+        try:
+            return self._encode(photos)
+        except RuntimeError as error:
+            from callbacks.step_in_parts import is_out_of_memory
+
+            if not is_out_of_memory(error):
+                raise
+            raise LazarusError(
+                f"the memory of {self.device} does not suffice for {self.batch_size} photos at "
+                "once: use a smaller --batch_size, or --device cpu"
+            ) from error
+
+    def _encode(self, photos: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.float16]]:
         on_cuda = self.device.type == "cuda"
         kept = {layer: self._on_host(len(photos), layer) for layer in self.layer_shapes}
         for start in range(0, len(photos), self.batch_size):
@@ -161,20 +177,10 @@ def _run(
     else:
         photos = photos.to(device)
     dtype = _DTYPES.get(precision)
-    with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None), _without_tf32():
+    exact = without_tf32() if device.type == "cuda" else nullcontext()
+    with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None), exact:
         features: dict[str, Tensor] = encoder(encoder.normalise(photos))
     return features
-
-
-@contextmanager
-def _without_tf32() -> Iterator[None]:
-    """Has cuDNN compute float32 as such: from Ampere on it rounds it to ten bits by default."""
-    before = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = False
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.allow_tf32 = before
 
 
 def _placed(encoder: Encoder, device: torch.device) -> Encoder:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -29,13 +30,15 @@ def adamw_with_cosine(
         groups: Each with ``params``, ``lr`` and ``weight_decay``.
         warmups: Of each group, the share of all steps in which its rate rises.
     """
-    optimizer = AdamW(groups, fused=_takes_fused_steps(trainer, device))
+    fused = takes_fused_steps(trainer, device)
+    optimizer = AdamW(groups, fused=fused)
+    optimizer.register_load_state_dict_pre_hook(partial(_keep_kind_of_step, fused))
     total = int(trainer.estimated_stepping_batches)
     schedule = LambdaLR(optimizer, [CosineSchedule(total, warmup) for warmup in warmups])
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
-def _takes_fused_steps(trainer: Trainer, device: torch.device) -> bool:
+def takes_fused_steps(trainer: Trainer, device: torch.device) -> bool:
     """Where one kernel does a step: on a CPU it costs a tenth of a loop over the tensors.
 
     Not where Lightning clips gradients in mixed precision: it cannot with such a step.
@@ -43,3 +46,13 @@ def _takes_fused_steps(trainer: Trainer, device: torch.device) -> bool:
     mixed = isinstance(trainer.precision_plugin, MixedPrecision)
     clipped = bool(trainer.gradient_clip_val)
     return device.type in ("cpu", "cuda") and not (mixed and clipped)
+
+
+def _keep_kind_of_step(
+    fused: bool, optimizer: torch.optim.Optimizer, state: dict[str, Any]
+) -> dict[str, Any]:
+    """Steps as this run does, whatever the run did that is continued.
+
+    A loss scaler relies on what the optimizer said when it was built.
+    """
+    return {**state, "param_groups": [{**each, "fused": fused} for each in state["param_groups"]]}

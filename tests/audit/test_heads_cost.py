@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch.strategies import SingleDeviceStrategy
 
 from lazarus_pl.audit.costs import heads_cost
 from lazarus_pl.audit.costs.heads_cost import _HeadProbe, probe_heads
+from lazarus_pl.datamodules.cached_dataset import Batch
+from lazarus_pl.tasks.classification_task import ClassificationTask
 
 ATTENTION = _HeadProbe(
     layers=("grid16",),
@@ -42,6 +46,31 @@ def threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     torch.set_num_threads(4)
     yield noted
     torch.set_num_threads(before)
+
+
+def test_steps_are_tried_where_the_grid_trains(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # told from the device that everything is on before it is moved
+    place = torch.device("cpu", 0)
+    moved: list[tuple[str, object]] = []
+    move, to = heads_cost.move_data_to_device, ClassificationTask.to
+
+    def noted(batch: Batch, device: torch.device) -> Any:  # noqa: ANN401  # as Lightning's
+        moved.append(("batch", device))
+        return move(batch, device)
+
+    def sent(task: ClassificationTask, device: torch.device) -> ClassificationTask:
+        moved.append(("task", device))
+        return to(task, device)
+
+    monkeypatch.setattr(heads_cost, "move_data_to_device", noted)
+    monkeypatch.setattr(ClassificationTask, "to", sent)
+    monkeypatch.setattr(SingleDeviceStrategy, "root_device", place)
+    assert heads_cost._probe("linear", cache).device is place
+    assert moved[0] == ("task", place)
+    # three steps, three looks, and one for its memory
+    assert moved[1:] == [("batch", place)] * 7
 
 
 def _seconds(tmp_path: Path, train: int) -> float:

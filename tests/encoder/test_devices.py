@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.accelerators import CPUAccelerator
 
 from lazarus_pl.encoder import find_device as module
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
@@ -16,15 +19,17 @@ from lazarus_pl.encoder.find_device import find_device
 from lazarus_pl.encoder.make_engine import make_engine
 from lazarus_pl.encoder.precision import best_precision, best_training_precision
 from lazarus_pl.lightning_cli import _usable
+from lazarus_pl.shipped_config import shipped_config
+from tests.conftest import Lazarus
 
 PASCAL, TURING, AMPERE = (6, 1), (7, 5), (8, 6)
 
 
 @pytest.fixture(autouse=True)
 def _asked_anew() -> Iterator[None]:
-    module._kernel_runs.cache_clear()
+    module._known.clear()
     yield
-    module._kernel_runs.cache_clear()
+    module._known.clear()
 
 
 def test_a_card_without_kernels_is_left_aside_and_told_once(
@@ -36,11 +41,27 @@ def test_a_card_without_kernels_is_left_aside_and_told_once(
         assert [find_device("auto").type for _ in range(3)] == ["cpu"] * 3
         # Lightning would take the card, and fail
         assert _usable("auto") == "cpu"
-    assert _usable("gpu") == "gpu"
     assert [record.message for record in caplog.records] == [
         "the GPU cannot be used (no kernel image is available): using the CPU; "
         "lazarus doctor says more"
     ]
+
+
+@pytest.mark.parametrize("named", ["cpu", "gpu"])
+def test_what_is_named_is_taken_untried(named: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def launch() -> str:
+        raise AssertionError("a kernel was launched")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(module, "launch_kernel", launch)
+    assert _usable(named) == named
+
+
+def test_a_card_that_is_full_now_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = ["CUDA error: out of memory", ""]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(module, "launch_kernel", lambda: answers.pop(0))
+    assert [find_device("auto").type for _ in range(2)] == ["cpu", "cuda"]
 
 
 def test_a_card_that_works_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,6 +69,22 @@ def test_a_card_that_works_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "launch_kernel", lambda: "")
     assert find_device("auto").type == "cuda"
     assert _usable("auto") == "auto"
+
+
+def test_one_device_is_taken_however_many_there_are(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lazarus: Lazarus
+) -> None:
+    # Lightning starts as many copies of a program as there are GPUs
+    devices: list[int] = []
+    monkeypatch.setattr(CPUAccelerator, "auto_device_count", lambda: 2)
+    monkeypatch.setattr(Trainer, "fit", lambda self, *_, **__: devices.append(self.num_devices))
+    config = shipped_config("heads/linear.yaml")
+    done = lazarus(
+        *("fit", "-c", config, f"--data.init_args.cache={cache}", "--trainer.accelerator=cpu"),
+        f"--trainer.default_root_dir={tmp_path}",
+    )
+    assert done.code == 0, done.err
+    assert devices == [1]
 
 
 @pytest.mark.parametrize(

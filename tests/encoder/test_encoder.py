@@ -248,6 +248,19 @@ def test_unusable_precision_falls_back_or_says_so(
         TorchEngine(lite0, "cpu", "16")
 
 
+def test_memory_that_runs_out_names_the_ways_out(
+    lite0: Encoder, pixels: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = TorchEngine(lite0, "cpu", "32")
+
+    def short(photos: torch.Tensor) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(engine, "_run", short)
+    with pytest.raises(LazarusError, match=r"8 photos at once: use a smaller --batch_size"):
+        engine.encode(pixels)
+
+
 def test_unknown_devices_and_precisions(lite0: Encoder) -> None:
     with pytest.raises(LazarusError, match="the device 'gpu0'"):
         TorchEngine(lite0, "gpu0")

@@ -1,4 +1,4 @@
-"""What is here needs a GPU with CUDA: ``LAZARUS_TEST_GPU=1 pytest tests/gpu``."""
+"""What is here needs a GPU with CUDA: ``LAZARUS_TEST_GPU=1 pytest -n 0 tests/gpu``."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+
+from tests.gpu.begin_anew import begin_anew
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -20,7 +22,6 @@ def _needs_gpu() -> None:
 def gpu() -> Iterator[torch.device]:
     """The GPU, with its counts begun anew; afterwards all of it may be used again."""
     device = torch.device("cuda", 0)
-    torch.cuda.empty_cache()
-    torch.cuda.reset_peak_memory_stats(device)
+    begin_anew(device)
     yield device
     torch.cuda.set_per_process_memory_fraction(1.0, device)

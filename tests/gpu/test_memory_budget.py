@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from callbacks import MemoryBudget
 from callbacks.step_memory import StepMemory
+from tests.gpu.begin_anew import begin_anew
 
 Precision = Literal["32-true", "16-mixed"]
 # a photo of a step takes some 25 MB, a batch 1.6 GB
@@ -106,8 +107,7 @@ def test_a_budget_is_kept_and_gradients_are_the_same(
 ) -> None:
     whole = train(tmp_path, precision=precision)
     needed = torch.cuda.max_memory_reserved(gpu)
-    torch.cuda.empty_cache()
-    torch.cuda.reset_peak_memory_stats(gpu)
+    begin_anew(gpu)
     budget = MemoryBudget(needed // 3)
     split = train(tmp_path, budget, precision=precision)
     assert budget.is_split
@@ -119,7 +119,7 @@ def test_a_budget_is_kept_and_gradients_are_the_same(
 def test_memory_that_really_runs_out_halves_the_parts(gpu: torch.device, tmp_path: Path) -> None:
     whole = train(tmp_path)
     needed = torch.cuda.max_memory_reserved(gpu)
-    torch.cuda.empty_cache()
+    begin_anew(gpu)
     total = torch.cuda.get_device_properties(gpu).total_memory
     torch.cuda.set_per_process_memory_fraction(needed / 3 / total, gpu)
     budget = MemoryBudget()
@@ -135,7 +135,7 @@ def test_where_one_photo_does_not_fit_activations_are_computed_again(
     one = _one_photo(gpu, checkpointing=False)
     again = _one_photo(gpu, checkpointing=True)
     assert again < one
-    torch.cuda.empty_cache()
+    begin_anew(gpu)
     budget = MemoryBudget((one + again) // 2)
     train(tmp_path, budget, rows=2, side=LARGE)
     assert (budget.micro_batch, budget.checkpointing) == (1, True)

@@ -72,10 +72,13 @@ def predict_side(checkpoint: Path, cache: Path, side: str) -> SidePredictions:
     from lazarus_pl.doubt.doubt import Doubt
     from lazarus_pl.doubt.readings import Readings
     from lazarus_pl.encoder.find_device import find_device
+    from lazarus_pl.encoder.without_tf32 import without_tf32
     from lazarus_pl.tasks.load_task import load_task
 
     task = load_task(checkpoint).to(find_device("auto"))
-    readings = Readings.of_side(task, cache, side)
+    # what is reported is what a CPU would answer
+    with without_tf32():
+        readings = Readings.of_side(task, cache, side)
     if readings.groups is None:
         raise LazarusError(f"the split of '{cache}' has no {side} photos")
     doubt = Doubt.of_checkpoint(checkpoint)
