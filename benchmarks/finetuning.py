@@ -9,7 +9,7 @@ All start from the same packaged weights and learn from the same leaf-separated 
 - ``lazarus``: ``configs/finetune/progressive.yaml`` from that head. Its seconds include the head's.
 - ``lazarus + views``: the same, seven of ten photos in one of six cached views (``light``). Its
   seconds include the extraction of the views.
-- ``head on views``: the attention head of ``configs/heads/attention_views.yaml`` on six cached
+- ``head on views``: the attention head of ``configs/heads/attention_views.yaml`` on three cached
   views (``field``). Its seconds include their extraction.
 - ``lazarus run`` and ``lazarus run, last epoch``: the fine-tuning from that head on those views, as
   ``lazarus run`` does it: the epoch that is best on val, and the last one.
@@ -48,19 +48,19 @@ from lazarus_pl.shipped_config import shipped_config
 from lazarus_pl.views.views_spec import ViewsSpec
 
 _BATCH = 32
-_LIGHT, _FIELD = ViewsSpec(6, "light"), ViewsSpec(6, "field")
+_LIGHT, _FIELD = ViewsSpec(6, "light"), ViewsSpec(3, "field")
 _SPLITS = ("test", *FURTHER)
 _OWN = (
     *("head", "lazarus", "lazarus + views"),
     *("head on views", "lazarus run", "lazarus run, last epoch"),
 )
 _WAYS = (*_OWN, *PEERS)
-# whose views a way learns from
-_POLICY = {
-    "lazarus + views": "light",
-    "head on views": "field",
-    "lazarus run": "field",
-    "lazarus run, last epoch": "field",
+# which views a way learns from
+_VIEWS = {
+    "lazarus + views": _LIGHT,
+    "head on views": _FIELD,
+    "lazarus run": _FIELD,
+    "lazarus run, last epoch": _FIELD,
 }
 
 
@@ -95,16 +95,12 @@ def _compare(options: argparse.Namespace, side: str) -> Iterator[Row]:
     folder = options.out / side
     own = [way for way in options.ways if way in _OWN]
     field = encoded(options.field)
-    views = {
-        spec.policy: _extract(data, cache, split, spec)
-        for spec in (_LIGHT, _FIELD)
-        if any(_POLICY.get(way) == spec.policy for way in own)
-    }
+    asked = {_VIEWS[way] for way in own if way in _VIEWS}
+    views = {spec: _extract(data, cache, split, spec) for spec in asked}
     for way in own:
+        before = seconds + (views[_VIEWS[way]] if way in _VIEWS else 0.0)
         rows = [
-            _row(
-                way, checkpoint, cache, seconds + views.get(_POLICY.get(way, ""), 0.0) + took, field
-            )
+            _row(way, checkpoint, cache, before + took, field)
             for checkpoint, took in (
                 _own(way, cache, folder, seed) for seed in range(options.seeds)
             )
@@ -118,21 +114,26 @@ def _compare(options: argparse.Namespace, side: str) -> Iterator[Row]:
 def _own(way: str, cache: Path, folder: Path, seed: int) -> tuple[Path, float]:
     """A checkpoint of one of lazarus' ways, and the seconds of all trainings that lead to it."""
     folder = folder / f"seed{seed}"
-    policy = _POLICY.get(way)
-    drawn = (
-        ("--data.init_args.views=6", f"--data.init_args.views_policy={policy}") if policy else ()
-    )
-    if policy == "field":
+    views = _VIEWS.get(way)
+    drawn = _drawn(views) if views else ()
+    if views is _FIELD:
         start = _fitted("heads/attention_views.yaml", cache, folder / "head on views", seed, *drawn)
     else:
         start = _fitted("heads/attention.yaml", cache, folder / "head", seed)
     if way.startswith("head"):
         return start
     begin = (f"--model.init_args.start={start[0]}", *drawn)
-    more = ("--data.init_args.plain_weight=0.3",) if policy else ()
+    more = ("--data.init_args.plain_weight=0.3",) if views else ()
     out = folder / way.removesuffix(", last epoch")
     tuned, took = _fitted("finetune/progressive.yaml", cache, out, seed, *begin, *more)
     return tuned.with_name("last.ckpt") if way.endswith("last epoch") else tuned, start[1] + took
+
+
+def _drawn(views: ViewsSpec) -> tuple[str, ...]:
+    return (
+        f"--data.init_args.views={views.count}",
+        f"--data.init_args.views_policy={views.policy}",
+    )
 
 
 def _mean(rows: Sequence[Row]) -> Row:
