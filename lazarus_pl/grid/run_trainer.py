@@ -13,6 +13,7 @@ from typing import Any
 from lightning.pytorch import seed_everything
 from lightning.pytorch.callbacks import LambdaCallback, ModelCheckpoint
 
+from callbacks.gpu_memory import cap_gpu_memory
 from callbacks.step_in_parts import empty_cache
 from lazarus_pl.data.atomic import NOTHING_CAN_BE_WRITTEN
 from lazarus_pl.errors import LazarusError
@@ -22,6 +23,7 @@ from lazarus_pl.grid.grid_spec import GridRun
 from lazarus_pl.grid.run_results import RUNS, RunResults
 from lazarus_pl.grid.stack_key import stack_key
 from lazarus_pl.lightning_cli import LazarusCLI
+from lazarus_pl.memory_amount import read_memory
 from lazarus_pl.tasks.stacked_run import StackedRun
 from lazarus_pl.tasks.stacked_task import StackedTask
 
@@ -139,6 +141,10 @@ class RunTrainer:
             seconds = (time.monotonic() - started) / len(stack)
             self.results.write(run, done.best, done.task.lr, built[0].seed, done.epochs, seconds)
 
+        memory = built[0].config["fit"]["budget"]["gpu_memory"]
+        if memory is not None:
+            # where that does not suffice for all, each is trained alone, with batches in parts
+            cap_gpu_memory(read_memory(memory))
         trainer: Any = built[0].trainer
         # what the config's do is done for each run by itself
         trainer.logger = None

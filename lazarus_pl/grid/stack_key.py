@@ -66,7 +66,7 @@ def stack_key(run: BuiltRun) -> str | None:
     Returns:
         A text that is the same for runs that go together; None for one that needs a trainer of its
         own: for mixup, a loss scaler (fp16), clipped or accumulated gradients, an optimizer of its
-        own, several devices, a budget of memory, or anything else that is not known to be the same
+        own, several devices, batches in parts, or anything else that is not known to be the same
         beside others.
     """
     config: dict[str, Any] = run.config["fit"].as_dict()
@@ -75,7 +75,7 @@ def stack_key(run: BuiltRun) -> str | None:
         return None
     if any(config.get(name) for name in ("optimizer", "lr_scheduler", "ckpt_path")):
         return None
-    if any(config["budget"].values()) or not _is_usual(Trainer, trainer):
+    if not (_can_be_capped(run.trainer, config["budget"]) and _is_usual(Trainer, trainer)):
         return None
     if not (_is_plain(run.trainer) and _are_known(among_callbacks(run.trainer, Callback))):
         return None
@@ -83,7 +83,15 @@ def stack_key(run: BuiltRun) -> str | None:
     if not all(map(_is_usual_callback, listed if isinstance(listed, list) else [listed])):
         return None
     same = {key: value for key, value in trainer.items() if key != "logger"}
-    return json.dumps([config["data"], run.seed, same], default=str, sort_keys=True)
+    parts = [config["data"], run.seed, same, config["budget"]]
+    return json.dumps(parts, default=str, sort_keys=True)
+
+
+def _can_be_capped(trainer: Trainer, budget: Mapping[str, Any]) -> bool:
+    """A GPU is capped for all runs at once; on a CPU it is steps of a run that are measured."""
+    if budget["micro_batch"] is not None:
+        return False
+    return budget["gpu_memory"] is None or trainer.strategy.root_device.type == "cuda"
 
 
 def _is_usual(kind: type, given: Mapping[str, Any]) -> bool:

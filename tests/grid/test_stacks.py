@@ -12,6 +12,7 @@ import pytest
 import torch
 import yaml
 from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.strategies import SingleDeviceStrategy
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
@@ -199,6 +200,7 @@ def keeping(filename: str = "best", more: str = "") -> str:
         keeping("best/of/all"),
         "--trainer.callbacks=[{class_path: ModelCheckpoint}]",
         "--budget.gpu_memory=4GB",
+        "--budget.micro_batch=4",
         "--trainer.logger=false",
         "--optimizer=torch.optim.SGD",
         "--ckpt_path=CKPT",
@@ -221,6 +223,42 @@ def test_a_run_that_needs_a_trainer_of_its_own_gets_one(
     assert plain != stack_key(BuiltRun([*words, "--seed_everything=1"]))
     word = argument.replace("CKPT", str(tmp_path / "any.ckpt"))
     assert stack_key(BuiltRun([*words, word])) is None
+
+
+def test_on_a_gpu_runs_go_together_under_one_cap(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = [
+        *("fit", f"--config={HEADS / 'mlp.yaml'}", f"--data.init_args.cache={cache}"),
+        f"--trainer.default_root_dir={tmp_path}",
+    ]
+    capped = [*words, "--budget.gpu_memory=4GB"]
+    monkeypatch.setattr(SingleDeviceStrategy, "root_device", torch.device("cuda", 0))
+    key = stack_key(BuiltRun(capped))
+    assert key is not None
+    assert key == stack_key(BuiltRun([*capped, "--model.init_args.lr=0.1"]))
+    assert key != stack_key(BuiltRun(words))
+    assert stack_key(BuiltRun([*capped, "--budget.micro_batch=4"])) is None
+
+
+def test_a_stack_is_capped_and_what_does_not_fit_is_trained_alone(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, fits: list[int]
+) -> None:
+    caps: list[int] = []
+
+    def short(self: StackedTask, batch: object, batch_idx: int) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(run_trainer, "cap_gpu_memory", caps.append)
+    monkeypatch.setattr(run_trainer, "stack_key", lambda run: "all")
+    monkeypatch.setattr(StackedTask, "training_step", short)
+    text = "configs: {{mlp: {heads}/mlp.yaml}}\naxes: {{model.init_args.lr: [0.1, 0.2]}}\n"
+    spec = write(tmp_path, text + "overrides: {{trainer.max_epochs: 1}}\n")
+    run_grid(spec, cache, tmp_path / "run", gpu_memory="1GB")
+    assert caps == [10**9]
+    assert fits == [2]
+    assert len(scores(tmp_path / "run")) == 2
+    assert {row["error"] for row in scores(tmp_path / "run")} == {""}
 
 
 def test_checkpoints_without_early_stopping_go_together_too(cache: Path, tmp_path: Path) -> None:
