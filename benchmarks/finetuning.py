@@ -95,7 +95,7 @@ def _compare(options: argparse.Namespace, side: str) -> Iterator[Row]:
     folder = options.out / side
     own = [way for way in options.ways if way in _OWN]
     field = encoded(options.field)
-    asked = {_VIEWS[way] for way in own if way in _VIEWS}
+    asked = dict.fromkeys(_VIEWS[way] for way in own if way in _VIEWS)
     views = {spec: _extract(data, cache, split, spec) for spec in asked}
     for way in own:
         before = seconds + (views[_VIEWS[way]] if way in _VIEWS else 0.0)
@@ -113,10 +113,10 @@ def _compare(options: argparse.Namespace, side: str) -> Iterator[Row]:
 
 def _own(way: str, cache: Path, folder: Path, seed: int) -> tuple[Path, float]:
     """A checkpoint of one of lazarus' ways, and the seconds of all trainings that lead to it."""
-    folder = folder / f"seed{seed}"
     views = _VIEWS.get(way)
+    folder = folder / f"seed{seed}" / _name(views)
     drawn = _drawn(views) if views else ()
-    if views is _FIELD:
+    if views == _FIELD:
         start = _fitted("heads/attention_views.yaml", cache, folder / "head on views", seed, *drawn)
     else:
         start = _fitted("heads/attention.yaml", cache, folder / "head", seed)
@@ -127,6 +127,10 @@ def _own(way: str, cache: Path, folder: Path, seed: int) -> tuple[Path, float]:
     out = folder / way.removesuffix(", last epoch")
     tuned, took = _fitted("finetune/progressive.yaml", cache, out, seed, *begin, *more)
     return tuned.with_name("last.ckpt") if way.endswith("last epoch") else tuned, start[1] + took
+
+
+def _name(views: ViewsSpec | None) -> str:
+    return f"{views.policy}-{views.count}" if views else "plain"
 
 
 def _drawn(views: ViewsSpec) -> tuple[str, ...]:
@@ -152,7 +156,7 @@ def _extract(data: Path, out: Path, split: SplitSpec, views: ViewsSpec | None = 
     started = time.perf_counter()
     Extraction(data, out, EncoderSpec(), split, make_engine, views=views, say=print).run()
     took = time.perf_counter() - started
-    known = out.parent / f"{out.name}-{views.policy if views else 'plain'}-seconds.json"
+    known = out.parent / f"{out.name}-{_name(views)}-seconds.json"
     before = json.loads(known.read_text()) if known.exists() else 0.0
     # what is there is only looked through
     known.write_text(json.dumps(max(took, before)))

@@ -14,6 +14,8 @@ from pickle import UnpicklingError
 from typing import Any
 
 import torch
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter, Callback
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -217,7 +219,7 @@ class LazarusCLI(LightningCLI):
         accelerator = _usable(asked.get("accelerator", "auto"))
         precision = asked.get("precision") or _best_precision(accelerator)
         chosen: dict[str, object] = {"accelerator": accelerator, "precision": precision}
-        if asked.get("devices", "auto") == "auto":
+        if asked.get("devices", "auto") == "auto" and not _is_launched():
             # Lightning takes all GPUs that there are, and starts this program once for each
             chosen["devices"] = 1
         if asked.get("logger") in (None, True):
@@ -318,6 +320,11 @@ def _usable(accelerator: str) -> str:
     if accelerator != "auto" or not torch.cuda.is_available():
         return accelerator
     return "cpu" if find_device("auto").type == "cpu" else accelerator
+
+
+def _is_launched() -> bool:
+    """Whether torchrun or SLURM has started a process for each device already."""
+    return TorchElasticEnvironment.detect() or SLURMEnvironment.detect()
 
 
 def _best_precision(accelerator: str) -> str:

@@ -42,8 +42,9 @@ def _kernel_runs() -> bool:
     if "runs" in _known:
         return _known["runs"]
     error = launch_kernel()
-    if error:
+    if error and "told" not in _known:
         _LOG.warning("the GPU cannot be used (%s): using the CPU; lazarus doctor says more", error)
+        _known["told"] = True
     # a card that others have filled may have room later
     if "out of memory" not in error:
         _known["runs"] = not error

@@ -91,9 +91,10 @@ class TorchEngine:
 
             if not is_out_of_memory(error):
                 raise
+            elsewhere = "" if self.device.type == "cpu" else ", or --device cpu"
             raise LazarusError(
                 f"the memory of {self.device} does not suffice for {self.batch_size} photos at "
-                "once: use a smaller --batch_size, or --device cpu"
+                f"once: use a smaller --batch_size{elsewhere}"
             ) from error
 
     def _encode(self, photos: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.float16]]:

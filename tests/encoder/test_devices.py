@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch import Trainer
 from lightning.pytorch.accelerators import CPUAccelerator
 
@@ -18,7 +19,7 @@ from lazarus_pl.encoder.engine_options import EngineOptions
 from lazarus_pl.encoder.find_device import find_device
 from lazarus_pl.encoder.make_engine import make_engine
 from lazarus_pl.encoder.precision import best_precision, best_training_precision
-from lazarus_pl.lightning_cli import _usable
+from lazarus_pl.lightning_cli import _is_launched, _usable
 from lazarus_pl.shipped_config import shipped_config
 from tests.conftest import Lazarus
 
@@ -57,11 +58,15 @@ def test_what_is_named_is_taken_untried(named: str, monkeypatch: pytest.MonkeyPa
     assert _usable(named) == named
 
 
-def test_a_card_that_is_full_now_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    answers = ["CUDA error: out of memory", ""]
+def test_a_card_that_is_full_now_is_asked_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    answers = ["CUDA error: out of memory", "CUDA error: out of memory", ""]
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(module, "launch_kernel", lambda: answers.pop(0))
-    assert [find_device("auto").type for _ in range(2)] == ["cpu", "cuda"]
+    with caplog.at_level(logging.WARNING):
+        assert [find_device("auto").type for _ in range(3)] == ["cpu", "cpu", "cuda"]
+    assert len(caplog.records) == 1
 
 
 def test_a_card_that_works_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,6 +90,9 @@ def test_one_device_is_taken_however_many_there_are(
     )
     assert done.code == 0, done.err
     assert devices == [1]
+    # unless a process for each of them is there already
+    monkeypatch.setattr(TorchElasticEnvironment, "detect", lambda: True)
+    assert _is_launched()
 
 
 @pytest.mark.parametrize(

@@ -257,7 +257,7 @@ def test_memory_that_runs_out_names_the_ways_out(
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
     monkeypatch.setattr(engine, "_run", short)
-    with pytest.raises(LazarusError, match=r"8 photos at once: use a smaller --batch_size"):
+    with pytest.raises(LazarusError, match=r"8 photos at once: use a smaller --batch_size$"):
         engine.encode(pixels)
 
 
