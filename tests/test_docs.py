@@ -227,7 +227,11 @@ FIGURES = {
     "busy.json": ("seconds", ["7.7", "8.0", "20.5", "11.9"], 1),
     "baseline.json": ("test_macro_f1", ["0.886", "0.903"], 3),
     "finetuning_test.json": ("test", ["0.903", "0.895", "0.938", "0.902", "0.900"], 3),
-    "finetuning_far.json": ("test", ["0.885", "0.905", "0.914", "0.800"], 3),
+    "finetuning_far.json": (
+        "test",
+        ["0.885", "0.905", "0.870", "0.906", "0.906", "0.914", "0.800"],
+        3,
+    ),
     "finetuning_session-0.json": ("test", ["0.493", "0.549", "0.591", "0.601", "0.460"], 3),
     "finetuning_session-1.json": ("test", ["0.471", "0.492", "0.527", "0.567", "0.567"], 3),
     "faults.json": (
