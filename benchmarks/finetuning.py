@@ -113,18 +113,18 @@ def _compare(options: argparse.Namespace, side: str) -> Iterator[Row]:
 
 def _own(way: str, cache: Path, folder: Path, seed: int) -> tuple[Path, float]:
     """A checkpoint of one of lazarus' ways, and the seconds of all trainings that lead to it."""
-    views = _VIEWS.get(way)
-    folder = folder / f"seed{seed}" / _name(views)
+    views, folder = _VIEWS.get(way), folder / f"seed{seed}"
+    of_views = folder / _name(views)
     drawn = _drawn(views) if views else ()
     if views == _FIELD:
-        start = _fitted("heads/attention_views.yaml", cache, folder / "head on views", seed, *drawn)
+        start = _fitted("heads/attention_views.yaml", cache, of_views / "head", seed, *drawn)
     else:
-        start = _fitted("heads/attention.yaml", cache, folder / "head", seed)
+        start = _fitted("heads/attention.yaml", cache, folder / _name(None) / "head", seed)
     if way.startswith("head"):
         return start
     begin = (f"--model.init_args.start={start[0]}", *drawn)
     more = ("--data.init_args.plain_weight=0.3",) if views else ()
-    out = folder / way.removesuffix(", last epoch")
+    out = of_views / way.removesuffix(", last epoch")
     tuned, took = _fitted("finetune/progressive.yaml", cache, out, seed, *begin, *more)
     return tuned.with_name("last.ckpt") if way.endswith("last epoch") else tuned, start[1] + took
 

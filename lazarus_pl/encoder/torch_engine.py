@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -178,8 +177,7 @@ def _run(
     else:
         photos = photos.to(device)
     dtype = _DTYPES.get(precision)
-    exact = without_tf32() if device.type == "cuda" else nullcontext()
-    with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None), exact:
+    with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None), without_tf32():
         features: dict[str, Tensor] = encoder(encoder.normalise(photos))
     return features
 
