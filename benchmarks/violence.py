@@ -26,7 +26,7 @@ from lazarus_pl.pipeline.run.stage_record import StageRecord
 
 STAGES = (
     *("audit", "extract", "findings", "grid", "patches", "views", "views_head", "finetune"),
-    *("test", "report"),
+    *("choose", "refit", "test", "report"),
 )
 # seconds until a kill
 SOONEST, LATEST = 1.0, 25.0

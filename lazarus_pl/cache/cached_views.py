@@ -12,6 +12,7 @@ from lazarus_pl.cache.feature_cache import FeatureCache
 from lazarus_pl.cache.find_digests import Digests, find_digests, pack_digests
 from lazarus_pl.cache.mapped_jobs import MappedJobs
 from lazarus_pl.cache.views_header import ViewsHeader
+from lazarus_pl.data.split.split_spec import Side
 from lazarus_pl.errors import LazarusError
 
 _NOWHERE = -1
@@ -20,35 +21,43 @@ _VIEW = 2
 
 
 class CachedViews:
-    """Reads features of training photos by their place in the manifest and the view's number.
+    """Reads features of photos by their place in the manifest and the view's number.
 
     Args:
         cache: The cache.
         policy: Whose views, as in :meth:`ViewsHeader.find`.
         count: How many views of each photo are needed; None takes as many as there are.
+        sides: Sides of the split whose photos must have them.
 
     Raises:
-        LazarusError: If there are no such views, or not as many of every training photo.
+        LazarusError: If there are no such views, or not as many of every photo.
 
     Attributes:
         header: What the views are of.
-        count: How many there are of every training photo, or as many as were asked for.
+        count: How many there are of every photo of the sides, or as many as were asked for.
     """
 
     def __init__(
-        self, cache: FeatureCache, policy: str | None = None, count: int | None = None
+        self,
+        cache: FeatureCache,
+        policy: str | None = None,
+        count: int | None = None,
+        sides: Sequence[Side] = ("train",),
     ) -> None:
         self._cache = cache
+        self._sides = sides
         self.header = ViewsHeader.find(cache.folder, policy)
         folder = self.header.folder(cache.folder)
         way_out = f"{cache.way_out} with --views.count and --views.policy"
+        if tuple(sides) != ("train",):
+            way_out += f", --views.sides '[{', '.join(sides)}]'"
         self._jobs = MappedJobs(folder, self.header.key(cache.header.key), way_out)
         self._places, there = self._locate()
         if not there or (count or 0) > there:
             raise LazarusError(
                 f"the cache '{cache.folder}' has {there} views of the policy '{self.header.name}' "
-                f"of every training photo, not {count or 'one'}: run {way_out} again, it makes "
-                "those that are missing"
+                f"of every photo of {' and '.join(sides)}, not {count or 'one'}: run {way_out} "
+                "again, it makes those that are missing"
             )
         self.count = count or there
 
@@ -62,7 +71,7 @@ class CachedViews:
 
         Args:
             layer: As in :meth:`FeatureCache.gather`.
-            indices: Places in the manifest, of training photos where the view is not 0.
+            indices: Places in the manifest, of photos that have views where the view is not 0.
             views: The number of each view, 0 for the plain photo.
 
         Returns:
@@ -89,15 +98,15 @@ class CachedViews:
     def _locate(self) -> tuple[npt.NDArray[np.intp], int]:
         """Job and row of every view, ``(photos, 1 + views, 2)``, and how many all photos have."""
         digests, rows = self._done()
-        train = self._cache.indices("train")
-        wanted = pack_digests(self._cache.manifest.take(train).column("sha256"))
+        viewed = np.concatenate([self._cache.indices(side) for side in self._sides])
+        wanted = pack_digests(self._cache.manifest.take(viewed).column("sha256"))
         most = int(rows[:, _VIEW].max(initial=0))
         places = np.full((len(self._cache.manifest.photos), 1 + most, 2), _NOWHERE, dtype=np.intp)
         complete = []
         for view in range(1, 1 + most):
             mine = np.flatnonzero(rows[:, _VIEW] == view)
             found = find_digests(wanted, digests[mine])
-            places[train[found >= 0], view] = rows[mine[found[found >= 0]], :_VIEW]
+            places[viewed[found >= 0], view] = rows[mine[found[found >= 0]], :_VIEW]
             complete.append(bool((found >= 0).all()))
         return places, [*complete, False].index(False)
 

@@ -179,14 +179,14 @@ class Extraction:
             photos.plan()
         # before the photos are encoded: a mistake in the policy should not cost an hour
         maker = views.maker(header, root, manifest) if views else None
-        later = len(manifest.side("train")) * self._views.count
+        later = len(views.photos(manifest)) * self._views.count if views else 0
         extracted = photos.run(partial(self._engine.bind, root, manifest), later, self._say)
         with lock:
             manifest = _complete(manifest, *jobs.outcome())
             manifest.write(self._out)
         if not views or not maker:
             return manifest, extracted, 0
-        left = len(manifest.side("train")) * self._views.count
+        left = len(views.photos(manifest)) * self._views.count
         engine = partial(self._engine.bind, root, manifest, left)
         return manifest, extracted, views.run(header, root, manifest, maker, engine, verify)
 
@@ -206,7 +206,7 @@ class Extraction:
             _as_json(self._split),
             self._label_from,
             [dict(corrections.labels), dict(corrections.excluded)],
-            [self._views.count, views.digest] if views else [],
+            [self._views.count, self._views.sides, views.digest] if views else [],
             _as_json(self._windows),
         ]
 

@@ -1,4 +1,4 @@
-"""Augmented views of training photos to features, in micro-jobs beside the plain ones."""
+"""Augmented views of photos to features, in micro-jobs beside the plain ones."""
 
 from __future__ import annotations
 
@@ -35,8 +35,7 @@ _SHEET = "views.png"
 class ViewExtraction:
     """Makes and encodes the views that a cache lacks.
 
-    Views of one policy and seed lie in ``views/<digest>`` with a plan of their own. Photos of val
-    and test have none.
+    Views of one policy and seed lie in ``views/<digest>`` with a plan of their own.
 
     Args:
         spec: Which views.
@@ -59,6 +58,10 @@ class ViewExtraction:
     def digest(self) -> str:
         """Digest of policy and seed."""
         return self._header.digest
+
+    def photos(self, manifest: Manifest) -> list[Photo]:
+        """Those that get views."""
+        return [photo for side in self._spec.sides for photo in manifest.side(side)]
 
     def maker(self, cache: CacheHeader, root: Path, manifest: Manifest) -> ViewMaker:
         """What makes the views.
@@ -108,7 +111,8 @@ class ViewExtraction:
             LazarusError: If a transform fails or the disk has not enough room.
             OSError: If a file cannot be written.
         """
-        photos = {photo.sha256: photo for photo in reversed(manifest.side("train"))}
+        viewed = self.photos(manifest)
+        photos = {photo.sha256: photo for photo in reversed(viewed)}
         jobs = JobFolder(self._folder, self._header.key(cache.key))
         if verify:
             jobs.index.forget()
@@ -116,7 +120,7 @@ class ViewExtraction:
             self._header.write(self._out)
             jobs.extend(
                 Row(photo.sha256, view)
-                for photo in manifest.side("train")
+                for photo in viewed
                 for view in range(1, self._spec.count + 1)
             )
 
@@ -126,7 +130,7 @@ class ViewExtraction:
         if pending := left():
             self._draw_sheet(root, manifest, maker)
             rows = sum(len(jobs.plan.jobs[number]) for number in pending)
-            self._announce(rows, root, manifest, maker, engine())
+            self._announce(rows, root, viewed, maker, engine())
         return jobs.work(
             left, lambda free: JobRunner(root, photos, jobs, engine(), maker).run(free)
         )
@@ -137,14 +141,15 @@ class ViewExtraction:
             view_sheet(maker, root, manifest.side("train")).save(path)
 
     def _announce(
-        self, rows: int, root: Path, manifest: Manifest, maker: ViewMaker, engine: Engine
+        self, rows: int, root: Path, photos: Sequence[Photo], maker: ViewMaker, engine: Engine
     ) -> None:
         """Says what the views will cost, from those of a few photos."""
         megabytes = rows * _FLOAT16_BYTES * sum(map(prod, engine.layer_shapes.values())) / 1e6
-        seconds = rows * _seconds_a_view(root, manifest.side("train"), maker, engine)
+        seconds = rows * _seconds_a_view(root, photos, maker, engine)
         self._say(
-            f"{rows} views of training photos by the policy '{self._policy.name}': "
-            f"{say_cost(megabytes, seconds)}; what they show stands in '{self._folder / _SHEET}'"
+            f"{rows} views of photos of {' and '.join(self._spec.sides)} by the policy "
+            f"'{self._policy.name}': {say_cost(megabytes, seconds)}; what they show stands in "
+            f"'{self._folder / _SHEET}'"
         )
 
 

@@ -40,7 +40,7 @@ class Batch(_Batch, total=False):
 
 
 class CachedDataset(Dataset[Batch]):
-    """The photos of one side of a split, and behind them their views.
+    """Some photos of a cache, and behind them their views.
 
     An item is ``photo + photos * view``, with view 0 for the plain photo.
 
@@ -50,7 +50,7 @@ class CachedDataset(Dataset[Batch]):
     Args:
         cache: Where the features come from.
         layers: Which of them a batch holds.
-        split: ``train``, ``val`` or ``test``.
+        indices: Places of the photos in the manifest.
         views: Augmented views; only training photos have any.
     """
 
@@ -58,7 +58,7 @@ class CachedDataset(Dataset[Batch]):
         self,
         cache: FeatureCache,
         layers: Sequence[str],
-        split: str,
+        indices: npt.NDArray[np.intp],
         views: CachedViews | None = None,
     ) -> None:
         cache.check_layers(layers)
@@ -66,7 +66,7 @@ class CachedDataset(Dataset[Batch]):
         self._views = views
         self._layers = tuple(layers)
         self._ragged = [layer for layer in self._layers if cache.is_ragged(layer)]
-        self.indices: npt.NDArray[np.intp] = cache.indices(split)
+        self.indices = indices
         self._targets = torch.from_numpy(cache.targets[self.indices])
         self._resident = {
             layer: self._gathered(layer, np.arange(len(self)))

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Sampler, SequentialSampler, default_convert
 
 from lazarus_pl.cache.cached_views import CachedViews
 from lazarus_pl.cache.feature_cache import FeatureCache
+from lazarus_pl.data.split.split_spec import Side
 from lazarus_pl.datamodules.cached_dataset import Batch, CachedDataset
 from lazarus_pl.datamodules.epoch_sampler import EpochSampler
 from lazarus_pl.errors import LazarusError
@@ -41,6 +43,8 @@ class CachedFeatureDataModule(LightningDataModule):
         views_policy: Whose views, where the cache has those of several policies: a policy's name,
             its file, or the beginning of its folder's name.
         plain_weight: Chance that a photo is seen plain; null takes that of any one view.
+        train_on: Sides of the split whose photos are trained on. Scores of a side that was trained
+            on say nothing of other photos.
 
     Raises:
         LazarusError: If the cache is missing, unfinished, or lacks a layer or views.
@@ -56,6 +60,7 @@ class CachedFeatureDataModule(LightningDataModule):
         views: int | Literal["all"] = 0,
         views_policy: str | None = None,
         plain_weight: float | None = None,
+        train_on: tuple[Side, ...] = ("train",),
     ) -> None:
         super().__init__()
         if batch_size < 1:
@@ -72,6 +77,7 @@ class CachedFeatureDataModule(LightningDataModule):
         self.views = views
         self.views_policy = views_policy
         self.plain_weight = plain_weight
+        self.train_on = tuple(train_on)
         self._features.check_layers(self.layers)
         # now, not when training starts
         self._sampler()
@@ -85,7 +91,13 @@ class CachedFeatureDataModule(LightningDataModule):
         if self.views == 0:
             return None
         count = None if self.views == "all" else self.views
-        return CachedViews(self._features, self.views_policy, count)
+        return CachedViews(self._features, self.views_policy, count, self.train_on)
+
+    @property
+    def _trained_on(self) -> npt.NDArray[np.intp]:
+        """Places in the manifest of the photos that are trained on, ascending."""
+        sides = (self._features.indices(side) for side in self.train_on)
+        return np.unique(np.concatenate([*sides]))
 
     @property
     def class_names(self) -> list[str]:
@@ -105,7 +117,7 @@ class CachedFeatureDataModule(LightningDataModule):
     @property
     def class_counts(self) -> list[int]:
         """Training photos of each class."""
-        targets = self._features.targets[self._features.indices("train")]
+        targets = self._features.targets[self._trained_on]
         return [int(count) for count in np.bincount(targets, minlength=self.num_classes)]
 
     @property
@@ -138,7 +150,7 @@ class CachedFeatureDataModule(LightningDataModule):
         Of the plain photos, whatever views take part: those are what will be classified, and a
         checkpoint means the same with any number of views.
         """
-        indices = self._features.indices("train")
+        indices = self._trained_on
         step = max(1, len(indices) // _PHOTOS_FOR_STATISTICS)
         statistics = {}
         for layer in self.layers:
@@ -158,12 +170,12 @@ class CachedFeatureDataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Training photos, each plain or in a view, shuffled by seed and epoch."""
-        dataset = CachedDataset(self._features, self.layers, "train", self._views)
+        dataset = CachedDataset(self._features, self.layers, self._trained_on, self._views)
         return self._loader(dataset, self._sampler())
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Validation photos in the manifest's order."""
-        dataset = CachedDataset(self._features, self.layers, "val")
+        dataset = CachedDataset(self._features, self.layers, self._features.indices("val"))
         return self._loader(dataset, SequentialSampler(dataset))
 
     def test_dataloader(self) -> DataLoader[Batch]:
@@ -177,7 +189,7 @@ class CachedFeatureDataModule(LightningDataModule):
                 f"the split of '{self.cache}' has no test photos: extract with "
                 "--split.fractions that leave some"
             )
-        dataset = CachedDataset(self._features, self.layers, "test")
+        dataset = CachedDataset(self._features, self.layers, self._features.indices("test"))
         return self._loader(dataset, SequentialSampler(dataset))
 
     def predict_dataloader(self) -> DataLoader[Batch]:
@@ -186,8 +198,7 @@ class CachedFeatureDataModule(LightningDataModule):
 
     def _sampler(self) -> EpochSampler:
         views = self._views.count if self._views else 0
-        photos = len(self._features.indices("train"))
-        return EpochSampler(photos, self.seed, views, self.plain_weight)
+        return EpochSampler(len(self._trained_on), self.seed, views, self.plain_weight)
 
     def _loader(self, dataset: CachedDataset, sampler: Sampler[int]) -> DataLoader[Batch]:
         return DataLoader(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lazarus_pl.data.split.split_spec import Side
 from lazarus_pl.datamodules.cached_feature_data_module import CachedFeatureDataModule
 from lazarus_pl.datamodules.epoch_sampler import EpochSampler
 from lazarus_pl.datamodules.size_bucket_sampler import SizeBucketSampler
@@ -21,6 +22,7 @@ class PatchGridDataModule(CachedFeatureDataModule):
         batch_size: Photos a batch (a device).
         num_workers: Worker processes; 0 is fastest unless grids come from a slow disk.
         seed: Order of the training photos.
+        train_on: As in :class:`CachedFeatureDataModule`.
 
     Raises:
         LazarusError: If the cache is missing, unfinished, or lacks a layer, or a layer is no grid.
@@ -33,8 +35,9 @@ class PatchGridDataModule(CachedFeatureDataModule):
         batch_size: int = 64,
         num_workers: int = 0,
         seed: int = 0,
+        train_on: tuple[Side, ...] = ("train",),
     ) -> None:
-        super().__init__(cache, layers, batch_size, num_workers, seed)
+        super().__init__(cache, layers, batch_size, num_workers, seed, train_on=train_on)
         for layer in self.layers:
             if len(self.feature_shapes[layer]) != 3:
                 raise LazarusError(
@@ -43,5 +46,5 @@ class PatchGridDataModule(CachedFeatureDataModule):
                 )
 
     def _sampler(self) -> EpochSampler:
-        sizes = self._features.sizes[self._features.indices("train")]
+        sizes = self._features.sizes[self._trained_on]
         return SizeBucketSampler(sizes, self.batch_size, self.seed)

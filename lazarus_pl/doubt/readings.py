@@ -63,7 +63,7 @@ class Readings:
             at_most: Photos that are enough; they are taken evenly over the side.
         """
         features = FeatureCache(cache)
-        photos = CachedDataset(features, tuple(task.feature_shapes), side)
+        photos = CachedDataset(features, tuple(task.feature_shapes), features.indices(side))
         known = features.manifest.photos
         device = next(task.parameters()).device
         seen: list[Photo] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lazarus_pl.data.split.split_spec import SIDES, Side
 from lazarus_pl.errors import LazarusError
 
 
@@ -16,11 +17,14 @@ class ViewsSpec:
         policy: A YAML file of transforms, or the name of one that comes with lazarus: ``light``,
             ``field``.
         seed: Another seed gives other views.
+        sides: Sides of the split whose photos get views; those of val are for a last training on
+            train and val.
     """
 
     count: int = 0
     policy: str = "light"
     seed: int = 0
+    sides: tuple[Side, ...] = ("train",)
 
     def __post_init__(self) -> None:
         """Checks the values.
@@ -32,3 +36,7 @@ class ViewsSpec:
             raise LazarusError(f"views.count {self.count} is negative: give a number of views")
         if self.seed < 0:
             raise LazarusError(f"views.seed {self.seed} is negative: give 0 or more")
+        if not self.sides or not set(self.sides) <= set(SIDES):
+            raise LazarusError(
+                f"views.sides {list(self.sides)} cannot be: give some of {', '.join(SIDES)}"
+            )

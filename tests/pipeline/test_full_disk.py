@@ -17,7 +17,7 @@ from lazarus_pl.shipped_config import shipped_config
 from tests.conftest import Lazarus
 from tests.pipeline.disk import Disk, on
 
-STAGES = ("extract", "grid", "patches", "finetune", "test", "report")
+STAGES = ("extract", "grid", "patches", "finetune", "choose", "refit", "test", "report")
 TRIALS = 6
 
 
@@ -110,7 +110,7 @@ def test_a_disk_that_fills_up_again_and_again(
     assert not (out / "run.holder.json").exists()
 
 
-@pytest.mark.parametrize("stage", ["grid", "patches", "finetune", "test", "report"])
+@pytest.mark.parametrize("stage", STAGES[1:])
 def test_a_disk_that_is_full_late(
     stage: str, words: list[str], whole: tuple[Path, int], tmp_path: Path, lazarus: Lazarus
 ) -> None:

@@ -28,7 +28,6 @@ from lazarus_pl.data.folder_lock import FolderLock
 from lazarus_pl.data.manifest import Manifest
 from lazarus_pl.data.procedural.procedural_leaves import ProceduralLeaves
 from lazarus_pl.data.table import read_table
-from lazarus_pl.doubt.doubt import Doubt
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
 from lazarus_pl.encoder.engine import Engine
 from lazarus_pl.encoder.engine_options import EngineOptions
@@ -42,7 +41,8 @@ from lazarus_pl.pipeline.run.report.curves import read_curves
 from lazarus_pl.pipeline.run.report.write_report import write_report
 from lazarus_pl.pipeline.run.run_settings import RunSettings
 from lazarus_pl.pipeline.run.stage_record import StageRecord
-from lazarus_pl.pipeline.run.stages.test_stage import TestStage, _may_compete
+from lazarus_pl.pipeline.run.stages.choose_stage import _may_compete
+from lazarus_pl.pipeline.run.stages.test_stage import TestStage
 from lazarus_pl.shipped_config import shipped_config
 from lazarus_pl.tasks.load_task import load_task
 from lazarus_pl.tasks.read_checkpoint import read_checkpoint
@@ -117,8 +117,9 @@ def test_the_summary_agrees_with_the_predictions(whole: Path) -> None:
     assert summary["test_readings"] == 1
     assert list(summary["stages"]) == [
         *("audit", "extract", "findings", "grid", "patches", "views", "views_head", "finetune"),
-        "test",
+        *("choose", "refit", "test"),
     ]
+    assert summary["trained_on"] == ["train", "val"]
     for stage in summary["stages"].values():
         assert stage["state"] == "done"
         assert stage["seconds"] > 0
@@ -139,11 +140,11 @@ def test_the_model_is_chosen_on_val_and_stands_alone(
     assert chosen["val_macro_f1"] == summary["val_macro_f1"]
     behind = best["val_macro_f1"] - chosen["val_macro_f1"]
     assert behind == 0 or behind < max(best["val_error"], chosen["val_error"])
+    before = whole / "choose" / "chosen.ckpt"
     ours, theirs = (
-        read_checkpoint(whole / item["checkpoint"])["state_dict"] for item in (summary, chosen)
+        read_checkpoint(path)["state_dict"] for path in (before, whole / chosen["checkpoint"])
     )
     assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
-    assert Doubt.of_checkpoint(whole / summary["checkpoint"]) is not None
     words = ("--ckpt", whole / "best.ckpt", "--data", photos, "--out", tmp_path / "p.csv")
     assert lazarus("classify", *words).code == 0
     for stage in ("views_head", "finetune"):
@@ -668,7 +669,7 @@ def test_without_any_model_there_is_still_a_report(
     out, words = quick
     done = lazarus(*words, "--grid.overrides", "{model.init_args.lr: -1}")
     assert done.code == 1
-    assert "failed: grid, test" in done.out
+    assert "failed: grid, choose" in done.out
     summary = summary_of(out)
     assert summary["model"] is None
     assert summary["test_macro_f1"] is None

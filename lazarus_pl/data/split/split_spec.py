@@ -9,7 +9,8 @@ from typing import Literal, get_args
 from lazarus_pl.errors import LazarusError
 
 Strategy = Literal["leaf", "grouped", "predefined", "random"]
-SIDES = ("train", "val", "test")
+Side = Literal["train", "val", "test"]
+SIDES = get_args(Side)
 UNUSED = "unused"
 
 _SYNONYMS = {

@@ -71,6 +71,11 @@ class ResumableFit:
         """The checkpoint that the config keeps as the best."""
         return self.folder / "checkpoints" / "best.ckpt"
 
+    @property
+    def last(self) -> Path:
+        """The checkpoint of the last epoch, which it goes on from."""
+        return self.folder / "checkpoints" / "last.ckpt"
+
     def run(
         self, digest: str, estimate: float | None, allowed: float | None, schedule: Schedule
     ) -> FitEnd:
@@ -133,15 +138,11 @@ class ResumableFit:
         from lazarus_pl.pipeline.run.keep_last import KeepLast
 
         clock = EpochClock(self.title, schedule, allowed)
-        own = [] if self._keeps_last() else [KeepLast(self._last)]
+        own = [] if self._keeps_last() else [KeepLast(self.last)]
         words = self._arguments(epochs)
-        words += [f"--ckpt_path={self._last}"] if goes_on else []
+        words += [f"--ckpt_path={self.last}"] if goes_on else []
         cli = run_lightning(words, [clock, *own])
         return clock.ended_early, cli.split
-
-    @property
-    def _last(self) -> Path:
-        return self.folder / "checkpoints" / "last.ckpt"
 
     def _keeps_last(self) -> bool:
         """Whether the config itself writes its last epoch."""
@@ -152,7 +153,7 @@ class ResumableFit:
     def _has_last(self) -> bool:
         from callbacks.version_files import is_whole
 
-        return self._last.is_file() and is_whole(self._last)
+        return self.last.is_file() and is_whole(self.last)
 
     def _arguments(self, epochs: int) -> list[str]:
         return [

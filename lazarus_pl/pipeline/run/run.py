@@ -24,15 +24,18 @@ from lazarus_pl.pipeline.run.audit_options import AuditOptions
 from lazarus_pl.pipeline.run.budget import Budget
 from lazarus_pl.pipeline.run.chain import Chain
 from lazarus_pl.pipeline.run.grid_options import GridOptions
+from lazarus_pl.pipeline.run.refit_options import RefitOptions
 from lazarus_pl.pipeline.run.run_settings import RunSettings
 from lazarus_pl.pipeline.run.stage import Stage
 from lazarus_pl.pipeline.run.stage_options import StageOptions
 from lazarus_pl.pipeline.run.stages.audit_stage import AuditStage
+from lazarus_pl.pipeline.run.stages.choose_stage import ChooseStage
 from lazarus_pl.pipeline.run.stages.extract_stage import ExtractStage
 from lazarus_pl.pipeline.run.stages.findings_stage import FindingsStage
 from lazarus_pl.pipeline.run.stages.finetune_stage import FinetuneStage
 from lazarus_pl.pipeline.run.stages.grid_stage import GridStage
 from lazarus_pl.pipeline.run.stages.patches_stage import PatchesStage
+from lazarus_pl.pipeline.run.stages.refit_stage import RefitStage
 from lazarus_pl.pipeline.run.stages.report_stage import ReportStage
 from lazarus_pl.pipeline.run.stages.test_stage import TestStage
 from lazarus_pl.pipeline.run.stages.views_head_stage import ViewsHeadStage
@@ -45,6 +48,7 @@ _VIEWS = ViewsSpec()
 _AUDIT = AuditOptions()
 _GRID = GridOptions()
 _STAGE = StageOptions()
+_REFIT = RefitOptions()
 _BUDGET = Budget()
 
 
@@ -65,6 +69,7 @@ def run(
     patches: StageOptions = _STAGE,
     views_head: StageOptions = _STAGE,
     finetune: StageOptions = _STAGE,
+    refit: RefitOptions = _REFIT,
     budget: Budget = _BUDGET,
     gallery: int = 6,
     seed: int | None = None,
@@ -72,8 +77,8 @@ def run(
     """Does the whole chain: audit, features, heads, views, fine-tuning, test, report.
 
     Each stage says beforehand how long it will take. Ctrl-C or a crash loses little: the same
-    command goes on. What has not changed is not done again. The model is chosen on val, test is
-    read once, for the chosen one.
+    command goes on. What has not changed is not done again. The model is chosen on val and trained
+    again on train and val together; test is read once, for that one.
 
     Args:
         data: Folder of class folders, or a CSV or Parquet table with the columns path and label
@@ -93,6 +98,7 @@ def run(
         patches: The head that scores every patch.
         views_head: The head that learns from the views.
         finetune: The encoder's last blocks, from a head on.
+        refit: The training of the chosen model once more, on val's photos too.
         budget: What all of it may take: time, for which late stages are shortened or left out, and
             memory of the GPU, for which training takes its batches in parts.
         gallery: Hits, and as many misses, that the report shows with their heat-maps.
@@ -119,6 +125,7 @@ def run(
         patches=patches,
         views_head=views_head,
         finetune=finetune,
+        refit=refit,
         budget=budget,
         gallery=gallery,
         seed=seed,
@@ -175,6 +182,7 @@ def _stages(settings: RunSettings) -> list[Stage]:
     again: list[Stage] = [] if settings.audit.skip else [FindingsStage(settings)]
     patches: list[Stage] = [] if settings.patches.skip else [PatchesStage(settings)]
     finetune: list[Stage] = [] if settings.finetune.skip else [FinetuneStage(settings)]
+    refit: list[Stage] = [] if settings.refit.skip else [RefitStage(settings)]
     return [
         *looks,
         ExtractStage(settings),
@@ -183,6 +191,8 @@ def _stages(settings: RunSettings) -> list[Stage]:
         *patches,
         *_on_views(settings),
         *finetune,
+        ChooseStage(settings),
+        *refit,
         TestStage(settings),
         ReportStage(settings),
     ]

@@ -77,3 +77,8 @@ class Stage(ABC):
         Raises:
             LazarusError: If it cannot be done.
         """
+
+
+def is_done(records: Records, stage: str) -> bool:
+    """Whether a stage gave something, be it less than was asked for."""
+    return stage in records and records[stage].state in ("done", "shortened")

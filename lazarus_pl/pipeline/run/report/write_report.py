@@ -98,6 +98,7 @@ def _summary(
         "model": chosen.get("name"),
         "stage": chosen.get("stage"),
         "checkpoint": settings.best.name if chosen else None,
+        "trained_on": (result or {}).get("trained_on", []),
         "val_macro_f1": chosen.get("val_macro_f1"),
         "test_macro_f1": test.get("macro_f1"),
         "test_macro_f1_interval": interval.get("macro_f1"),
@@ -189,6 +190,7 @@ def _skipped(settings: RunSettings) -> list[str]:
         "patches": settings.patches.skip,
         "views_head": settings.views_head.skip,
         "finetune": settings.finetune.skip,
+        "refit": settings.refit.skip,
     }
     return [name for name, skip in asked.items() if skip]
 

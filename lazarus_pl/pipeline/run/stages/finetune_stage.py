@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from lazarus_pl.errors import LazarusError
@@ -11,7 +12,7 @@ from lazarus_pl.pipeline.run.digests import digest_of, file_digest
 from lazarus_pl.pipeline.run.resumable_fit import epochs_of
 from lazarus_pl.pipeline.run.run_settings import RunSettings
 from lazarus_pl.pipeline.run.schedule import Schedule
-from lazarus_pl.pipeline.run.stage import Records
+from lazarus_pl.pipeline.run.stage import Records, is_done
 from lazarus_pl.pipeline.run.stage_outcome import StageOutcome
 from lazarus_pl.pipeline.run.stages.fit_stage import SETTING_UP, FitStage
 
@@ -36,7 +37,7 @@ class FinetuneStage(FitStage):
 
     def needed(self, before: Records) -> tuple[str, ...]:
         """The grid only where it begins with the grid's best."""
-        taught = _has(before, "views_head")
+        taught = is_done(before, "views_head")
         return tuple(name for name in self.needs if not (taught and name == "grid"))
 
     def inputs(self) -> Any:  # noqa: ANN401  # anything that can be written as text
@@ -52,12 +53,14 @@ class FinetuneStage(FitStage):
 
     def run(self, before: Records, allowed: float | None, schedule: Schedule) -> StageOutcome:
         """Fine-tunes the head that learnt from views, or else the best of the grid."""
-        made_by = "views_head/checkpoints" if _has(before, "views_head") else "grid"
-        start = self.settings.out / made_by / "best.ckpt"
+        start = start_of(self.settings.out, before)
         if not start.is_file():
             raise LazarusError("there is no head to start with: none of the heads was trained")
         costs = read_costs(self.settings.out)
         more = {"model.init_args.start": str(start), **self.views(before)}
+        if allowed is not None:
+            # so that the same can be done once more, on val too
+            allowed /= 1 + self.settings.refit_share
         end = self.fit(before, allowed, schedule, costs, more)
         if end.state == "left out":
             return self.outcome(end)
@@ -66,5 +69,7 @@ class FinetuneStage(FitStage):
         return StageOutcome(kept, output, end.state, end.note)
 
 
-def _has(before: Records, stage: str) -> bool:
-    return stage in before and before[stage].state in ("done", "shortened")
+def start_of(out: Path, before: Records) -> Path:
+    """The checkpoint that it begins with: the head that learnt from views, or the grid's best."""
+    made_by = "views_head/checkpoints" if is_done(before, "views_head") else "grid"
+    return out / made_by / "best.ckpt"

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,76 +11,55 @@ from typing import Any
 import numpy as np
 
 from lazarus_pl.data.atomic import copy_file, replace_file
-from lazarus_pl.doubt.calibrate import calibrate_checkpoint
-from lazarus_pl.errors import LazarusError
-from lazarus_pl.fit_words import configured
-from lazarus_pl.grid.run_result import RunResult
 from lazarus_pl.pipeline.run.candidate import Candidate
-from lazarus_pl.pipeline.run.choose import choose
+from lazarus_pl.pipeline.run.choice import Choice
 from lazarus_pl.pipeline.run.digests import file_digest
 from lazarus_pl.pipeline.run.gallery import Shown, make_gallery
 from lazarus_pl.pipeline.run.leaf_bootstrap import LeafBootstrap
+from lazarus_pl.pipeline.run.refit_options import REFIT_SIDES
 from lazarus_pl.pipeline.run.schedule import Schedule
 from lazarus_pl.pipeline.run.side_predictions import SidePredictions, predict_side
 from lazarus_pl.pipeline.run.side_scores import SideScores
-from lazarus_pl.pipeline.run.stage import Records, Stage
+from lazarus_pl.pipeline.run.stage import Records, Stage, is_done
 from lazarus_pl.pipeline.run.stage_outcome import StageOutcome
-from lazarus_pl.pipeline.run.stages.fit_stage import VIEWS
-
-_LOG = logging.getLogger(__name__)
-
-# stage, checkpoint and name, in the order in which they are trained
-_MODELS = (
-    ("grid", "grid/best.ckpt", ""),
-    ("patches", "patches/checkpoints/best.ckpt", "patch attention"),
-    ("views_head", "views_head/checkpoints/best.ckpt", "head trained on views"),
-    ("finetune", "finetune/checkpoints/best.ckpt", "fine-tuned encoder and head"),
-    ("finetune", "finetune/checkpoints/last.ckpt", "fine-tuned encoder and head, last epoch"),
-)
+from lazarus_pl.pipeline.run.stages.refit_stage import RefitStage
 
 
 class TestStage(Stage):
-    """Chooses on val, then reads test once for the one that was chosen."""
+    """Reads test, once, for the chosen model."""
 
     # pytest takes classes of this name for tests
     __test__ = False
 
     name = "test"
-    title = "choose on val, then read test once"
-    needs = ("extract", "grid", "patches", "views_head", "finetune")
+    title = "read test, once, for the chosen model"
+    needs = ("extract", "choose", "refit")
+    requires = ("choose",)
 
     def inputs(self) -> Any:  # noqa: ANN401  # anything that can be written as text
-        """How many photos are shown, the seed of the bootstrap, and what may compete."""
-        return [self.settings.gallery, self.settings.seed, _MODELS]
+        """How many photos are shown, and the seed of the bootstrap."""
+        return [self.settings.gallery, self.settings.seed]
 
     def estimate(self, costs: Mapping[str, float]) -> float | None:
-        """A few passes over val and test, and the maps of a few photos.
+        """A pass over test, and the maps of a few photos.
 
-        A fine-tuned encoder reads the photos of both again.
+        A fine-tuned encoder reads the photos of test again.
         """
         if self.settings.finetune.skip:
-            return 3.0 + 0.5 * self.settings.gallery
+            return 1.0 + 0.5 * self.settings.gallery
         photos = costs.get("extraction")
-        return None if photos is None else 10.0 + 0.15 * photos + 2.0 * self.settings.gallery
+        return None if photos is None else 5.0 + 0.05 * photos + 2.0 * self.settings.gallery
 
     def run(self, before: Records, allowed: float | None, schedule: Schedule) -> StageOutcome:
-        """Scores all candidates on val, the best one on test."""
+        """Scores the chosen model, trained again where it was, on test."""
         from lazarus_pl.data.manifest import Manifest
 
-        asked = self.settings
-        candidates = list(self._candidates(before))
-        if not candidates:
-            raise LazarusError("there is no model to choose: every training failed")
-        # val lies beside train, and is content long before photos of another day are: there those
-        # that learnt from views are ahead of their equals on val
-        best = choose(candidates)
-        copy_file(asked.out / best.checkpoint, asked.best)
-        calibrate_checkpoint(asked.best, asked.cache)
+        asked, choice = self.settings, Choice(self.settings.out)
+        again = RefitStage.checkpoint_of(asked.out) if is_done(before, "refit") else None
+        copy_file(again or choice.checkpoint, asked.best)
         result: dict[str, Any] = {
-            "candidates": [asdict(item) for item in candidates],
-            "chosen": asdict(best),
-            "preferred": best is not max(candidates, key=lambda item: item.val_macro_f1),
-            "val": asdict(SideScores.of(predict_side(asked.best, asked.cache, "val"))),
+            **choice.read(),
+            "trained_on": REFIT_SIDES if again else REFIT_SIDES[:1],
             "test": None,
             "interval": None,
             "readings": 0,
@@ -89,7 +67,7 @@ class TestStage(Stage):
         self._folder.mkdir(exist_ok=True)
         files = [asked.best, self._folder / "result.json"]
         if Manifest.read(asked.cache).side("test"):
-            files += self._read_test(result, self._map_maker(best, candidates))
+            files += self._read_test(result, self._map_maker(choice.model, choice.candidates))
         else:
             _write(result, self._folder / "result.json")
         return StageOutcome(files, file_digest(self._folder / "result.json"), note=_note(result))
@@ -125,7 +103,7 @@ class TestStage(Stage):
         from lazarus_pl.tasks.load_task import load_task
 
         rival = next((item for item in candidates if item.stage == "patches"), None)
-        if rival is None or rival is chosen:
+        if rival is None or rival == chosen:
             return None
         theirs = load_task(self.settings.out / chosen.checkpoint)
         # such a model draws its own maps
@@ -134,53 +112,6 @@ class TestStage(Stage):
         ours = load_task(self.settings.out / rival.checkpoint)
         knows = isinstance(ours.head, PatchHead) and ours.class_names == theirs.class_names
         return self.settings.out / rival.checkpoint if knows else None
-
-    def _candidates(self, before: Records) -> Iterator[Candidate]:
-        for stage, path, title in _MODELS:
-            said = self._on_val(before, stage, path)
-            if said is None:
-                continue
-            scores, interval = SideScores.of(said), LeafBootstrap.of(said, self.settings.seed or 0)
-            yield Candidate(
-                title or _grid_winner(self.settings.out),
-                stage,
-                path,
-                scores.macro_f1,
-                scores.accuracy,
-                interval.error if interval else None,
-                bool(configured(self.settings.out / stage / "config.yaml", {}, VIEWS)),
-            )
-
-    def _on_val(self, before: Records, stage: str, path: str) -> SidePredictions | None:
-        """What a model says of val, if there is such a model."""
-        record, file = before.get(stage), self.settings.out / path
-        if record is None or record.state in ("failed", "left out"):
-            return None
-        if file.name == "last.ckpt" and not _may_compete(file):
-            return None
-        try:
-            return predict_side(file, self.settings.cache, "val")
-        except LazarusError as error:
-            _LOG.warning("'%s' does not compete: %s", path, error)
-            return None
-
-
-def _may_compete(last: Path) -> bool:
-    """Whether a last epoch was not the best, and no class was lost in it for the others' sake."""
-    from lazarus_pl.tasks.read_checkpoint import read_checkpoint
-
-    # left by a version that kept none
-    if not last.is_file():
-        return False
-    try:
-        content, best = (read_checkpoint(path) for path in (last, last.with_name("best.ckpt")))
-    except LazarusError:
-        # told when it is to predict
-        return True
-    scores = content["lazarus"].get("scores", {})
-    score = float(scores.get("val/macro_f1", 0.0))
-    whole = float(scores.get("val/guarded_macro_f1", score)) >= score
-    return whole and content["epoch"] != best["epoch"]
 
 
 def _write(result: Mapping[str, Any], path: Path) -> None:
@@ -194,12 +125,6 @@ def _readings(path: Path) -> int:
         return int(json.loads(path.read_bytes())["readings"])
     except (OSError, ValueError, KeyError, TypeError):
         return 0
-
-
-def _grid_winner(out: Path) -> str:
-    run = json.loads((out / "grid" / "summary.json").read_bytes())["run"]
-    result = RunResult.read(out / "grid" / "runs" / run)
-    return f"{result.head} head, learning rate {result.lr:g}" if result else f"head {run}"
 
 
 def _hits_and_misses(said: SidePredictions, number: int) -> list[Shown]:
@@ -231,11 +156,9 @@ def _shown(said: SidePredictions, place: int, kind: str) -> Shown:
 
 
 def _note(result: Mapping[str, Any]) -> str:
-    chosen = result["chosen"]
-    text = f"chosen: {chosen['name']}, val macro-F1 {chosen['val_macro_f1']:.3f}"
     if result["test"] is None:
-        return f"{text}; the split has no test photos"
-    text += f"; test macro-F1 {result['test']['macro_f1']:.3f}"
+        return "the split has no test photos"
+    text = f"{result['chosen']['name']}, test macro-F1 {result['test']['macro_f1']:.3f}"
     if result["interval"] is None:
         return f"{text}, of too few leaves for an interval"
     low, high = result["interval"]["macro_f1"]

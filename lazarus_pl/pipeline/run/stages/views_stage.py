@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lazarus_pl.cache.views_header import ViewsHeader
+from lazarus_pl.data.split.split_spec import SIDES
 from lazarus_pl.duration import say_duration
 from lazarus_pl.pipeline.run.chain import read_costs
 from lazarus_pl.pipeline.run.digests import digest_of, file_digest
@@ -18,8 +19,6 @@ from lazarus_pl.pipeline.run.stage_outcome import StageOutcome
 from lazarus_pl.pipeline.run.stages.views_head_stage import ViewsHeadStage
 from lazarus_pl.views.view_policy import ViewPolicy
 
-# of the photos that are trained on
-_TRAIN = 0.7
 # than a plain photo; measured with leaves laid on other backgrounds
 _SLOWER = 1.3
 # more of the time that is left would be missing in the fine-tuning, where it alone wants them
@@ -27,10 +26,10 @@ _SHARE = 0.4
 
 
 class ViewsStage(Stage):
-    """Augmented views of the training photos, for a head and for fine-tuning."""
+    """Augmented views of the photos that are trained on, for a head and for fine-tuning."""
 
     name = "views"
-    title = "augmented views of the training photos"
+    title = "augmented views of the photos that are trained on"
     needs = ("extract",)
     can_be_cut = True
 
@@ -43,12 +42,15 @@ class ViewsStage(Stage):
 
     def inputs(self) -> Any:  # noqa: ANN401  # anything that can be written as text
         """Which views, and the text of their policy."""
-        return [self.settings.views, file_digest(Path(self.settings.views.policy))]
+        return [self.settings.wanted_views, file_digest(Path(self.settings.views.policy))]
 
     def estimate(self, costs: Mapping[str, float]) -> float | None:
         """A view costs what a photo costs, and has to be made."""
         plain = costs.get("extraction")
-        return None if plain is None else _SLOWER * plain * _TRAIN * self.settings.views.count
+        views = self.settings.wanted_views
+        shares = dict(zip(SIDES, self.settings.split.fractions, strict=True))
+        viewed = sum(shares[side] for side in views.sides)
+        return None if plain is None else _SLOWER * plain * viewed * views.count
 
     def run(self, before: Records, allowed: float | None, schedule: Schedule) -> StageOutcome:
         """Encodes the views that are not in the cache yet."""
@@ -61,7 +63,7 @@ class ViewsStage(Stage):
                 "the budget of time are left for them and for training on them"
             )
             return StageOutcome(state="left out", note=note)
-        extract_photos(asked, asked.views)
+        extract_photos(asked, asked.wanted_views)
         header = ViewsHeader.of_spec(asked.views)
         folder = header.folder(asked.cache)
         table = folder / "jobs.csv"

@@ -1,0 +1,44 @@
+"""Doubt for a model that was trained on all photos that it could be calibrated on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from lazarus_pl.data.atomic import replace_file
+from lazarus_pl.errors import LazarusError
+
+
+def lend_doubt(source: Path, ckpt: Path, cache: Path, out: Path) -> None:
+    """Writes a checkpoint anew with the doubt of its forerunner.
+
+    The forerunner was trained in the same way without val, and calibrated there: its temperature
+    and its threshold are taken, since those of val would now be much too sure. The distance is
+    measured in the features that the model reads now.
+
+    Args:
+        source: The calibrated forerunner.
+        ckpt: The checkpoint that was trained on train and val.
+        cache: The feature cache of both.
+        out: File to write.
+
+    Raises:
+        LazarusError: If a checkpoint or the cache cannot be used, or the forerunner is not
+            calibrated.
+    """
+    import torch
+
+    from lazarus_pl.doubt.calibrate import fit_doubt
+    from lazarus_pl.doubt.doubt import Doubt
+    from lazarus_pl.tasks.load_task import load_task
+    from lazarus_pl.tasks.read_checkpoint import read_checkpoint
+
+    theirs = Doubt.of_checkpoint(source)
+    if theirs is None:
+        raise LazarusError(f"'{source}' is not calibrated: run lazarus calibrate --ckpt {source}")
+    own = fit_doubt(load_task(ckpt), cache, theirs.coverage, theirs.false_alarm)
+    content: dict[str, Any] = read_checkpoint(ckpt)
+    content["lazarus"]["doubt"] = replace(theirs, distance=own.distance).to_plain()
+    with replace_file(out) as file:
+        torch.save(content, file)

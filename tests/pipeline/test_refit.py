@@ -1,0 +1,232 @@
+"""The chosen model, trained once more on train and val."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from lazarus_pl.cache.feature_cache import FeatureCache
+from lazarus_pl.cli import main
+from lazarus_pl.data.manifest import Manifest
+from lazarus_pl.data.procedural.procedural_leaves import ProceduralLeaves
+from lazarus_pl.doubt.doubt import Doubt
+from lazarus_pl.doubt.lend_doubt import lend_doubt
+from lazarus_pl.errors import LazarusError
+from lazarus_pl.pipeline.run.budget import Budget
+from lazarus_pl.pipeline.run.refit_options import RefitOptions
+from lazarus_pl.pipeline.run.run_settings import RunSettings
+from lazarus_pl.pipeline.run.stages.finetune_stage import FinetuneStage
+from lazarus_pl.pipeline.run.stages.refit_stage import RefitStage
+from lazarus_pl.pipeline.run.stages.views_stage import ViewsStage
+from lazarus_pl.shipped_config import shipped_config
+from lazarus_pl.tasks.read_checkpoint import read_checkpoint
+from lazarus_pl.views.views_spec import ViewsSpec
+from tests.conftest import Lazarus
+
+QUICK = ("--audit.skip", "--patches.skip", "--finetune.skip", "--views.count=0", "--gallery=0")
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """78 photos of 39 leaves in three classes."""
+    leaves = dict.fromkeys(("healthy", "late_blight", "rust"), 13)
+    drawn = ProceduralLeaves(leaves, photos_per_leaf=(2, 2), size=64, seed=3)
+    return drawn.write(tmp_path_factory.mktemp("photos"))
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One head, whose training would stop early."""
+    folder = tmp_path_factory.mktemp("config")
+    head = str(shipped_config("heads/mlp.yaml").resolve())
+    (folder / "grid.yaml").write_text(
+        json.dumps({"configs": {"mlp": head}, "overrides": {"trainer.max_epochs": 12}})
+    )
+    content = {
+        "encoder": {"image_size": 64},
+        "engine": "torch",
+        "grid": {"config": "grid.yaml"},
+        "views_head": {"overrides": {"trainer.max_epochs": 2}},
+        "finetune": {"overrides": {"trainer.max_epochs": 2}},
+    }
+    (folder / "run.yaml").write_text(json.dumps(content))
+    return folder / "run.yaml"
+
+
+@pytest.fixture(scope="module")
+def whole(
+    photos: Path, config: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, list[str]]:
+    """A run, and its command but for its folder."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    words = ["run", "-c", str(config), "--data", str(photos), *QUICK]
+    assert main([*words, "--out", str(out)]) == 0
+    return out, words
+
+
+@pytest.fixture
+def copied(whole: tuple[Path, list[str]], tmp_path: Path) -> tuple[Path, list[str]]:
+    """A copy of the run, and its command."""
+    out = tmp_path / "run"
+    shutil.copytree(whole[0], out)
+    return out, [*whole[1], "--out", str(out)]
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    found: dict[str, torch.Tensor] = read_checkpoint(path)["state_dict"]
+    return found
+
+
+def same(one: Path, other: Path) -> bool:
+    return all(torch.equal(value, weights(other)[name]) for name, value in weights(one).items())
+
+
+def summary_of(out: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((out / "summary.json").read_bytes())
+    return content
+
+
+def test_the_chosen_training_is_done_again_with_val(whole: tuple[Path, list[str]]) -> None:
+    out, _ = whole
+    assert same(out / "best.ckpt", out / "refit" / "checkpoints" / "last.ckpt")
+    assert not same(out / "best.ckpt", out / "choose" / "chosen.ckpt")
+    first, again = (
+        yaml.safe_load((out / folder / "config.yaml").read_text())
+        for folder in ("grid/runs/mlp", "refit")
+    )
+    assert again["data"]["init_args"].pop("train_on") == ["train", "val"]
+    assert first["data"]["init_args"].pop("train_on") == ["train"]
+    assert again["data"] == first["data"]
+    assert again["model"] == first["model"]
+    names = [
+        [item["class_path"].rsplit(".", 1)[-1] for item in each["trainer"]["callbacks"]]
+        for each in (first, again)
+    ]
+    assert "EarlyStopping" in names[0]
+    assert [name for name in names[0] if name != "EarlyStopping"] == names[1]
+    # of the epochs that were planned, whatever val says
+    assert read_checkpoint(out / "best.ckpt")["epoch"] == 11
+    summary = summary_of(out)
+    train, val = (len(Manifest.read(out / "cache").side(side)) for side in ("train", "val"))
+    assert summary["trained_on"] == ["train", "val"]
+    assert summary["stages"]["refit"]["note"] == f"{train + val} photos instead of {train}"
+    text = (out / "report.html").read_text(encoding="utf-8")
+    assert "trained again on train and val together" in text
+
+
+def test_it_doubts_as_the_model_before_it_learnt_to(whole: tuple[Path, list[str]]) -> None:
+    out, _ = whole
+    before, after = (Doubt.of_checkpoint(out / p) for p in ("choose/chosen.ckpt", "best.ckpt"))
+    assert before is not None
+    assert after is not None
+    assert (after.temperature, after.set_threshold) == (before.temperature, before.set_threshold)
+    assert after.val == before.val
+
+
+def test_a_model_without_doubt_has_none_to_lend(
+    whole: tuple[Path, list[str]], tmp_path: Path
+) -> None:
+    last = whole[0] / "refit" / "checkpoints" / "last.ckpt"
+    with pytest.raises(LazarusError, match="is not calibrated: run lazarus calibrate --ckpt"):
+        lend_doubt(last, last, whole[0] / "cache", tmp_path / "lent.ckpt")
+    assert not (tmp_path / "lent.ckpt").exists()
+
+
+def test_without_it_the_chosen_model_stays(
+    copied: tuple[Path, list[str]], lazarus: Lazarus
+) -> None:
+    out, words = copied
+    done = lazarus(*words, "--refit.skip")
+    assert done.code == 0, done.err
+    assert same(out / "best.ckpt", out / "choose" / "chosen.ckpt")
+    assert summary_of(out)["trained_on"] == ["train"]
+    text = (out / "report.html").read_text(encoding="utf-8")
+    assert "trained again" not in text
+    assert re.search(r"Left out as asked: [^.]*\brefit\.", text)
+
+
+def test_where_it_fails_the_chosen_model_stays(
+    copied: tuple[Path, list[str]], lazarus: Lazarus
+) -> None:
+    out, words = copied
+    config = out / "grid" / "runs" / "mlp" / "config.yaml"
+    text = config.read_text()
+    config.write_text(text.replace("lr: 0.001", "lr: -1"))
+    assert config.read_text() != text
+    (out / "stages" / "refit.json").unlink()
+    shutil.rmtree(out / "refit")
+    failed = lazarus(*words)
+    assert failed.code == 1
+    assert "refit failed, and the rest goes on: lr -1" in failed.err
+    assert same(out / "best.ckpt", out / "choose" / "chosen.ckpt")
+    assert summary_of(out)["test_macro_f1"] is not None
+    config.write_text(text)
+    mended = lazarus(*words)
+    assert mended.code == 0, mended.err
+    assert same(out / "best.ckpt", out / "refit" / "checkpoints" / "last.ckpt")
+
+
+def test_a_part_of_it_is_not_taken(copied: tuple[Path, list[str]], lazarus: Lazarus) -> None:
+    out, words = copied
+    (out / "stages" / "refit.json").unlink()
+    shutil.rmtree(out / "refit")
+    done = lazarus(*words, "--budget.time", "1s")
+    assert done.code == 0, done.err
+    assert summary_of(out)["stages"]["refit"]["state"] == "left out"
+    assert same(out / "best.ckpt", out / "choose" / "chosen.ckpt")
+    again = lazarus(*words)
+    assert again.code == 0, again.err
+    assert summary_of(out)["trained_on"] == ["train", "val"]
+
+
+@pytest.mark.slow
+def test_a_fine_tuning_begins_as_before_and_val_has_views(
+    photos: Path, config: Path, tmp_path: Path, lazarus: Lazarus
+) -> None:
+    out = tmp_path / "run"
+    words = ["run", "-c", config, "--data", photos, "--out", out, *QUICK[:2], "--gallery=0"]
+    done = lazarus(*words, "--views.count=1", "--grid.overrides={trainer.max_epochs: 1}")
+    assert done.code == 0, done.err
+    assert summary_of(out)["stage"] in ("finetune", "views_head")
+    again = yaml.safe_load((out / "refit" / "config.yaml").read_text())
+    assert again["data"]["init_args"]["train_on"] == ["train", "val"]
+    assert again["data"]["init_args"]["views"] == 1
+    cache = FeatureCache(out / "cache")
+    viewed = sum(len(cache.indices(side)) for side in ("train", "val"))
+    listed = (next((out / "cache" / "views").iterdir()) / "jobs.csv").read_text().splitlines()
+    assert len(listed) - 1 == viewed
+
+
+def test_fine_tuning_leaves_it_its_time(photos: Path, tmp_path: Path) -> None:
+    with_it, without = (
+        RunSettings(
+            photos,
+            tmp_path,
+            views=ViewsSpec(3, "field"),
+            refit=RefitOptions(skip),
+            budget=Budget("10min"),
+        )
+        for skip in (False, True)
+    )
+    assert with_it.refit_share == pytest.approx(0.85 / 0.70)
+    assert without.refit_share == 0
+    costs = {
+        "extraction": 100.0,
+        "patch attention": 60.0,
+        "fine-tuning, one epoch, backbone partly unfrozen": 100.0,
+    }
+    first = FinetuneStage(with_it).estimate(costs)
+    assert first is not None
+    assert RefitStage(with_it).estimate(costs) == pytest.approx(first * 0.85 / 0.70)
+    views = [ViewsStage(each).estimate(costs) for each in (with_it, without)]
+    assert None not in views
+    assert views[0] == pytest.approx((views[1] or 0) * 0.85 / 0.70)
+    assert with_it.wanted_views.sides == ("train", "val")
+    assert without.wanted_views.sides == ("train",)
