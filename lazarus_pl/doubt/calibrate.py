@@ -52,7 +52,7 @@ def calibrate_checkpoint(
 
     Raises:
         LazarusError: If the checkpoint or the cache cannot be used, they do not belong together,
-            val has no photos, or a share is none.
+            val has no photos or was trained on, or a share is none.
     """
     for name, share in (("coverage", coverage), ("false_alarm", false_alarm)):
         if not 0 < share < 1:
@@ -67,8 +67,13 @@ def calibrate_checkpoint(
     task, features = load_task(ckpt), FeatureCache(cache)
     there = list(features.manifest.class_names), features.encoder
     check_data(task.class_names, task.encoder, *there, f"'{ckpt}'", f"the cache '{cache}'")
-    doubt = fit_doubt(task, cache, coverage, false_alarm)
     content: dict[str, Any] = read_checkpoint(ckpt)
+    if "val" in content["lazarus"].get("trained_on", ()):
+        raise LazarusError(
+            f"'{ckpt}' was trained on the photos of val, which can no longer say how sure it may "
+            "be: calibrate a checkpoint that was trained on train alone"
+        )
+    doubt = fit_doubt(task, cache, coverage, false_alarm)
     content["lazarus"]["doubt"] = doubt.to_plain()
     with replace_file(ckpt) as file:
         torch.save(content, file)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from lightning.pytorch import LightningModule
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
@@ -271,15 +271,21 @@ class ClassificationTask(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds what is needed to classify photos with this file alone."""
-        checkpoint["lazarus"] = self.described(self.trainer.callback_metrics, self._val_confusion)
+        checkpoint["lazarus"] = self.described(
+            self.trainer, self.trainer.callback_metrics, self._val_confusion
+        )
 
-    def described(self, scores: Mapping[str, Any], confusion: Tensor) -> dict[str, Any]:
+    def described(
+        self, trainer: Trainer, scores: Mapping[str, Any], confusion: Tensor
+    ) -> dict[str, Any]:
         """What a checkpoint tells of the task.
 
         Args:
+            trainer: Whose data it was trained on.
             scores: Those of val, among others, by name.
             confusion: Of val, ``(classes, classes)``.
         """
+        data = getattr(trainer, "datamodule", None)
         return {
             "format": CHECKPOINT_FORMAT,
             "version": __version__,
@@ -293,6 +299,7 @@ class ClassificationTask(LightningModule):
             },
             "scores": {n: float(value) for n, value in scores.items() if n.startswith("val")},
             "confusion": confusion.tolist(),
+            "trained_on": list(getattr(data, "train_on", ("train",))),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

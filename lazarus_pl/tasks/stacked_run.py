@@ -114,12 +114,13 @@ class StackedRun:
         keeps.best_k_models = {path: score}
         return True
 
-    def fill(self, checkpoint: dict[str, Any], place: int) -> None:
+    def fill(self, checkpoint: dict[str, Any], place: int, trainer: Trainer) -> None:
         """Makes the checkpoint of all runs that of this one.
 
         Args:
             checkpoint: As Lightning made it, with one optimizer that has a group for each run.
             place: Which group is this run's.
+            trainer: Of all runs.
         """
         task = self.task
         checkpoint["state_dict"] = task.state_dict()
@@ -130,7 +131,8 @@ class StackedRun:
         checkpoint[task.CHECKPOINT_HYPER_PARAMS_NAME] = "kwargs"
         checkpoint[task.CHECKPOINT_HYPER_PARAMS_KEY] = dict(task.hparams)
         assert self._confusion is not None
-        self._best = checkpoint["lazarus"] = task.described(self._scores, self._confusion)
+        told = task.described(trainer, self._scores, self._confusion)
+        self._best = checkpoint["lazarus"] = told
 
     def end(self) -> None:
         """Shows the best epoch in TensorBoard, when the run trains no more."""

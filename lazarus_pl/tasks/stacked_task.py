@@ -97,7 +97,7 @@ class StackedTask(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Writes the checkpoint of one run."""
         if self._saved is not None:
-            self._saved.fill(checkpoint, self.runs.index(self._saved))
+            self._saved.fill(checkpoint, self.runs.index(self._saved), self.trainer)
 
     def _standardised(self, batch: Mapping[str, Any]) -> dict[str, Tensor]:
         return self.runs[0].task.standardised(batch["features"])

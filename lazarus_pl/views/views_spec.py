@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import get_args
 
-from lazarus_pl.data.split.split_spec import SIDES, Side
+from lazarus_pl.data.split.split_spec import Side
 from lazarus_pl.errors import LazarusError
 
 
@@ -36,7 +37,6 @@ class ViewsSpec:
             raise LazarusError(f"views.count {self.count} is negative: give a number of views")
         if self.seed < 0:
             raise LazarusError(f"views.seed {self.seed} is negative: give 0 or more")
-        if not self.sides or not set(self.sides) <= set(SIDES):
-            raise LazarusError(
-                f"views.sides {list(self.sides)} cannot be: give some of {', '.join(SIDES)}"
-            )
+        if not self.sides or not set(self.sides) <= set(get_args(Side)):
+            there = ", ".join(get_args(Side))
+            raise LazarusError(f"views.sides {list(self.sides)} cannot be: give some of {there}")

@@ -130,6 +130,19 @@ def test_it_doubts_as_the_model_before_it_learnt_to(whole: tuple[Path, list[str]
     assert after.val == before.val
 
 
+def test_what_learnt_from_val_is_not_calibrated_there(
+    whole: tuple[Path, list[str]], lazarus: Lazarus
+) -> None:
+    out, _ = whole
+    before = (out / "best.ckpt").read_bytes()
+    refused = lazarus("calibrate", "--ckpt", out / "best.ckpt", "--cache", out / "cache")
+    assert refused.code == 2
+    assert "was trained on the photos of val" in refused.err
+    assert (out / "best.ckpt").read_bytes() == before
+    done = lazarus("calibrate", "--ckpt", out / "grid" / "best.ckpt", "--cache", out / "cache")
+    assert done.code == 0, done.err
+
+
 def test_a_model_without_doubt_has_none_to_lend(
     whole: tuple[Path, list[str]], tmp_path: Path
 ) -> None:
@@ -230,3 +243,31 @@ def test_fine_tuning_leaves_it_its_time(photos: Path, tmp_path: Path) -> None:
     assert views[0] == pytest.approx((views[1] or 0) * 0.85 / 0.70)
     assert with_it.wanted_views.sides == ("train", "val")
     assert without.wanted_views.sides == ("train",)
+
+
+def test_all_photos_in_the_end(copied: tuple[Path, list[str]], lazarus: Lazarus) -> None:
+    out, words = copied
+    before = summary_of(out)
+    done = lazarus(*words, "--refit.all_photos=true")
+    assert done.code == 0, done.err
+    assert "refit" not in re.findall(r"^\[\d+/\d+\] (\w+)", done.out, re.M), "it was done before"
+    summary = summary_of(out)
+    assert summary["deploy"] == "deploy.ckpt"
+    assert summary["test_macro_f1"] == before["test_macro_f1"]
+    assert summary["test_readings"] == 1
+    assert same(out / "best.ckpt", out / "refit" / "checkpoints" / "last.ckpt")
+    assert not same(out / "deploy.ckpt", out / "best.ckpt")
+    assert Doubt.of_checkpoint(out / "deploy.ckpt") is not None
+    again = yaml.safe_load((out / "deploy" / "config.yaml").read_text())
+    assert again["data"]["init_args"]["train_on"] == ["train", "val", "test", "unused"]
+    photos = len(Manifest.read(out / "cache").photos)
+    assert f"{photos} photos instead of" in summary["stages"]["deploy"]["note"]
+    assert "deploy.ckpt is the same training" in (out / "report.html").read_text(encoding="utf-8")
+
+
+def test_what_cannot_be_asked_together(photos: Path, tmp_path: Path, lazarus: Lazarus) -> None:
+    words = ("run", "--data", photos, "--out", tmp_path / "run")
+    refused = lazarus(*words, "--refit.skip", "--refit.all_photos=true")
+    assert refused.code == 2
+    assert "give one of them" in refused.err
+    assert not (tmp_path / "run").exists()

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 from lazarus_pl.errors import LazarusError
 
 Strategy = Literal["leaf", "grouped", "predefined", "random"]
-Side = Literal["train", "val", "test"]
-SIDES = get_args(Side)
-UNUSED = "unused"
+Side = Literal["train", "val", "test", "unused"]
+SIDES: tuple[Side, ...] = ("train", "val", "test")
+UNUSED: Side = "unused"
 
 _SYNONYMS = {
     "valid": "val",
@@ -77,6 +78,11 @@ class SplitSpec:
     def sides(self) -> tuple[str, ...]:
         """The sides that get photos."""
         return tuple(side for side, share in zip(SIDES, self.fractions, strict=True) if share > 0)
+
+    def share(self, sides: Iterable[Side]) -> float:
+        """Share of the photos that some sides have together; ``unused`` counts as none."""
+        shares = dict(zip(SIDES, self.fractions, strict=True))
+        return sum(shares.get(side, 0.0) for side in sides)
 
 
 def split_name(text: str) -> str:

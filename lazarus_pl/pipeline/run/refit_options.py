@@ -1,21 +1,41 @@
-"""What a user asks of the last training in a run."""
+"""What a user asks of the trainings after the choice in a run."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lazarus_pl.data.split.split_spec import Side
-
-# of the split, whose photos are trained on
-REFIT_SIDES: tuple[Side, ...] = ("train", "val")
+from lazarus_pl.data.split.split_spec import SIDES, UNUSED, Side
+from lazarus_pl.errors import LazarusError
 
 
 @dataclass(frozen=True)
 class RefitOptions:
-    """Whether there is one.
+    """On which photos the chosen model is trained again.
 
     Attributes:
         skip: Leave it out: the chosen model stays as it was trained on train alone.
+        all_photos: After test has been read, train once more on all photos: ``deploy.ckpt``,
+            for photos to come. What is known of it is what test says of the same training on
+            fewer.
     """
 
     skip: bool = False
+    all_photos: bool = False
+
+    def __post_init__(self) -> None:
+        """Checks that both can be had.
+
+        Raises:
+            LazarusError: If the second training is to follow a first one that is left out.
+        """
+        if self.skip and self.all_photos:
+            raise LazarusError(
+                "--refit.all_photos trains once more what --refit.skip leaves out: give one of them"
+            )
+
+    @property
+    def sides(self) -> tuple[Side, ...]:
+        """All sides of the split that are trained on in the end."""
+        if self.skip:
+            return ("train",)
+        return (*SIDES, UNUSED) if self.all_photos else SIDES[:2]

@@ -30,6 +30,7 @@ from lazarus_pl.pipeline.run.stage import Stage
 from lazarus_pl.pipeline.run.stage_options import StageOptions
 from lazarus_pl.pipeline.run.stages.audit_stage import AuditStage
 from lazarus_pl.pipeline.run.stages.choose_stage import ChooseStage
+from lazarus_pl.pipeline.run.stages.deploy_stage import DeployStage
 from lazarus_pl.pipeline.run.stages.extract_stage import ExtractStage
 from lazarus_pl.pipeline.run.stages.findings_stage import FindingsStage
 from lazarus_pl.pipeline.run.stages.finetune_stage import FinetuneStage
@@ -98,7 +99,8 @@ def run(
         patches: The head that scores every patch.
         views_head: The head that learns from the views.
         finetune: The encoder's last blocks, from a head on.
-        refit: The training of the chosen model once more, on val's photos too.
+        refit: The training of the chosen model once more, on val's photos too, and, where it is
+            asked for, on all photos when test has been read.
         budget: What all of it may take: time, for which late stages are shortened or left out, and
             memory of the GPU, for which training takes its batches in parts.
         gallery: Hits, and as many misses, that the report shows with their heat-maps.
@@ -183,6 +185,7 @@ def _stages(settings: RunSettings) -> list[Stage]:
     patches: list[Stage] = [] if settings.patches.skip else [PatchesStage(settings)]
     finetune: list[Stage] = [] if settings.finetune.skip else [FinetuneStage(settings)]
     refit: list[Stage] = [] if settings.refit.skip else [RefitStage(settings)]
+    deploy: list[Stage] = [DeployStage(settings)] if settings.refit.all_photos else []
     return [
         *looks,
         ExtractStage(settings),
@@ -194,6 +197,7 @@ def _stages(settings: RunSettings) -> list[Stage]:
         ChooseStage(settings),
         *refit,
         TestStage(settings),
+        *deploy,
         ReportStage(settings),
     ]
 

@@ -98,6 +98,7 @@ def _summary(
         "model": chosen.get("name"),
         "stage": chosen.get("stage"),
         "checkpoint": settings.best.name if chosen else None,
+        "deploy": "deploy.ckpt" if _ok(records, "deploy") else None,
         "trained_on": (result or {}).get("trained_on", []),
         "val_macro_f1": chosen.get("val_macro_f1"),
         "test_macro_f1": test.get("macro_f1"),

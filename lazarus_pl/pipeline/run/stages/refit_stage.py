@@ -5,21 +5,23 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from lazarus_pl.data.manifest import Manifest
+from lazarus_pl.data.split.split_spec import Side
 from lazarus_pl.doubt.lend_doubt import lend_doubt
 from lazarus_pl.fit_words import configured
+from lazarus_pl.grid.run_result import RunResult
 from lazarus_pl.pipeline.run.candidate import Candidate
 from lazarus_pl.pipeline.run.choice import Choice
 from lazarus_pl.pipeline.run.digests import file_digest
-from lazarus_pl.pipeline.run.refit_options import REFIT_SIDES
 from lazarus_pl.pipeline.run.resumable_fit import ResumableFit
 from lazarus_pl.pipeline.run.schedule import Schedule
 from lazarus_pl.pipeline.run.stage import Records, Stage
 from lazarus_pl.pipeline.run.stage_outcome import StageOutcome
 from lazarus_pl.pipeline.run.stage_record import StageRecord
 from lazarus_pl.pipeline.run.stages.finetune_stage import FinetuneStage, start_of
+from lazarus_pl.pipeline.run.stages.grid_stage import GridStage
 from lazarus_pl.pipeline.run.stages.views_head_stage import ViewsHeadStage
 
 _CALLBACKS = "trainer.callbacks"
@@ -32,22 +34,28 @@ class RefitStage(Stage):
     (Goodfellow et al. 2016, Deep Learning, 7.8, for early stopping; ``refit`` of scikit-learn's
     searches). The epochs are those of the first training, and the last of them counts, for nothing
     is left to choose by.
+
+    Attributes:
+        sides: Of the split, whose photos are trained on.
+        doing: Shown beside the progress.
     """
 
     name = "refit"
     title = "train the chosen model again, on val too"
-    needs = ("extract", "views", "choose")
-    requires = ("choose",)
+    needs: ClassVar[tuple[str, ...]] = ("extract", "views", "choose")
+    requires: tuple[str, ...] = ("choose",)
     can_be_cut = True
+    sides: ClassVar[tuple[Side, ...]] = ("train", "val")
+    doing: ClassVar[str] = "training on val too"
 
     @staticmethod
     def checkpoint_of(out: Path) -> Path:
         """What it gives, in the folder of a run."""
-        return out / RefitStage.name / "refit.ckpt"
+        return out / "refit" / "refit.ckpt"
 
     def inputs(self) -> Any:  # noqa: ANN401  # anything that can be written as text
         """What is trained on."""
-        return [REFIT_SIDES]
+        return [self.sides]
 
     def estimate(self, costs: Mapping[str, float]) -> float | None:
         """As long as the longest training takes that may be chosen, and more by val's share."""
@@ -58,7 +66,7 @@ class RefitStage(Stage):
             first = ViewsHeadStage(asked).estimate(costs)
         else:
             first = costs.get("patch attention")
-        return None if first is None else asked.refit_share * first
+        return None if first is None else self._longer * first
 
     def run(self, before: Records, allowed: float | None, schedule: Schedule) -> StageOutcome:
         """Trains, or goes on with it."""
@@ -66,8 +74,8 @@ class RefitStage(Stage):
         chosen = choice.model
         fitting = ResumableFit(
             self.name,
-            "training on val too",
-            config := _config(out, chosen),
+            self.doing,
+            config := _folder(out, chosen) / "config.yaml",
             self._values(config, chosen, before),
             self.settings.cache,
             out,
@@ -82,20 +90,29 @@ class RefitStage(Stage):
             return StageOutcome(state="left out", note=end.note)
         again = self.checkpoint_of(out)
         lend_doubt(choice.checkpoint, fitting.last, self.settings.cache, again)
-        train, val = (len(Manifest.read(self.settings.cache).side(side)) for side in REFIT_SIDES)
-        note = f"{train + val} photos instead of {train}"
+        photos = [len(Manifest.read(self.settings.cache).side(side)) for side in self.sides]
+        note = f"{sum(photos)} photos instead of {photos[0]}"
         return StageOutcome([again], file_digest(again), note=note)
+
+    @property
+    def _longer(self) -> float:
+        """Photos that are trained on, as a share of those of the first training."""
+        split = self.settings.split
+        return split.share(self.sides) / split.share(("train",))
 
     def _as_before(self, chosen: Candidate) -> float:
         """Seconds, by those of the first training."""
-        record = StageRecord.read(self.settings.out, chosen.stage)
-        return self.settings.refit_share * (record.seconds if record else 0.0)
+        out = self.settings.out
+        of_grid = chosen.stage == GridStage.name
+        record = RunResult.read(_folder(out, chosen)) if of_grid else None
+        before = record or StageRecord.read(out, chosen.stage)
+        return self._longer * (before.seconds if before else 0.0)
 
     def _values(self, config: Path, chosen: Candidate, before: Records) -> dict[str, Any]:
         """Where the training differs from the first one."""
         callbacks = configured(config, {}, _CALLBACKS) or []
         values: dict[str, Any] = {
-            "data.init_args.train_on": list(REFIT_SIDES),
+            "data.init_args.train_on": list(self.sides),
             # val can no longer say when it is enough
             _CALLBACKS: [item for item in callbacks if "EarlyStopping" not in item["class_path"]],
             # where the first one was continued
@@ -106,9 +123,9 @@ class RefitStage(Stage):
         return values
 
 
-def _config(out: Path, chosen: Candidate) -> Path:
-    """What the chosen model was trained with."""
-    if chosen.stage != "grid":
-        return out / chosen.stage / "config.yaml"
+def _folder(out: Path, chosen: Candidate) -> Path:
+    """Where the chosen model was trained."""
+    if chosen.stage != GridStage.name:
+        return out / chosen.stage
     run = json.loads((out / "grid" / "summary.json").read_bytes())["run"]
-    return out / "grid" / "runs" / str(run) / "config.yaml"
+    return out / "grid" / "runs" / str(run)

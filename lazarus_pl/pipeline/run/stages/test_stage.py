@@ -16,7 +16,6 @@ from lazarus_pl.pipeline.run.choice import Choice
 from lazarus_pl.pipeline.run.digests import file_digest
 from lazarus_pl.pipeline.run.gallery import Shown, make_gallery
 from lazarus_pl.pipeline.run.leaf_bootstrap import LeafBootstrap
-from lazarus_pl.pipeline.run.refit_options import REFIT_SIDES
 from lazarus_pl.pipeline.run.schedule import Schedule
 from lazarus_pl.pipeline.run.side_predictions import SidePredictions, predict_side
 from lazarus_pl.pipeline.run.side_scores import SideScores
@@ -59,7 +58,7 @@ class TestStage(Stage):
         copy_file(again or choice.checkpoint, asked.best)
         result: dict[str, Any] = {
             **choice.read(),
-            "trained_on": REFIT_SIDES if again else REFIT_SIDES[:1],
+            "trained_on": RefitStage.sides if again else ("train",),
             "test": None,
             "interval": None,
             "readings": 0,

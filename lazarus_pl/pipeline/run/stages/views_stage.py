@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from lazarus_pl.cache.views_header import ViewsHeader
-from lazarus_pl.data.split.split_spec import SIDES
 from lazarus_pl.duration import say_duration
 from lazarus_pl.pipeline.run.chain import read_costs
 from lazarus_pl.pipeline.run.digests import digest_of, file_digest
@@ -48,8 +47,7 @@ class ViewsStage(Stage):
         """A view costs what a photo costs, and has to be made."""
         plain = costs.get("extraction")
         views = self.settings.wanted_views
-        shares = dict(zip(SIDES, self.settings.split.fractions, strict=True))
-        viewed = sum(shares[side] for side in views.sides)
+        viewed = self.settings.split.share(views.sides)
         return None if plain is None else _SLOWER * plain * viewed * views.count
 
     def run(self, before: Records, allowed: float | None, schedule: Schedule) -> StageOutcome:
