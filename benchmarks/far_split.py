@@ -31,7 +31,7 @@ def _far_sides(photos: Sequence[Photo]) -> list[str]:
 
     Train and val come out of train, test is test: what lies between them was a gap before.
     """
-    places = _places(photos)
+    places = places_of([(photo.path, photo.label) for photo in photos])
     in_train = {
         photo.group
         for photo, place in zip(photos, places, strict=True)
@@ -50,13 +50,13 @@ def _far_sides(photos: Sequence[Photo]) -> list[str]:
     return sides
 
 
-def _places(photos: Sequence[Photo]) -> list[float]:
-    """Where each photo lies in its range of camera numbers, 0 to 1."""
+def places_of(photos: Sequence[tuple[str, str]]) -> list[float]:
+    """Where each photo lies in its range of camera numbers, 0 to 1; of paths and labels."""
     numbers: dict[tuple[str, str], set[float]] = defaultdict(set)
     found = []
-    for photo in photos:
-        name = LeafName.of(photo.path)
-        source = (photo.label, name.source if name else "")
+    for path, label in photos:
+        name = LeafName.of(path)
+        source = (label, name.source if name else "")
         number = name.number if name else 0.0
         found.append((source, number))
         numbers[source].add(number)
