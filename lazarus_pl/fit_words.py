@@ -13,6 +13,7 @@ import yaml
 QUIET = ("--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false")
 # what TensorBoardLogger would begin every run with, a metric of -1
 LOGS_HP_METRIC = False
+CALLBACKS = "trainer.callbacks"
 
 
 def fit_words(config: Path, values: Mapping[str, Any]) -> list[str]:
@@ -38,6 +39,13 @@ def configured(config: Path, values: Mapping[str, Any], key: str) -> Any:  # noq
         return value
     except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError):
         return None
+
+
+def callbacks_of(config: Path, values: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The callbacks that a config or what overrides it names, whether it lists one or several."""
+    listed = configured(config, values, CALLBACKS) or []
+    listed = [listed] if isinstance(listed, dict) else listed
+    return [item for item in listed if isinstance(item, dict)]
 
 
 def logger_word(folder: Path, name: str, version: str) -> str:

@@ -75,7 +75,7 @@ def test_extract_views_and_fit_on_them(
     words = ("--data", drawn, "--out", copy, "--encoder.image_size", 64)
     done = lazarus("extract", *words, "--views.count=2", f"--views.policy={policy}")
     assert done.code == 0, done.err
-    assert f"views of training photos by the policy '{policy.stem}'" in done.out
+    assert f"views of photos of train by the policy '{policy.stem}'" in done.out
     assert "(0 extracted now, " in done.out
     assert len(list(copy.glob("views/*/views.png"))) == 1
     # photos in windows have no views

@@ -51,7 +51,7 @@ class CachedDataset(Dataset[Batch]):
         cache: Where the features come from.
         layers: Which of them a batch holds.
         indices: Places of the photos in the manifest.
-        views: Augmented views; only training photos have any.
+        views: Augmented views of the photos.
     """
 
     def __init__(

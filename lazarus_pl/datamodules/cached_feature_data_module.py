@@ -78,6 +78,8 @@ class CachedFeatureDataModule(LightningDataModule):
         self.views_policy = views_policy
         self.plain_weight = plain_weight
         self.train_on = tuple(train_on)
+        if not train_on:
+            raise LazarusError("train_on names no side of the split: give [train]")
         self._features.check_layers(self.layers)
         # now, not when training starts
         self._sampler()
@@ -93,11 +95,10 @@ class CachedFeatureDataModule(LightningDataModule):
         count = None if self.views == "all" else self.views
         return CachedViews(self._features, self.views_policy, count, self.train_on)
 
-    @property
+    @cached_property
     def _trained_on(self) -> npt.NDArray[np.intp]:
         """Places in the manifest of the photos that are trained on, ascending."""
-        sides = (self._features.indices(side) for side in self.train_on)
-        return np.unique(np.concatenate([*sides]))
+        return np.unique(np.concatenate([self._features.indices(side) for side in self.train_on]))
 
     @property
     def class_names(self) -> list[str]:

@@ -15,7 +15,8 @@ def lend_doubt(source: Path, ckpt: Path, cache: Path, out: Path) -> None:
 
     The forerunner was trained in the same way without val, and calibrated there: its temperature
     and its threshold are taken, since those of val would now be much too sure. The distance is
-    measured in the features that the model reads now.
+    measured in the features that the model reads now; its limit is val's, which is a little tight
+    where the encoder has learnt val too.
 
     Args:
         source: The calibrated forerunner.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -24,6 +25,8 @@ from lazarus_pl.tasks.epoch_scores import EpochScores
 from lazarus_pl.tasks.mix_up import mix_up
 from lazarus_pl.tasks.show_result import draw_confusion, log_hparams
 from lazarus_pl.tasks.standardise import Standardise
+
+_LOG = logging.getLogger(__name__)
 
 ClassWeights = Literal["none", "balanced", "effective"]
 CHECKPOINT_FORMAT = 1
@@ -255,14 +258,19 @@ class ClassificationTask(LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Logs the scores of val."""
-        self._val_confusion = self._close(self.val_scores)
+        self._val_confusion = self._close(self.val_scores, "val" not in self._learnt)
 
     def on_test_epoch_end(self) -> None:
         """Logs the scores of test and draws the confusion matrix."""
         self._draw_confusion("test", self._close(self.test_scores))
 
     def on_fit_end(self) -> None:
-        """Shows the best checkpoint, or else the last validation: confusion and hyperparameters."""
+        """Shows the best checkpoint, or else the last validation: confusion and hyperparameters.
+
+        Nothing where val was trained on.
+        """
+        if "val" in self._learnt:
+            return
         best = self._best_checkpoint()
         counts = best.get("confusion")
         self._draw_confusion("val", self._val_confusion if counts is None else torch.tensor(counts))
@@ -285,7 +293,6 @@ class ClassificationTask(LightningModule):
             scores: Those of val, among others, by name.
             confusion: Of val, ``(classes, classes)``.
         """
-        data = getattr(trainer, "datamodule", None)
         return {
             "format": CHECKPOINT_FORMAT,
             "version": __version__,
@@ -299,7 +306,7 @@ class ClassificationTask(LightningModule):
             },
             "scores": {n: float(value) for n, value in scores.items() if n.startswith("val")},
             "confusion": confusion.tolist(),
-            "trained_on": list(getattr(data, "train_on", ("train",))),
+            "trained_on": _trained_on(trainer),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -311,6 +318,15 @@ class ClassificationTask(LightningModule):
         head = (self.hparams["head"], self.hparams["head_options"] or {})
         check_checkpoint(checkpoint, self.class_names, self.encoder, head, self.state_dict())
         self._temperature = (checkpoint["lazarus"].get("doubt") or {}).get("temperature")
+        sides = {TrainerFn.TESTING: "test", TrainerFn.VALIDATING: "val"}
+        side = sides.get(self.trainer.state.fn or TrainerFn.FITTING)
+        if side in checkpoint["lazarus"].get("trained_on", ()):
+            _LOG.warning("it was trained on the photos of %s: these scores say little", side)
+
+    @property
+    def _learnt(self) -> list[str]:
+        """Sides that are trained on."""
+        return _trained_on(self.trainer)
 
     def batch_rng(self, purpose: int) -> np.random.Generator:
         """What is drawn for a training batch before it is taken apart.
@@ -324,12 +340,17 @@ class ClassificationTask(LightningModule):
         batch = self.trainer.fit_loop.total_batch_idx + 1
         return np.random.default_rng([torch.initial_seed(), batch, self.global_rank, purpose])
 
-    def _close(self, scores: EpochScores) -> Tensor:
-        """Logs the scores of a side, starts them anew and returns the confusion matrix."""
+    def _close(self, scores: EpochScores, shown: bool = True) -> Tensor:
+        """Logs the scores of a side, starts them anew and returns the confusion matrix.
+
+        Args:
+            scores: Of the side.
+            shown: Whether loggers are told, not callbacks alone.
+        """
         values, confusion = scores.compute()
         scores.reset()
         # equal on all devices: they are reduced when they are computed
-        self.log_dict(self.with_own_scores(values, confusion), sync_dist=True)
+        self.log_dict(self.with_own_scores(values, confusion), sync_dist=True, logger=shown)
         return confusion
 
     def with_own_scores(self, scores: dict[str, Tensor], confusion: Tensor) -> dict[str, Tensor]:
@@ -352,6 +373,12 @@ class ClassificationTask(LightningModule):
     def _draw_confusion(self, side: str, counts: Tensor) -> None:
         if self.trainer.is_global_zero:
             draw_confusion(self.logger, side, counts, self.class_names, self.global_step)
+
+
+def _trained_on(trainer: Trainer) -> list[str]:
+    """Sides of the split; none where the data do not say."""
+    data = getattr(trainer, "datamodule", None)
+    return list(getattr(data, "train_on", ()))
 
 
 def _class_weights(counts: Tensor, kind: ClassWeights) -> Tensor:

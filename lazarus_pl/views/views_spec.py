@@ -31,12 +31,14 @@ class ViewsSpec:
         """Checks the values.
 
         Raises:
-            LazarusError: If the count or the seed cannot be.
+            LazarusError: If the count, the seed or the sides cannot be.
         """
         if self.count < 0:
             raise LazarusError(f"views.count {self.count} is negative: give a number of views")
         if self.seed < 0:
             raise LazarusError(f"views.seed {self.seed} is negative: give 0 or more")
-        if not self.sides or not set(self.sides) <= set(get_args(Side)):
-            there = ", ".join(get_args(Side))
-            raise LazarusError(f"views.sides {list(self.sides)} cannot be: give some of {there}")
+        there = get_args(Side)
+        if sorted(set(self.sides) & set(there)) != sorted(self.sides) or not self.sides:
+            raise LazarusError(
+                f"views.sides {list(self.sides)} cannot be: give some of {', '.join(there)}"
+            )

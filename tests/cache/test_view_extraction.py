@@ -14,7 +14,7 @@ from lazarus_pl.cache.extraction import Extraction, ExtractionSummary
 from lazarus_pl.cache.feature_cache import FeatureCache
 from lazarus_pl.cache.job_plan import JobPlan
 from lazarus_pl.cache.views_header import ViewsHeader
-from lazarus_pl.data.split.split_spec import SplitSpec
+from lazarus_pl.data.split.split_spec import Side, SplitSpec
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.views.view_maker import ViewMaker
@@ -65,6 +65,7 @@ def extract(
     seed: int = 0,
     engine: MeanColourEngine | None = None,
     said: list[str] | None = None,
+    sides: tuple[Side, ...] = ("train",),
 ) -> ExtractionSummary:
     engine = engine or MeanColourEngine()
     extraction = Extraction(
@@ -73,7 +74,7 @@ def extract(
         EncoderSpec(weights="random"),
         SPLIT,
         lambda _: engine,
-        views=ViewsSpec(count, str(policy), seed),
+        views=ViewsSpec(count, str(policy), seed, sides),
         say=([] if said is None else said).append,
     )
     return extraction.run()
@@ -132,7 +133,7 @@ def test_views_are_those_of_train_photos_in_their_rows(
     assert np.array_equal(mixed[1::2], views.gather("pooled", train[1:4:2], [1, 2]))
     assert (folder(out) / "views.png").stat().st_size > 1000
     assert len(said) == 1
-    assert f"{3 * len(train)} views of training photos by the policy 'jitter': about" in said[0]
+    assert f"{3 * len(train)} views of photos of train by the policy 'jitter': about" in said[0]
     assert "views.png" in said[0]
 
 
@@ -169,6 +170,30 @@ def test_more_views_make_only_the_new_ones_and_fewer_none(
     cache = FeatureCache(out)
     assert CachedViews(cache, count=1).count == 1
     assert CachedViews(cache).count == 5
+
+
+def test_views_of_val_join_those_of_train(data: Path, policy: Path, tmp_path: Path) -> None:
+    out = tmp_path / "cache"
+    of_train = extract(data, out, 2, policy).views
+    before = all_views(out)
+    cache = FeatureCache(out)
+    val = cache.indices("val")
+    with pytest.raises(LazarusError, match="of every photo of train and val"):
+        CachedViews(cache, sides=("train", "val"))
+    more = extract(data, out, 2, policy, sides=("train", "val"))
+    assert more.views == 2 * len(val)
+    assert extract(data, out, 2, policy).views == 0
+    assert_same(before, all_views(out))
+    assert of_train == 2 * len(cache.indices("train"))
+    views = CachedViews(cache, sides=("train", "val"))
+    seen = views.gather("pooled", val[:1], [1])
+    assert not np.array_equal(seen, cache.gather("pooled", val[:1]))
+
+
+@pytest.mark.parametrize("sides", [(), ("train", "train"), ("valid",)])  # type: ignore[list-item]
+def test_sides_that_cannot_be(sides: tuple[Side, ...]) -> None:
+    with pytest.raises(LazarusError, match="give some of train, val, test, unused"):
+        ViewsSpec(1, sides=sides)
 
 
 def test_killed_in_the_middle_of_views_and_resumed(
@@ -250,7 +275,7 @@ def test_new_photos_get_views_and_those_that_left_train_are_not_read(
     for number in range(100, 130):
         save_noise(data / "a" / f"IMG_{number:04d}.png")
     extract(data, out, 0, policy)
-    with pytest.raises(LazarusError, match=r"has 0 views .* of every training photo"):
+    with pytest.raises(LazarusError, match=r"has 0 views .* of every photo of train"):
         CachedViews(FeatureCache(out))
     before = len(JobPlan.read(folder(out) / "jobs.csv").jobs)
     summary = extract(data, out, 2, policy)

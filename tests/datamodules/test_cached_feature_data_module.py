@@ -10,6 +10,7 @@ from lazarus_pl.cache.cached_views import CachedViews
 from lazarus_pl.cache.feature_cache import FeatureCache
 from lazarus_pl.datamodules.cached_feature_data_module import CachedFeatureDataModule
 from lazarus_pl.datamodules.epoch_sampler import EpochSampler
+from lazarus_pl.datamodules.patch_grid_data_module import PatchGridDataModule
 from lazarus_pl.errors import LazarusError
 
 
@@ -215,3 +216,19 @@ def test_mistakes(cache: Path, tmp_path: Path) -> None:
         CachedFeatureDataModule(str(cache), ("grid8",))
     with pytest.raises(LazarusError, match="batch_size 0"):
         CachedFeatureDataModule(str(cache), batch_size=0)
+
+
+def test_what_is_trained_on(viewed: Path) -> None:
+    cache = FeatureCache(viewed)
+    both = np.concatenate([cache.indices("train"), cache.indices("val")])
+    data = CachedFeatureDataModule(str(viewed), train_on=("train", "val"))
+    assert sorted(order(data, 0)) == sorted(both)
+    assert sum(data.class_counts) == len(both)
+    values = cache.gather("pooled", np.sort(both)).astype(np.float64)
+    np.testing.assert_allclose(data.feature_statistics["pooled"][0], values.mean(0), atol=1e-4)
+    grids = PatchGridDataModule(str(viewed), train_on=("val",))
+    assert sorted(order(grids, 0)) == cache.indices("val").tolist()
+    with pytest.raises(LazarusError, match=r"of train and val, not one: .*--views\.sides"):
+        CachedFeatureDataModule(str(viewed), views="all", train_on=("train", "val"))
+    with pytest.raises(LazarusError, match="names no side"):
+        CachedFeatureDataModule(str(viewed), train_on=())

@@ -99,7 +99,7 @@ def test_a_grid_of_more_views_than_there_are_is_refused(
     grid.write_text(f"configs: {{mlp: {mlp}}}\naxes: {{data.init_args.views: [0, 1, 99]}}\n")
     done = lazarus("grid", "-c", grid, "--cache", viewed, "--out", tmp_path / "run")
     assert done.code == 2
-    assert "of every training photo, not 99: run lazarus extract" in done.err
+    assert "of every photo of train, not 99: run lazarus extract" in done.err
     assert not (tmp_path / "run").exists()
 
 

@@ -19,15 +19,14 @@ from lazarus_pl.data.procedural.procedural_leaves import ProceduralLeaves
 from lazarus_pl.doubt.doubt import Doubt
 from lazarus_pl.doubt.lend_doubt import lend_doubt
 from lazarus_pl.errors import LazarusError
-from lazarus_pl.pipeline.run.budget import Budget
 from lazarus_pl.pipeline.run.refit_options import RefitOptions
+from lazarus_pl.pipeline.run.report.curves import read_curves
 from lazarus_pl.pipeline.run.run_settings import RunSettings
+from lazarus_pl.pipeline.run.stages.deploy_stage import DeployStage
 from lazarus_pl.pipeline.run.stages.finetune_stage import FinetuneStage
 from lazarus_pl.pipeline.run.stages.refit_stage import RefitStage
-from lazarus_pl.pipeline.run.stages.views_stage import ViewsStage
 from lazarus_pl.shipped_config import shipped_config
 from lazarus_pl.tasks.read_checkpoint import read_checkpoint
-from lazarus_pl.views.views_spec import ViewsSpec
 from tests.conftest import Lazarus
 
 QUICK = ("--audit.skip", "--patches.skip", "--finetune.skip", "--views.count=0", "--gallery=0")
@@ -111,8 +110,9 @@ def test_the_chosen_training_is_done_again_with_val(whole: tuple[Path, list[str]
     ]
     assert "EarlyStopping" in names[0]
     assert [name for name in names[0] if name != "EarlyStopping"] == names[1]
-    # of the epochs that were planned, whatever val says
-    assert read_checkpoint(out / "best.ckpt")["epoch"] == 11
+    epochs = [read_checkpoint(out / name)["epoch"] for name in ("best.ckpt", "choose/chosen.ckpt")]
+    assert epochs[0] == epochs[1]
+    assert again["trainer"]["max_epochs"] == epochs[0] + 1
     summary = summary_of(out)
     train, val = (len(Manifest.read(out / "cache").side(side)) for side in ("train", "val"))
     assert summary["trained_on"] == ["train", "val"]
@@ -169,9 +169,10 @@ def test_where_it_fails_the_chosen_model_stays(
     copied: tuple[Path, list[str]], lazarus: Lazarus
 ) -> None:
     out, words = copied
-    config = out / "grid" / "runs" / "mlp" / "config.yaml"
+    config = out / "choose" / "config.yaml"
     text = config.read_text()
-    config.write_text(text.replace("lr: 0.001", "lr: -1"))
+    # a record looks at the size
+    config.write_text(text.replace("lr: 0.001", "lr: -1.00"))
     assert config.read_text() != text
     (out / "stages" / "refit.json").unlink()
     shutil.rmtree(out / "refit")
@@ -184,6 +185,72 @@ def test_where_it_fails_the_chosen_model_stays(
     mended = lazarus(*words)
     assert mended.code == 0, mended.err
     assert same(out / "best.ckpt", out / "refit" / "checkpoints" / "last.ckpt")
+
+
+def test_worse_on_what_it_has_learnt_it_is_not_taken(
+    copied: tuple[Path, list[str]], lazarus: Lazarus
+) -> None:
+    out, words = copied
+    config = out / "choose" / "config.yaml"
+    text = config.read_text()
+    config.write_text(text.replace("lr: 0.001", "lr: 1.e-9"))
+    (out / "stages" / "refit.json").unlink()
+    shutil.rmtree(out / "refit")
+    done = lazarus(*words)
+    assert done.code == 0, done.err
+    refit = summary_of(out)["stages"]["refit"]
+    assert refit["state"] == "left out"
+    assert refit["note"].startswith("left out: macro-F1 on val fell from ")
+    assert same(out / "best.ckpt", out / "choose" / "chosen.ckpt")
+    assert not (out / "refit" / "refit.ckpt").exists()
+
+
+def test_configs_of_ones_own(
+    copied: tuple[Path, list[str]], tmp_path: Path, lazarus: Lazarus
+) -> None:
+    """One callback that is no list, of a name of its own, and no end but that of val."""
+    out, words = copied
+    head = tmp_path / "own.yaml"
+    content = yaml.safe_load(shipped_config("heads/mlp.yaml").read_text())
+    keeps = {"monitor": "val/macro_f1", "mode": "max", "filename": "mine"}
+    content["trainer"] |= {
+        "callbacks": {"class_path": "ModelCheckpoint", "init_args": keeps},
+        "max_epochs": 3,
+    }
+    head.write_text(json.dumps(content))
+    (tmp_path / "grid.yaml").write_text(json.dumps({"configs": {"own": str(head)}}))
+    done = lazarus(*words, "--grid.config", tmp_path / "grid.yaml")
+    assert done.code == 0, done.err
+    assert summary_of(out)["trained_on"] == ["train", "val"]
+
+
+def test_what_was_trained_on_val_does_not_compete(
+    copied: tuple[Path, list[str]], lazarus: Lazarus
+) -> None:
+    out, words = copied
+    path = out / "grid" / "best.ckpt"
+    content = torch.load(path, weights_only=True)
+    content["lazarus"]["trained_on"] = ["train", "val"]
+    torch.save(content, path)
+    (out / "stages" / "choose.json").unlink()
+    done = lazarus(*words)
+    assert done.code == 1
+    assert "does not compete: it was trained on val" in done.err
+    assert summary_of(out)["model"] is None
+
+
+def test_scores_of_what_was_trained_on_are_not_shown_as_such(
+    whole: tuple[Path, list[str]], lazarus: Lazarus
+) -> None:
+    out, _ = whole
+    curves = read_curves(out / "refit", ("train/loss", "val/macro_f1"))
+    assert curves["train/loss"]
+    assert not curves.get("val/macro_f1")
+    assert read_curves(out / "grid" / "runs" / "mlp", ("val/macro_f1",))["val/macro_f1"]
+    given = ("-c", out / "refit" / "config.yaml", "--ckpt_path", out / "best.ckpt")
+    told = "it was trained on the photos of val: these scores say little"
+    assert told in lazarus("validate", *given).err
+    assert told not in lazarus("test", *given).err
 
 
 def test_a_part_of_it_is_not_taken(copied: tuple[Path, list[str]], lazarus: Lazarus) -> None:
@@ -199,50 +266,72 @@ def test_a_part_of_it_is_not_taken(copied: tuple[Path, list[str]], lazarus: Laza
     assert summary_of(out)["trained_on"] == ["train", "val"]
 
 
+@pytest.fixture(scope="module")
+def on_views(photos: Path, config: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The command of a run whose fine-tuned model is chosen."""
+    out = tmp_path_factory.mktemp("views") / "run"
+    words = ["run", "-c", str(config), "--data", str(photos), "--out", str(out), *QUICK[:2]]
+    words += ["--gallery=0", "--views.count=1", "--grid.overrides={trainer.max_epochs: 1}"]
+    # val cannot tell it from the others
+    tuned = "--finetune.overrides={trainer.max_epochs: 1, model.init_args.lr: 1.0e-6}"
+    words += [tuned, "--views_head.overrides={trainer.max_epochs: 3}"]
+    assert main(words) == 0
+    assert summary_of(out)["stage"] == "finetune"
+    return words
+
+
 @pytest.mark.slow
-def test_a_fine_tuning_begins_as_before_and_val_has_views(
-    photos: Path, config: Path, tmp_path: Path, lazarus: Lazarus
-) -> None:
-    out = tmp_path / "run"
-    words = ["run", "-c", config, "--data", photos, "--out", out, *QUICK[:2], "--gallery=0"]
-    done = lazarus(*words, "--views.count=1", "--grid.overrides={trainer.max_epochs: 1}")
-    assert done.code == 0, done.err
-    assert summary_of(out)["stage"] in ("finetune", "views_head")
-    again = yaml.safe_load((out / "refit" / "config.yaml").read_text())
-    assert again["data"]["init_args"]["train_on"] == ["train", "val"]
-    assert again["data"]["init_args"]["views"] == 1
+def test_a_fine_tuning_begins_as_before_and_val_gets_views(on_views: list[str]) -> None:
+    out = Path(on_views[6])
+    first, again = (
+        yaml.safe_load((out / folder / "config.yaml").read_text())
+        for folder in ("finetune", "refit")
+    )
+    assert again["data"]["init_args"].pop("train_on") == ["train", "val"]
+    assert first["data"]["init_args"].pop("train_on") == ["train"]
+    assert again["data"] == first["data"]
+    assert again["model"] == first["model"]
     cache = FeatureCache(out / "cache")
     viewed = sum(len(cache.indices(side)) for side in ("train", "val"))
     listed = (next((out / "cache" / "views").iterdir()) / "jobs.csv").read_text().splitlines()
     assert len(listed) - 1 == viewed
 
 
+@pytest.mark.slow
+def test_asked_otherwise_afterwards_nothing_before_it_is_done_again(
+    on_views: list[str], lazarus: Lazarus
+) -> None:
+    out = Path(on_views[6])
+    before = summary_of(out)
+    for words, new in (((), []), (("--refit.all_photos=true",), ["deploy", "report"])):
+        done = lazarus(*on_views, *words)
+        assert done.code == 0, done.err
+        assert re.findall(r"^\[\d+/\d+\] (\w+)", done.out, re.MULTILINE) == new
+    after = summary_of(out)
+    assert after["test_readings"] == before["test_readings"] == 1
+    assert read_checkpoint(out / "deploy.ckpt")["lazarus"]["trained_on"][-1] == "unused"
+    skipped = lazarus(*on_views, "--refit.skip")
+    assert skipped.code == 0, skipped.err
+    told = re.findall(r"^\[\d+/\d+\] (\w+)", skipped.out, re.MULTILINE)
+    assert told == ["test", "report"]
+    assert not (out / "deploy.ckpt").exists(), "it was of another choice"
+
+
 def test_fine_tuning_leaves_it_its_time(photos: Path, tmp_path: Path) -> None:
-    with_it, without = (
-        RunSettings(
-            photos,
-            tmp_path,
-            views=ViewsSpec(3, "field"),
-            refit=RefitOptions(skip),
-            budget=Budget("10min"),
-        )
-        for skip in (False, True)
-    )
-    assert with_it.refit_share == pytest.approx(0.85 / 0.70)
+    asked = (RefitOptions(skip=True), RefitOptions(), RefitOptions(all_photos=True))
+    without, once, twice = (RunSettings(photos, tmp_path, refit=refit) for refit in asked)
     assert without.refit_share == 0
+    assert once.refit_share == pytest.approx(0.85 / 0.70)
+    assert twice.refit_share == pytest.approx(1.85 / 0.70)
     costs = {
         "extraction": 100.0,
         "patch attention": 60.0,
         "fine-tuning, one epoch, backbone partly unfrozen": 100.0,
     }
-    first = FinetuneStage(with_it).estimate(costs)
+    first = FinetuneStage(once).estimate(costs)
     assert first is not None
-    assert RefitStage(with_it).estimate(costs) == pytest.approx(first * 0.85 / 0.70)
-    views = [ViewsStage(each).estimate(costs) for each in (with_it, without)]
-    assert None not in views
-    assert views[0] == pytest.approx((views[1] or 0) * 0.85 / 0.70)
-    assert with_it.wanted_views.sides == ("train", "val")
-    assert without.wanted_views.sides == ("train",)
+    assert RefitStage(once).estimate(costs) == pytest.approx(first * 0.85 / 0.70)
+    assert DeployStage(twice).estimate(costs) == pytest.approx(first / 0.70)
 
 
 def test_all_photos_in_the_end(copied: tuple[Path, list[str]], lazarus: Lazarus) -> None:

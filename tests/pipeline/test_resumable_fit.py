@@ -31,17 +31,17 @@ def test_a_config_that_keeps_only_the_best_goes_on_all_the_same(
     cut = fit(tmp_path / "cut", cache, head, 1e-3).run("digest", None, 1e-3, Schedule())
     assert cut.state == "shortened"
     assert cut.note == f"ended after 1 of {EPOCHS} epochs, to keep within the budget of time"
-    state = torch.load(cut.best.with_name("last.ckpt"), weights_only=True)["callbacks"]
+    state = torch.load(cut.checkpoint.with_name("last.ckpt"), weights_only=True)["callbacks"]
     known = [each["best_model_path"] for name, each in state.items() if "ModelCheckpoint" in name]
-    assert [Path(path) for path in known] == [cut.best.resolve()], "it forgets the best"
+    assert [Path(path) for path in known] == [cut.checkpoint.resolve()], "it forgets the best"
     after = fit(tmp_path / "cut", cache, head).run("digest", None, None, Schedule())
     assert (after.state, after.note) == ("done", "")
-    ours, theirs = (torch.load(end.best, weights_only=True) for end in (after, whole))
+    ours, theirs = (torch.load(end.checkpoint, weights_only=True) for end in (after, whole))
     # attention draws dropout, and no checkpoint keeps the state of that generator
     if head == "linear":
         assert ours["epoch"] == theirs["epoch"]
         for name, value in ours["state_dict"].items():
             assert torch.equal(value, theirs["state_dict"][name]), name
-    last = torch.load(after.best.with_name("last.ckpt"), weights_only=True)
+    last = torch.load(after.checkpoint.with_name("last.ckpt"), weights_only=True)
     assert last["epoch"] == EPOCHS - 1
     assert not list(tmp_path.rglob("*.part"))

@@ -144,7 +144,7 @@ class Chain:
         limit = f", of {say_duration(self._budget)} that the budget allows" if self._budget else ""
         _say(f"{whole}{limit}")
         if self._budget and left and left > self._budget - self._schedule.spent:
-            _say("  fine-tuning will be cut first, then the views and their head, then patches")
+            _say("  what is trained again and fine-tuning are cut first, then views and their head")
 
     def _lacks(self, stage: Stage) -> str:
         """A stage that failed and without which this one cannot be done, if there is one."""

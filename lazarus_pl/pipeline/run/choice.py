@@ -27,6 +27,11 @@ class Choice:
         return self.folder / "chosen.ckpt"
 
     @property
+    def config(self) -> Path:
+        """What the chosen one was trained with."""
+        return self.folder / "config.yaml"
+
+    @property
     def result(self) -> Path:
         """All candidates with their scores."""
         return self.folder / "result.json"

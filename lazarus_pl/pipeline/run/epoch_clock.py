@@ -18,17 +18,21 @@ class EpochClock(Callback):
         title: What is being done.
         schedule: Told how long the whole training will take.
         seconds: Time from the start of the fit; None for no limit.
+        to_the_end: Whether a part is worth nothing: it ends as soon as the rest does not fit.
 
     Attributes:
         ended_early: Whether there was no time for another epoch.
     """
 
-    def __init__(self, title: str, schedule: Schedule, seconds: float | None) -> None:
+    def __init__(
+        self, title: str, schedule: Schedule, seconds: float | None, to_the_end: bool = False
+    ) -> None:
         super().__init__()
         self.ended_early = False
         self._title = title
         self._schedule = schedule
         self._seconds = seconds
+        self._to_the_end = to_the_end
         self._began = self._epoch_began = time.monotonic()
         self._longest = 0.0
         self._first = 0
@@ -68,7 +72,8 @@ class EpochClock(Callback):
         left = (trainer.max_epochs or done) - done
         taken = now - self._began
         self._schedule.revise(taken + left * taken / max(done - self._first, 1))
-        if self._seconds is not None and left and taken + self._longest > self._seconds:
+        needed = self._longest * (left if self._to_the_end else 1)
+        if self._seconds is not None and left and taken + needed > self._seconds:
             self.ended_early = True
             trainer.should_stop = True
 

@@ -11,7 +11,7 @@ def extract_photos(settings: RunSettings, views: ViewsSpec) -> None:
 
     Args:
         settings: Of the run.
-        views: Of the training photos.
+        views: Which, and of whose photos.
 
     Raises:
         LazarusError: As lazarus extract does.

@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from lazarus_pl.data.split.split_spec import SIDES, UNUSED, Side
 from lazarus_pl.errors import LazarusError
 
+# of the split, whose photos are trained on: before test is read, and after it
+BEFORE_TEST: tuple[Side, ...] = ("train", "val")
+ALL_PHOTOS: tuple[Side, ...] = (*SIDES, UNUSED)
+
 
 @dataclass(frozen=True)
 class RefitOptions:
@@ -34,8 +38,6 @@ class RefitOptions:
             )
 
     @property
-    def sides(self) -> tuple[Side, ...]:
-        """All sides of the split that are trained on in the end."""
-        if self.skip:
-            return ("train",)
-        return (*SIDES, UNUSED) if self.all_photos else SIDES[:2]
+    def trainings(self) -> list[tuple[Side, ...]]:
+        """The sides that each of them learns from."""
+        return [] if self.skip else [BEFORE_TEST, ALL_PHOTOS][: 1 + self.all_photos]

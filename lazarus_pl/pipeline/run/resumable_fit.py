@@ -12,12 +12,12 @@ from typing import Any
 from lazarus_pl.data.atomic import replace_file
 from lazarus_pl.duration import say_duration
 from lazarus_pl.errors import LazarusError
-from lazarus_pl.fit_words import QUIET, configured, fit_words, logger_word
+from lazarus_pl.fit_words import QUIET, callbacks_of, configured, fit_words, logger_word
 from lazarus_pl.pipeline.run.schedule import Schedule
 from lazarus_pl.pipeline.run.stage_record import State
 
 _PLAN = "plan.json"
-_EPOCHS = "trainer.max_epochs"
+EPOCHS = "trainer.max_epochs"
 _FEWEST = 2
 
 
@@ -28,12 +28,12 @@ class FitEnd:
     Attributes:
         state: ``done``, ``shortened``, or ``left out`` where there was no time for a useful part.
         note: Why it is not all of it.
-        best: The best checkpoint.
+        checkpoint: The one that counts.
     """
 
     state: State
     note: str
-    best: Path
+    checkpoint: Path
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,7 @@ class ResumableFit:
         budget: Seconds that the whole run may take: a training that another budget shortened is
             not continued.
         least_share: Fewer of the epochs than this share are not worth their time.
+        to_the_end: Whether its last epoch is what counts, and a part of it is worth nothing.
     """
 
     name: str
@@ -60,6 +61,7 @@ class ResumableFit:
     out: Path
     budget: float | None = None
     least_share: float = 0.3
+    to_the_end: bool = False
 
     @property
     def folder(self) -> Path:
@@ -67,9 +69,9 @@ class ResumableFit:
         return self.out / self.name
 
     @property
-    def best(self) -> Path:
-        """The checkpoint that the config keeps as the best."""
-        return self.folder / "checkpoints" / "best.ckpt"
+    def checkpoint(self) -> Path:
+        """The one that counts: what the config keeps as the best, or the last epoch's."""
+        return self.last if self.to_the_end else self.folder / "checkpoints" / "best.ckpt"
 
     @property
     def last(self) -> Path:
@@ -93,24 +95,24 @@ class ResumableFit:
         from callbacks.version_files import is_whole
 
         whole = epochs_of(self.config, self.values)
-        epochs = self._planned(digest, whole) or affordable_epochs(
-            whole, estimate, allowed, self.least_share
-        )
+        least = 1.0 if self.to_the_end else self.least_share
+        epochs = self._planned(digest, whole) or affordable_epochs(whole, estimate, allowed, least)
         if not epochs:
             shutil.rmtree(self.folder, ignore_errors=True)
-            return FitEnd("left out", _too_long(estimate, allowed), self.best)
+            return FitEnd("left out", _too_long(estimate, allowed), self.checkpoint)
         goes_on = self._planned(digest, whole) is not None and self._has_last()
         if not goes_on:
             self._begin(digest, epochs)
         early, said = self._fit(epochs, goes_on, allowed, schedule)
-        if goes_on and not is_whole(self.best):
+        if goes_on and not is_whole(self.checkpoint):
             # a training that is at its end does not write what was lost or damaged since
             self._begin(digest, epochs)
             early, said = self._fit(epochs, False, allowed, schedule)
-        if not is_whole(self.best):
+        if not is_whole(self.checkpoint):
             raise LazarusError(
-                f"the training with '{self.config}' left no whole checkpoint 'best.ckpt': give the "
-                "config a ModelCheckpoint with filename best, or CheckpointVersions"
+                f"the training with '{self.config}' left no whole checkpoint "
+                f"'{self.checkpoint.name}': give the config a ModelCheckpoint with filename best, "
+                "or CheckpointVersions"
             )
         done = _epochs_done(self.folder, epochs)
         if early:
@@ -118,8 +120,8 @@ class ResumableFit:
         elif epochs < whole:
             note = f"planned for {epochs} instead of {whole} epochs, to keep within the budget"
         else:
-            return FitEnd("done", said, self.best)
-        return FitEnd("shortened", note, self.best)
+            return FitEnd("done", said, self.checkpoint)
+        return FitEnd("shortened", note, self.checkpoint)
 
     def _begin(self, digest: str, epochs: int) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -137,7 +139,7 @@ class ResumableFit:
         from lazarus_pl.pipeline.run.epoch_clock import EpochClock
         from lazarus_pl.pipeline.run.keep_last import KeepLast
 
-        clock = EpochClock(self.title, schedule, allowed)
+        clock = EpochClock(self.title, schedule, allowed, self.to_the_end)
         own = [] if self._keeps_last() else [KeepLast(self.last)]
         words = self._arguments(epochs)
         words += [f"--ckpt_path={self.last}"] if goes_on else []
@@ -146,9 +148,7 @@ class ResumableFit:
 
     def _keeps_last(self) -> bool:
         """Whether the config itself writes its last epoch."""
-        listed = configured(self.config, self.values, "trainer.callbacks") or []
-        listed = [listed] if isinstance(listed, dict) else listed
-        return any(_writes_last(item) for item in listed if isinstance(item, dict))
+        return any(map(_writes_last, callbacks_of(self.config, self.values)))
 
     def _has_last(self) -> bool:
         from callbacks.version_files import is_whole
@@ -157,7 +157,7 @@ class ResumableFit:
 
     def _arguments(self, epochs: int) -> list[str]:
         return [
-            *fit_words(self.config, {**self.values, _EPOCHS: epochs}),
+            *fit_words(self.config, {**self.values, EPOCHS: epochs}),
             f"--data.init_args.cache={self.cache}",
             logger_word(self.out, "", self.name),
             *QUIET,
@@ -185,7 +185,7 @@ def _writes_last(callback: Mapping[str, Any]) -> bool:
 def epochs_of(config: Path, values: Mapping[str, Any]) -> int:
     """Epochs that a config and what overrides it ask for."""
     try:
-        return int(configured(config, values, _EPOCHS))
+        return int(configured(config, values, EPOCHS))
     except (ValueError, TypeError) as error:
         raise LazarusError(
             f"'{config}' does not say for how many epochs to train: give it trainer.max_epochs"

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from lazarus_pl.data.listing import LabelFrom
-from lazarus_pl.data.split.split_spec import SIDES, Side, SplitSpec
+from lazarus_pl.data.split.split_spec import SplitSpec
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
 from lazarus_pl.encoder.engine_options import EngineName, EngineOptions
 from lazarus_pl.encoder.precision import Precision
@@ -64,20 +63,9 @@ class RunSettings:
         return self.views.count > 0 and not self.views_head.skip
 
     @property
-    def wanted_views(self) -> ViewsSpec:
-        """Those that are trained on in the end.
-
-        Without views of their own the photos of val would be learnt by heart in the last training:
-        gated attention had 0.93 on test instead of 0.96.
-        """
-        return replace(self.views, sides=self.refit.sides)
-
-    @property
     def refit_share(self) -> float:
         """Time of the trainings after the choice, as a share of the chosen one's."""
-        trained_on: list[Sequence[Side]] = [] if self.refit.skip else [SIDES[:2]]
-        trained_on += [SIDES] if self.refit.all_photos else []
-        return sum(map(self.split.share, trained_on)) / self.split.share(SIDES[:1])
+        return sum(map(self.split.share, self.refit.trainings)) / self.split.share(("train",))
 
     @property
     def cache(self) -> Path:
@@ -96,7 +84,7 @@ class RunSettings:
 
     @property
     def best(self) -> Path:
-        """The checkpoint that was chosen."""
+        """The chosen model, as test was read for it."""
         return self.out / "best.ckpt"
 
     @property

@@ -69,6 +69,7 @@ class ChooseStage(Stage):
         choice.folder.mkdir(exist_ok=True)
         copy_file(asked.out / best.checkpoint, choice.checkpoint)
         calibrate_checkpoint(choice.checkpoint, asked.cache)
+        copy_file(_trained_in(asked.out, best.stage) / "config.yaml", choice.config)
         choice.write(
             {
                 "candidates": [asdict(item) for item in candidates],
@@ -77,7 +78,7 @@ class ChooseStage(Stage):
                 "val": asdict(SideScores.of(predict_side(choice.checkpoint, asked.cache, "val"))),
             }
         )
-        files = [choice.checkpoint, choice.result]
+        files = [choice.checkpoint, choice.config, choice.result]
         note = f"{best.name}, val macro-F1 {best.val_macro_f1:.3f}"
         return StageOutcome(files, digest_of([file_digest(path) for path in files]), note=note)
 
@@ -105,6 +106,7 @@ class ChooseStage(Stage):
         if file.name == "last.ckpt" and not _may_compete(file):
             return None
         try:
+            _check_is_judged_by_val(file)
             return predict_side(file, self.settings.cache, "val")
         except LazarusError as error:
             _LOG.warning("'%s' does not compete: %s", path, error)
@@ -129,7 +131,23 @@ def _may_compete(last: Path) -> bool:
     return whole and content["epoch"] != best["epoch"]
 
 
-def _grid_winner(out: Path) -> str:
+def _check_is_judged_by_val(checkpoint: Path) -> None:
+    from lazarus_pl.tasks.read_checkpoint import read_checkpoint
+
+    sides = read_checkpoint(checkpoint)["lazarus"].get("trained_on", ())
+    if learnt := sorted({"val", "test"}.intersection(sides)):
+        raise LazarusError(f"it was trained on {' and '.join(learnt)}")
+
+
+def _trained_in(out: Path, stage: str) -> Path:
+    """The folder of a stage's training; of the grid's best one."""
+    if stage != "grid":
+        return out / stage
     run = json.loads((out / "grid" / "summary.json").read_bytes())["run"]
-    result = RunResult.read(out / "grid" / "runs" / run)
-    return f"{result.head} head, learning rate {result.lr:g}" if result else f"head {run}"
+    return out / "grid" / "runs" / str(run)
+
+
+def _grid_winner(out: Path) -> str:
+    folder = _trained_in(out, "grid")
+    result = RunResult.read(folder)
+    return f"{result.head} head, learning rate {result.lr:g}" if result else f"head {folder.name}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lazarus_pl.data.split.split_spec import SIDES, UNUSED
+from lazarus_pl.pipeline.run.refit_options import ALL_PHOTOS
 from lazarus_pl.pipeline.run.stages.refit_stage import RefitStage
 
 
@@ -13,9 +13,8 @@ class DeployStage(RefitStage):
 
     name = "deploy"
     title = "train the chosen model again, on all photos"
-    needs = ("extract", "views", "choose", "test")
     requires = ("choose", "test")
-    sides = (*SIDES, UNUSED)
+    sides = ALL_PHOTOS
     doing = "training on all photos"
 
     @staticmethod

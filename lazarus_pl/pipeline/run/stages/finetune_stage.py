@@ -18,7 +18,7 @@ from lazarus_pl.pipeline.run.stages.fit_stage import SETTING_UP, FitStage
 
 # of the cost of an epoch from photos: blocks before the cached grid are not run; measured
 _SHARE = 0.25
-# of these the test chooses
+# that may be chosen
 _CHECKPOINTS = ("best.ckpt", "last.ckpt")
 
 
@@ -64,7 +64,7 @@ class FinetuneStage(FitStage):
         end = self.fit(before, allowed, schedule, costs, more)
         if end.state == "left out":
             return self.outcome(end)
-        kept = [path for name in _CHECKPOINTS if (path := end.best.with_name(name)).is_file()]
+        kept = [path for name in _CHECKPOINTS if (path := end.checkpoint.with_name(name)).is_file()]
         output = digest_of([file_digest(path) for path in kept])
         return StageOutcome(kept, output, end.state, end.note)
 

@@ -22,7 +22,8 @@ from lazarus_pl.shipped_config import shipped_config
 SETTING_UP = 3.0
 # epochs of the attention head that the audit's cost is of
 _TRIED_EPOCHS = 20
-VIEWS, _WEIGHT = "data.init_args.views", "data.init_args.plain_weight"
+VIEWS, VIEWS_POLICY = "data.init_args.views", "data.init_args.views_policy"
+_WEIGHT = "data.init_args.plain_weight"
 _PLAIN_WEIGHT = 0.3
 
 
@@ -74,7 +75,7 @@ class FitStage(Stage):
         count, weight = (configured(self.config, self.values(), key) for key in (VIEWS, _WEIGHT))
         return {
             VIEWS: asked.count if count in (None, "all") else count,
-            "data.init_args.views_policy": ViewsHeader.of_spec(asked).digest,
+            VIEWS_POLICY: ViewsHeader.of_spec(asked).digest,
             _WEIGHT: _PLAIN_WEIGHT if weight is None else weight,
         }
 
@@ -119,4 +120,6 @@ class FitStage(Stage):
         """What a training gave."""
         if end.state == "left out":
             return StageOutcome(state=end.state, note=end.note)
-        return StageOutcome((end.best, *files), file_digest(end.best), end.state, end.note)
+        return StageOutcome(
+            (end.checkpoint, *files), file_digest(end.checkpoint), end.state, end.note
+        )

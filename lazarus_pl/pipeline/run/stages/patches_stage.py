@@ -41,7 +41,7 @@ class PatchesStage(FitStage):
         asked = self.settings
         gallery = asked.out / self.name / "gallery"
         shown = _spread(Manifest.read(asked.cache), asked.gallery)
-        files = make_gallery(shown, asked, end.best, gallery)
+        files = make_gallery(shown, asked, end.checkpoint, gallery)
         return self.outcome(end, *files)
 
 

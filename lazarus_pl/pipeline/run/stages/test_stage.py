@@ -21,6 +21,7 @@ from lazarus_pl.pipeline.run.side_predictions import SidePredictions, predict_si
 from lazarus_pl.pipeline.run.side_scores import SideScores
 from lazarus_pl.pipeline.run.stage import Records, Stage, is_done
 from lazarus_pl.pipeline.run.stage_outcome import StageOutcome
+from lazarus_pl.pipeline.run.stages.deploy_stage import DeployStage
 from lazarus_pl.pipeline.run.stages.refit_stage import RefitStage
 
 
@@ -52,13 +53,16 @@ class TestStage(Stage):
     def run(self, before: Records, allowed: float | None, schedule: Schedule) -> StageOutcome:
         """Scores the chosen model, trained again where it was, on test."""
         from lazarus_pl.data.manifest import Manifest
+        from lazarus_pl.tasks.read_checkpoint import read_checkpoint
 
         asked, choice = self.settings, Choice(self.settings.out)
         again = RefitStage.checkpoint_of(asked.out) if is_done(before, "refit") else None
         copy_file(again or choice.checkpoint, asked.best)
+        # of another choice than the one that test is read for now
+        DeployStage.checkpoint_of(asked.out).unlink(missing_ok=True)
         result: dict[str, Any] = {
             **choice.read(),
-            "trained_on": RefitStage.sides if again else ("train",),
+            "trained_on": read_checkpoint(asked.best)["lazarus"].get("trained_on", []),
             "test": None,
             "interval": None,
             "readings": 0,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from lazarus_pl.cache.views_header import ViewsHeader
+from lazarus_pl.data.manifest import Manifest
+from lazarus_pl.data.photo import Photo
 from lazarus_pl.duration import say_duration
 from lazarus_pl.pipeline.run.chain import read_costs
 from lazarus_pl.pipeline.run.digests import digest_of, file_digest
@@ -41,12 +44,12 @@ class ViewsStage(Stage):
 
     def inputs(self) -> Any:  # noqa: ANN401  # anything that can be written as text
         """Which views, and the text of their policy."""
-        return [self.settings.wanted_views, file_digest(Path(self.settings.views.policy))]
+        return [self.settings.views, file_digest(Path(self.settings.views.policy))]
 
     def estimate(self, costs: Mapping[str, float]) -> float | None:
         """A view costs what a photo costs, and has to be made."""
         plain = costs.get("extraction")
-        views = self.settings.wanted_views
+        views = self.settings.views
         viewed = self.settings.split.share(views.sides)
         return None if plain is None else _SLOWER * plain * viewed * views.count
 
@@ -61,13 +64,14 @@ class ViewsStage(Stage):
                 "the budget of time are left for them and for training on them"
             )
             return StageOutcome(state="left out", note=note)
-        extract_photos(asked, asked.wanted_views)
+        extract_photos(asked, asked.views)
         header = ViewsHeader.of_spec(asked.views)
         folder = header.folder(asked.cache)
-        table = folder / "jobs.csv"
-        # the cache may hold more views of this policy, and those of others
-        output = digest_of(header.digest, asked.views.count, file_digest(table))
-        return StageOutcome([table, *sorted(folder.glob("jobs/*.npz"))], output)
+        # the cache may hold more views of this policy, those of others, and of photos that are
+        # trained on later
+        made = _made_of(folder / "jobs.csv", Manifest.read(asked.cache).side("train"))
+        output = digest_of(header.digest, asked.views.count, made)
+        return StageOutcome(sorted(folder.glob("jobs/*.npz")), output)
 
     def _bearable(self, allowed: float, costs: Mapping[str, float]) -> float:
         """Seconds that they may take, so that what they are for has its time."""
@@ -75,3 +79,11 @@ class ViewsStage(Stage):
             return _SHARE * allowed
         head = ViewsHeadStage(self.settings).estimate(costs) or 0.0
         return allowed - ViewsHeadStage.least_share * head
+
+
+def _made_of(table: Path, photos: Iterable[Photo]) -> str:
+    """SHA-256 of the views' table as it is with those of some photos alone."""
+    wanted = {photo.sha256 for photo in photos}
+    head, *rows = table.read_text(encoding="utf-8").splitlines(keepends=True)
+    kept = [row for row in rows if row.split(",")[1] in wanted]
+    return hashlib.sha256("".join([head, *kept]).encode()).hexdigest()
