@@ -6,8 +6,11 @@ In one run, one after the other, on the same split from the same packaged weight
 
 - ``full``: plain Lightning, the whole network from photos, as in ``finetuning.py``; its seconds end
   at its best epoch on val. Its scores after every epoch are a second table.
-- ``run``: ``lazarus run`` as it is shipped, from photos to the report.
-- ``run, plain heads``: the same with ``--finetune.skip --views.count 0``.
+- ``full, on val too``: the same once more on train and val together, for as many epochs.
+- ``run``: ``lazarus run`` as it is shipped, from photos to the report, which trains the chosen
+  model once more on train and val.
+- ``run, no fine-tuning`` and ``run, plain heads``: the same with ``--finetune.skip``, and with
+  ``--views.count 0`` too.
 
 ``share`` is the time of each as a share of ``full``'s. What is done in WORK is not done again.
 """
@@ -21,7 +24,7 @@ import sys
 import time
 from pathlib import Path
 
-from peers import train_peer
+from peers import ON_VAL_TOO, train_peer
 from report import Row, report
 
 from lazarus_pl.cache.extraction import Extraction
@@ -31,6 +34,7 @@ from lazarus_pl.encoder.make_engine import make_engine
 
 _CHAINS: dict[str, tuple[str, ...]] = {
     "run, plain heads": ("--finetune.skip", "--views.count", "0"),
+    "run, no fine-tuning": ("--finetune.skip",),
     "run": (),
 }
 
@@ -46,9 +50,13 @@ def main() -> None:
     # full needs the split only
     cache = options.out / "cache"
     Extraction(options.data, cache, EncoderSpec(), SplitSpec(), make_engine, say=print).run()
-    full = train_peer("full", options.data, cache, options.field, options.out, options.epochs)
+    asked = (options.data, cache, options.field, options.out, options.epochs)
+    full, both = (train_peer(name, *asked) for name in ("full", ON_VAL_TOO))
     curve: list[Row] = json.loads((options.out / "full" / "curve.json").read_bytes())
-    rows: list[Row] = [_told("full", full["val"], full["test"], full["seconds"], full)]
+    rows: list[Row] = [
+        _told("full", full["val"], full["test"], full["seconds"], full),
+        _told(ON_VAL_TOO, "", both["test"], both["seconds"], full),
+    ]
     for name, words in _CHAINS.items():
         folder = options.out / name.replace(" ", "-").replace(",", "")
         seconds = _run(options.data, folder, words)

@@ -7,6 +7,7 @@ are scored on test, and ``seconds`` end there. ``curve.json`` of the first three
 with test; the time that scoring test took does not count.
 
 - ``full``: plain Lightning, everything trains from the first step, AdamW with one rate, flips.
+- ``full, on val too``: the same on train and val, for as many epochs, the last of which counts.
 - ``BackboneFinetuning``: Lightning's callback, its defaults, thawing after an epoch.
 - ``FinetuningScheduler``: of the package of that name; classifier, last blocks, everything, an
   epoch each, then the rest of the epochs; the rate falls by 3 with each phase.
@@ -45,6 +46,7 @@ from lazarus_pl.encoder.encoder import Encoder
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
 
 PEERS = ("full", "BackboneFinetuning", "FinetuningScheduler", "fastai")
+ON_VAL_TOO = "full, on val too"
 _NEEDS = {"FinetuningScheduler": "finetuning_scheduler", "fastai": "fastai"}
 _MODEL = "tf_efficientnet_lite0"
 _SIDE = 256
@@ -78,7 +80,7 @@ def train_peer(name: str, data: Path, cache: Path, field: Path, out: Path, epoch
     """Fine-tunes as the peer does, or reads what it came to before.
 
     Args:
-        name: One of :data:`PEERS`.
+        name: One of :data:`PEERS`, or :data:`ON_VAL_TOO`.
         data: Folder that the cache's paths begin at.
         cache: Whose split is used.
         field: Folder of photos from elsewhere, scored too.
@@ -88,7 +90,8 @@ def train_peer(name: str, data: Path, cache: Path, field: Path, out: Path, epoch
     Returns:
         ``way``, macro-F1 on ``val``, ``test`` and ``field``, and ``seconds``.
     """
-    done = out / name / "row.json"
+    folder = out / name.replace(" ", "-").replace(",", "")
+    done = folder / "row.json"
     if done.exists():
         row: Row = json.loads(done.read_text())
         return row
@@ -99,9 +102,11 @@ def train_peer(name: str, data: Path, cache: Path, field: Path, out: Path, epoch
         for side in ("train", "val", "test")
     }
     sides["field"] = _listed(field, names)
+    if name == ON_VAL_TOO:
+        sides["train"] += sides["val"]
     seed_everything(0)
     train = _fastai if name == "fastai" else _lightning
-    row = {"way": name, **train(name, sides, names, out / name, epochs)}
+    row = {"way": name, **train(name, sides, names, folder, epochs)}
     done.write_text(json.dumps(row))
     return row
 
@@ -185,7 +190,7 @@ class _Classifier(LightningModule):
 
 
 def _lightning(name: str, sides: Sides, names: Sequence[str], out: Path, epochs: int) -> Row:
-    model = _Classifier(names, name == "full", sides["test"])
+    model = _Classifier(names, name in ("full", ON_VAL_TOO), sides["test"])
     callbacks = _callbacks(name, out)
     trainer = Trainer(
         accelerator="cpu",
@@ -199,10 +204,12 @@ def _lightning(name: str, sides: Sides, names: Sequence[str], out: Path, epochs:
     )
     trainer.fit(model, _loader(sides["train"], True), _loader(sides["val"], False))
     (out / "curve.json").write_text(json.dumps(model.curve))
-    best = max(model.curve, key=lambda row: row["val"])
-    # written a moment ago by the peer itself, whose callbacks keep objects in it
-    kept = torch.load(callbacks[-1].best_model_path, weights_only=False)  # type: ignore[attr-defined]
-    model.load_state_dict(kept["state_dict"])
+    best = model.curve[-1]
+    if name != ON_VAL_TOO:
+        best = max(model.curve, key=lambda row: row["val"])
+        # written a moment ago by the peer itself, whose callbacks keep objects in it
+        kept = torch.load(callbacks[-1].best_model_path, weights_only=False)  # type: ignore[attr-defined]
+        model.load_state_dict(kept["state_dict"])
     return {
         **{key: best[key] for key in ("val", "test", "seconds")},
         "field": _score_photos(model, sides["field"], names),
