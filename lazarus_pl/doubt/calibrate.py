@@ -17,7 +17,7 @@ COVERAGE = 0.95
 FALSE_ALARM = 0.05
 
 # enough for a covariance, and read in seconds
-_TRAINING_PHOTOS = 2048
+TRAINING_PHOTOS = 2048
 
 
 def calibrate(
@@ -101,7 +101,7 @@ def fit_doubt(task: ClassificationTask, cache: Path, coverage: float, false_alar
             f"the split of '{cache}' has no val photos to calibrate on: extract with "
             "--split.fractions that leave some"
         )
-    train = Readings.of_side(task, cache, "train", _TRAINING_PHOTOS)
+    train = Readings.of_side(task, cache, "train", TRAINING_PHOTOS)
     return Doubt.fit(train, val, coverage, false_alarm)
 
 

@@ -13,10 +13,10 @@ from lazarus_pl.errors import LazarusError
 def lend_doubt(source: Path, ckpt: Path, cache: Path, out: Path) -> None:
     """Writes a checkpoint anew with the doubt of its forerunner.
 
-    The forerunner was trained in the same way without val, and calibrated there: its temperature
-    and its threshold are taken, since those of val would now be much too sure. The distance is
-    measured in the features that the model reads now; its limit is val's, which is a little tight
-    where the encoder has learnt val too.
+    The forerunner was trained in the same way without val, and calibrated there: its temperature,
+    its threshold and its figures of val are taken, since val's would now be much too sure. The
+    distance is measured in the features that the model reads now; its limit is val's, which is a
+    little tight where the encoder has learnt val too.
 
     Args:
         source: The calibrated forerunner.
@@ -30,16 +30,21 @@ def lend_doubt(source: Path, ckpt: Path, cache: Path, out: Path) -> None:
     """
     import torch
 
-    from lazarus_pl.doubt.calibrate import fit_doubt
+    from lazarus_pl.doubt.calibrate import TRAINING_PHOTOS
     from lazarus_pl.doubt.doubt import Doubt
+    from lazarus_pl.doubt.feature_distance import FeatureDistance
+    from lazarus_pl.doubt.readings import Readings
     from lazarus_pl.tasks.load_task import load_task
     from lazarus_pl.tasks.read_checkpoint import read_checkpoint
 
     theirs = Doubt.of_checkpoint(source)
     if theirs is None:
         raise LazarusError(f"'{source}' is not calibrated: run lazarus calibrate --ckpt {source}")
-    own = fit_doubt(load_task(ckpt), cache, theirs.coverage, theirs.false_alarm)
+    task = load_task(ckpt)
+    train = Readings.of_side(task, cache, "train", TRAINING_PHOTOS)
+    val = Readings.of_side(task, cache, "val")
+    distance = FeatureDistance.fit(train.features, val.features, theirs.false_alarm, val.groups)
     content: dict[str, Any] = read_checkpoint(ckpt)
-    content["lazarus"]["doubt"] = replace(theirs, distance=own.distance).to_plain()
+    content["lazarus"]["doubt"] = replace(theirs, distance=distance).to_plain()
     with replace_file(out) as file:
         torch.save(content, file)

@@ -318,6 +318,8 @@ class ClassificationTask(LightningModule):
         head = (self.hparams["head"], self.hparams["head_options"] or {})
         check_checkpoint(checkpoint, self.class_names, self.encoder, head, self.state_dict())
         self._temperature = (checkpoint["lazarus"].get("doubt") or {}).get("temperature")
+        if self._trainer is None:
+            return
         sides = {TrainerFn.TESTING: "test", TrainerFn.VALIDATING: "val"}
         side = sides.get(self.trainer.state.fn or TrainerFn.FITTING)
         if side in checkpoint["lazarus"].get("trained_on", ()):

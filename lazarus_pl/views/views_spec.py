@@ -38,7 +38,9 @@ class ViewsSpec:
         if self.seed < 0:
             raise LazarusError(f"views.seed {self.seed} is negative: give 0 or more")
         there = get_args(Side)
-        if sorted(set(self.sides) & set(there)) != sorted(self.sides) or not self.sides:
+        known = sorted(set(self.sides) & set(there)) == sorted(self.sides)
+        if not known or "train" not in self.sides:
             raise LazarusError(
-                f"views.sides {list(self.sides)} cannot be: give some of {', '.join(there)}"
+                f"views.sides {list(self.sides)} cannot be: give some of {', '.join(there)}, train "
+                "among them"
             )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +21,19 @@ from lazarus_pl.data.procedural.procedural_leaves import ProceduralLeaves
 from lazarus_pl.doubt.doubt import Doubt
 from lazarus_pl.doubt.lend_doubt import lend_doubt
 from lazarus_pl.errors import LazarusError
+from lazarus_pl.grid.run_result import RunResult
+from lazarus_pl.pipeline.run.candidate import Candidate
+from lazarus_pl.pipeline.run.epoch_clock import EpochClock
 from lazarus_pl.pipeline.run.refit_options import RefitOptions
 from lazarus_pl.pipeline.run.report.curves import read_curves
 from lazarus_pl.pipeline.run.run_settings import RunSettings
+from lazarus_pl.pipeline.run.schedule import Schedule
+from lazarus_pl.pipeline.run.stages import choose_stage
 from lazarus_pl.pipeline.run.stages.deploy_stage import DeployStage
 from lazarus_pl.pipeline.run.stages.finetune_stage import FinetuneStage
 from lazarus_pl.pipeline.run.stages.refit_stage import RefitStage
 from lazarus_pl.shipped_config import shipped_config
+from lazarus_pl.tasks.classification_task import ClassificationTask
 from lazarus_pl.tasks.read_checkpoint import read_checkpoint
 from tests.conftest import Lazarus
 
@@ -110,9 +118,11 @@ def test_the_chosen_training_is_done_again_with_val(whole: tuple[Path, list[str]
     ]
     assert "EarlyStopping" in names[0]
     assert [name for name in names[0] if name != "EarlyStopping"] == names[1]
-    epochs = [read_checkpoint(out / name)["epoch"] for name in ("best.ckpt", "choose/chosen.ckpt")]
-    assert epochs[0] == epochs[1]
-    assert again["trainer"]["max_epochs"] == epochs[0] + 1
+    # as many as there were, whether val ended them or not
+    result = RunResult.read(out / "grid" / "runs" / "mlp")
+    assert result is not None
+    epochs = read_checkpoint(out / "best.ckpt")["epoch"] + 1
+    assert epochs == again["trainer"]["max_epochs"] == result.epochs
     summary = summary_of(out)
     train, val = (len(Manifest.read(out / "cache").side(side)) for side in ("train", "val"))
     assert summary["trained_on"] == ["train", "val"]
@@ -253,7 +263,9 @@ def test_scores_of_what_was_trained_on_are_not_shown_as_such(
     assert told not in lazarus("test", *given).err
 
 
-def test_a_part_of_it_is_not_taken(copied: tuple[Path, list[str]], lazarus: Lazarus) -> None:
+def test_without_time_for_all_of_it_the_chosen_model_stays(
+    copied: tuple[Path, list[str]], lazarus: Lazarus
+) -> None:
     out, words = copied
     (out / "stages" / "refit.json").unlink()
     shutil.rmtree(out / "refit")
@@ -266,16 +278,19 @@ def test_a_part_of_it_is_not_taken(copied: tuple[Path, list[str]], lazarus: Laza
     assert summary_of(out)["trained_on"] == ["train", "val"]
 
 
+def last_of(candidates: Sequence[Candidate]) -> Candidate:
+    return candidates[-1]
+
+
 @pytest.fixture(scope="module")
 def on_views(photos: Path, config: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """The command of a run whose fine-tuned model is chosen."""
     out = tmp_path_factory.mktemp("views") / "run"
     words = ["run", "-c", str(config), "--data", str(photos), "--out", str(out), *QUICK[:2]]
     words += ["--gallery=0", "--views.count=1", "--grid.overrides={trainer.max_epochs: 1}"]
-    # val cannot tell it from the others
-    tuned = "--finetune.overrides={trainer.max_epochs: 1, model.init_args.lr: 1.0e-6}"
-    words += [tuned, "--views_head.overrides={trainer.max_epochs: 3}"]
-    assert main(words) == 0
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(choose_stage, "choose", last_of)
+        assert main(words) == 0
     assert summary_of(out)["stage"] == "finetune"
     return words
 
@@ -303,7 +318,8 @@ def test_asked_otherwise_afterwards_nothing_before_it_is_done_again(
 ) -> None:
     out = Path(on_views[6])
     before = summary_of(out)
-    for words, new in (((), []), (("--refit.all_photos=true",), ["deploy", "report"])):
+    shown = ("--refit.all_photos=true",)
+    for words, new in (((), []), (shown, ["deploy", "report"]), (shown, []), ((), ["report"])):
         done = lazarus(*on_views, *words)
         assert done.code == 0, done.err
         assert re.findall(r"^\[\d+/\d+\] (\w+)", done.out, re.MULTILINE) == new
@@ -314,7 +330,7 @@ def test_asked_otherwise_afterwards_nothing_before_it_is_done_again(
     assert skipped.code == 0, skipped.err
     told = re.findall(r"^\[\d+/\d+\] (\w+)", skipped.out, re.MULTILINE)
     assert told == ["test", "report"]
-    assert not (out / "deploy.ckpt").exists(), "it was of another choice"
+    assert same(out / "best.ckpt", out / "choose" / "chosen.ckpt")
 
 
 def test_fine_tuning_leaves_it_its_time(photos: Path, tmp_path: Path) -> None:
@@ -360,3 +376,20 @@ def test_what_cannot_be_asked_together(photos: Path, tmp_path: Path, lazarus: La
     assert refused.code == 2
     assert "give one of them" in refused.err
     assert not (tmp_path / "run").exists()
+
+
+def test_the_clock_ends_what_does_not_fit_as_a_whole() -> None:
+    class Three:
+        current_epoch, max_epochs, should_stop = 0, 3, False
+
+    for to_the_end, ends in ((False, False), (True, True)):
+        trainer: Any = Three()
+        clock = EpochClock("training", Schedule(), 1.5, to_the_end)
+        clock._began = clock._epoch_began = time.monotonic() - 0.6
+        clock.on_train_epoch_end(trainer, None)  # type: ignore[arg-type]
+        assert (clock.ended_early, trainer.should_stop) == (ends, ends)
+
+
+def test_a_checkpoint_is_read_without_a_trainer(whole: tuple[Path, list[str]]) -> None:
+    task = ClassificationTask.load_from_checkpoint(whole[0] / "best.ckpt")
+    assert task.class_names == ["healthy", "late_blight", "rust"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -27,3 +29,13 @@ class Candidate:
     val_accuracy: float
     val_error: float | None = None
     on_views: bool = False
+
+    def folder(self, out: Path) -> Path:
+        """Where it was trained, in a run's folder."""
+        return winner_of(out / "grid") if self.stage == "grid" else out / self.stage
+
+
+def winner_of(grid: Path) -> Path:
+    """The folder of the best run of a grid."""
+    run = json.loads((grid / "summary.json").read_bytes())["run"]
+    return grid / "runs" / str(run)

@@ -78,6 +78,10 @@ class ResumableFit:
         """The checkpoint of the last epoch, which it goes on from."""
         return self.folder / "checkpoints" / "last.ckpt"
 
+    def is_begun(self, digest: str) -> bool:
+        """Whether a training with the digest was begun, which :meth:`run` goes on with."""
+        return self._planned(digest, epochs_of(self.config, self.values)) is not None
+
     def run(
         self, digest: str, estimate: float | None, allowed: float | None, schedule: Schedule
     ) -> FitEnd:
@@ -114,7 +118,7 @@ class ResumableFit:
                 f"'{self.checkpoint.name}': give the config a ModelCheckpoint with filename best, "
                 "or CheckpointVersions"
             )
-        done = _epochs_done(self.folder, epochs)
+        done = epochs_done(self.folder, epochs)
         if early:
             note = f"ended after {done} of {whole} epochs, to keep within the budget of time"
         elif epochs < whole:
@@ -217,7 +221,8 @@ def _too_long(estimate: float | None, allowed: float | None) -> str:
     return f"left out: {needs}{say_duration(allowed or 0)} of the budget of time are left for it"
 
 
-def _epochs_done(folder: Path, planned: int) -> int:
+def epochs_done(folder: Path, planned: int) -> int:
+    """Epochs of the last checkpoint of a training; as many as were planned where there is none."""
     import torch
 
     last = folder / "checkpoints" / "last.ckpt"

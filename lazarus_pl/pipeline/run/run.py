@@ -89,7 +89,7 @@ def run(
         split: How photos are divided into train, val and test.
         label_from: In a folder, the label is the whole path of folders, the top one, or the parent.
         corrections: CSV of relabelled and excluded photos, as of lazarus extract.
-        views: Augmented views of the training photos, for one of the heads and for fine-tuning.
+        views: Augmented views of what is trained on, for one of the heads and for fine-tuning.
         device: auto, cpu, cuda, cuda:1, mps: of the audit, the extraction and the report's maps.
         precision: Of the encoder in the extraction and for the maps.
         batch_size: Photos that the encoder takes at once there.

@@ -88,6 +88,11 @@ class RunSettings:
         return self.out / "best.ckpt"
 
     @property
+    def deploy(self) -> Path:
+        """The same trained on all photos, where it was asked for."""
+        return self.out / "deploy.ckpt"
+
+    @property
     def weights_file(self) -> str | None:
         """The file that the encoder's weights were given as, if they were."""
         weights = self.encoder.weights

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -14,7 +13,7 @@ from lazarus_pl.doubt.calibrate import calibrate_checkpoint
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.fit_words import configured
 from lazarus_pl.grid.run_result import RunResult
-from lazarus_pl.pipeline.run.candidate import Candidate
+from lazarus_pl.pipeline.run.candidate import Candidate, winner_of
 from lazarus_pl.pipeline.run.choice import Choice
 from lazarus_pl.pipeline.run.choose import choose
 from lazarus_pl.pipeline.run.digests import digest_of, file_digest
@@ -69,7 +68,7 @@ class ChooseStage(Stage):
         choice.folder.mkdir(exist_ok=True)
         copy_file(asked.out / best.checkpoint, choice.checkpoint)
         calibrate_checkpoint(choice.checkpoint, asked.cache)
-        copy_file(_trained_in(asked.out, best.stage) / "config.yaml", choice.config)
+        copy_file(best.folder(asked.out) / "config.yaml", choice.config)
         choice.write(
             {
                 "candidates": [asdict(item) for item in candidates],
@@ -78,9 +77,11 @@ class ChooseStage(Stage):
                 "val": asdict(SideScores.of(predict_side(choice.checkpoint, asked.cache, "val"))),
             }
         )
-        files = [choice.checkpoint, choice.config, choice.result]
+        # of another choice
+        asked.deploy.unlink(missing_ok=True)
+        what = digest_of(file_digest(choice.checkpoint), file_digest(choice.config))
         note = f"{best.name}, val macro-F1 {best.val_macro_f1:.3f}"
-        return StageOutcome(files, digest_of([file_digest(path) for path in files]), note=note)
+        return StageOutcome([choice.checkpoint, choice.config, choice.result], what, note=note)
 
     def _candidates(self, before: Records) -> Iterator[Candidate]:
         for stage, path, title in _MODELS:
@@ -139,15 +140,7 @@ def _check_is_judged_by_val(checkpoint: Path) -> None:
         raise LazarusError(f"it was trained on {' and '.join(learnt)}")
 
 
-def _trained_in(out: Path, stage: str) -> Path:
-    """The folder of a stage's training; of the grid's best one."""
-    if stage != "grid":
-        return out / stage
-    run = json.loads((out / "grid" / "summary.json").read_bytes())["run"]
-    return out / "grid" / "runs" / str(run)
-
-
 def _grid_winner(out: Path) -> str:
-    folder = _trained_in(out, "grid")
+    folder = winner_of(out / "grid")
     result = RunResult.read(folder)
     return f"{result.head} head, learning rate {result.lr:g}" if result else f"head {folder.name}"

@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from lazarus_pl.pipeline.run.refit_options import ALL_PHOTOS
+from lazarus_pl.pipeline.run.schedule import Schedule
+from lazarus_pl.pipeline.run.stage import Records, is_done
+from lazarus_pl.pipeline.run.stage_outcome import StageOutcome
 from lazarus_pl.pipeline.run.stages.refit_stage import RefitStage
 
 
@@ -13,11 +16,19 @@ class DeployStage(RefitStage):
 
     name = "deploy"
     title = "train the chosen model again, on all photos"
-    requires = ("choose", "test")
+    needs = (*RefitStage.needs, "refit")
+    requires = ("choose", "refit", "test")
     sides = ALL_PHOTOS
     doing = "training on all photos"
 
-    @staticmethod
-    def checkpoint_of(out: Path) -> Path:
-        """What it gives, in the folder of a run."""
-        return out / "deploy.ckpt"
+    @property
+    def checkpoint(self) -> Path:
+        """What it gives."""
+        return self.settings.deploy
+
+    def run(self, before: Records, allowed: float | None, schedule: Schedule) -> StageOutcome:
+        """Trains, where test has judged such a training."""
+        if not is_done(before, "refit"):
+            note = "left out, as the training on val too was"
+            return StageOutcome(state="left out", note=note)
+        return super().run(before, allowed, schedule)

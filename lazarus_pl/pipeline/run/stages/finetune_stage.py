@@ -18,6 +18,7 @@ from lazarus_pl.pipeline.run.stages.fit_stage import SETTING_UP, FitStage
 
 # of the cost of an epoch from photos: blocks before the cached grid are not run; measured
 _SHARE = 0.25
+_ROOM = 1.25
 # that may be chosen
 _CHECKPOINTS = ("best.ckpt", "last.ckpt")
 
@@ -59,8 +60,8 @@ class FinetuneStage(FitStage):
         costs = read_costs(self.settings.out)
         more = {"model.init_args.start": str(start), **self.views(before)}
         if allowed is not None:
-            # so that the same can be done once more, on val too
-            allowed /= 1 + self.settings.refit_share
+            # so that the same can be done once more, on val too, whose views are to be made first
+            allowed /= 1 + _ROOM * self.settings.refit_share
         end = self.fit(before, allowed, schedule, costs, more)
         if end.state == "left out":
             return self.outcome(end)

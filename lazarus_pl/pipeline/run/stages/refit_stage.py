@@ -11,12 +11,14 @@ from lazarus_pl.cache.views_header import ViewsHeader
 from lazarus_pl.data.manifest import Manifest
 from lazarus_pl.data.split.split_spec import Side
 from lazarus_pl.doubt.lend_doubt import lend_doubt
+from lazarus_pl.duration import say_duration
 from lazarus_pl.fit_words import CALLBACKS, callbacks_of, configured
+from lazarus_pl.grid.run_result import RunResult
 from lazarus_pl.pipeline.run.choice import Choice
 from lazarus_pl.pipeline.run.digests import file_digest
 from lazarus_pl.pipeline.run.extract_photos import extract_photos
 from lazarus_pl.pipeline.run.refit_options import BEFORE_TEST
-from lazarus_pl.pipeline.run.resumable_fit import EPOCHS, ResumableFit
+from lazarus_pl.pipeline.run.resumable_fit import EPOCHS, ResumableFit, epochs_done
 from lazarus_pl.pipeline.run.schedule import Schedule
 from lazarus_pl.pipeline.run.side_predictions import predict_side
 from lazarus_pl.pipeline.run.side_scores import SideScores
@@ -35,9 +37,9 @@ _KNOWING = ("CachedFeatureDataModule", "PatchGridDataModule")
 class RefitStage(Stage):
     """The training of the chosen model once more, on the photos of val too.
 
-    Val has done its work when a model is chosen, and its photos are as good as any to learn from.
-    The epochs are as many as the chosen checkpoint had, and the last of them counts, for nothing
-    is left to choose by (Goodfellow et al. 2016, Deep Learning, algorithm 7.2).
+    Val has done its work when a model is chosen, and its photos are as good as any to learn from
+    (Goodfellow et al. 2016, Deep Learning, 7.8). There are as many epochs as the first training
+    had, and the last of them counts, for nothing is left to choose by.
 
     Attributes:
         sides: Of the split, whose photos are trained on.
@@ -46,16 +48,16 @@ class RefitStage(Stage):
 
     name = "refit"
     title = "train the chosen model again, on val too"
-    needs = ("extract", "views", "choose")
+    needs: ClassVar[tuple[str, ...]] = ("extract", "views", "choose")
     requires: tuple[str, ...] = ("choose",)
     can_be_cut = True
     sides: ClassVar[Sequence[Side]] = BEFORE_TEST
     doing: ClassVar[str] = "training on val too"
 
-    @staticmethod
-    def checkpoint_of(out: Path) -> Path:
-        """What it gives, in the folder of a run."""
-        return out / "refit" / "refit.ckpt"
+    @property
+    def checkpoint(self) -> Path:
+        """What it gives."""
+        return self.settings.out / "refit" / "refit.ckpt"
 
     def inputs(self) -> Any:  # noqa: ANN401  # anything that can be written as text
         """What is trained on."""
@@ -76,12 +78,11 @@ class RefitStage(Stage):
     def run(self, before: Records, allowed: float | None, schedule: Schedule) -> StageOutcome:
         """Trains, or goes on with it."""
         asked, choice = self.settings, Choice(self.settings.out)
-        again = self.checkpoint_of(asked.out)
-        again.unlink(missing_ok=True)
+        self.checkpoint.unlink(missing_ok=True)
         told = str(configured(choice.config, {}, "data.class_path"))
         if not told.endswith(_KNOWING):
             return _left_out(f"{told} does not know sides of the split")
-        if self._learnt_from_views(choice) and not self._made_views(choice):
+        if _learnt_from_views(choice) and not self._made_views(choice):
             return _left_out("it learnt from views that this run has not made, and val has none")
         fitting = ResumableFit(
             self.name,
@@ -94,54 +95,58 @@ class RefitStage(Stage):
             to_the_end=True,
         )
         photos = [len(Manifest.read(asked.cache).side(side)) for side in self.sides]
-        estimate = self._as_before(choice) * sum(photos) / photos[0]
+        digest, more = self.digest(before), sum(photos) / photos[0]
+        views = self._seconds("views") * (more - 1) if _learnt_from_views(choice) else 0.0
+        estimate = views + more * self._first_training(choice)[1]
         schedule.revise(estimate)
-        if allowed is None or estimate <= allowed:
-            self._make_views(choice)
-        left = None if allowed is None else allowed - schedule.elapsed
-        end = fitting.run(self.digest(before), estimate, left, schedule)
+        if allowed is not None and estimate > allowed and not fitting.is_begun(digest):
+            return _left_out(
+                f"it takes about {say_duration(estimate)}, and {say_duration(allowed)} of the "
+                "budget of time are left"
+            )
+        if _learnt_from_views(choice):
+            # plain among photos with views they would be learnt by heart: gated attention had 0.93
+            # on test instead of 0.96
+            extract_photos(asked, replace(asked.views, sides=tuple(self.sides)))
+        left = None if allowed is None else max(0.0, allowed - schedule.elapsed)
+        end = fitting.run(digest, estimate - views, left, schedule)
         if end.state != "done":
             return StageOutcome(state="left out", note=end.note)
-        lend_doubt(choice.checkpoint, end.checkpoint, asked.cache, again)
+        lent = fitting.folder / "lent.ckpt"
+        lend_doubt(choice.checkpoint, end.checkpoint, asked.cache, lent)
         # it knows these photos now
-        score, known = _on_val(again, asked.cache), choice.model.val_macro_f1
+        score, known = _on_val(lent, asked.cache), choice.model.val_macro_f1
         if score < known:
-            again.unlink()
             return _left_out(f"macro-F1 on val fell from {known:.3f} to {score:.3f}")
+        lent.replace(self.checkpoint)
         note = f"{sum(photos)} photos instead of {photos[0]}"
-        return StageOutcome([again], file_digest(again), note=note)
+        return StageOutcome([self.checkpoint], file_digest(self.checkpoint), note=note)
 
-    def _as_before(self, choice: Choice) -> float:
-        """Seconds, by those of the first training; the clock looks at the epochs themselves."""
-        record = StageRecord.read(self.settings.out, choice.model.stage)
+    def _first_training(self, choice: Choice) -> tuple[int, float]:
+        """Its epochs and its seconds; the clock looks at those of the second one itself."""
+        model, folder = choice.model, choice.model.folder(self.settings.out)
+        if result := RunResult.read(folder):
+            return result.epochs, result.seconds
+        planned = int(configured(choice.config, {}, EPOCHS))
+        return epochs_done(folder, planned), self._seconds(model.stage)
+
+    def _seconds(self, stage: str) -> float:
+        record = StageRecord.read(self.settings.out, stage)
         return record.seconds if record else 0.0
-
-    def _make_views(self, choice: Choice) -> None:
-        """Of the photos that had none, where the chosen model learnt from views.
-
-        Plain among photos with views they would be learnt by heart: gated attention had 0.93 on
-        test instead of 0.96.
-        """
-        asked = self.settings
-        if self._learnt_from_views(choice):
-            extract_photos(asked, replace(asked.views, sides=tuple(self.sides)))
-
-    def _learnt_from_views(self, choice: Choice) -> bool:
-        return bool(configured(choice.config, {}, VIEWS))
 
     def _made_views(self, choice: Choice) -> bool:
         """Whether the views that it learnt from are those of this run."""
         asked, policy = self.settings.views, configured(choice.config, {}, VIEWS_POLICY)
-        return asked.count > 0 and ViewsHeader.of_spec(asked).digest == policy
+        theirs = ViewsHeader.find(self.settings.cache, policy)
+        return asked.count > 0 and ViewsHeader.of_spec(asked).digest == theirs.digest
 
     def _values(self, choice: Choice, before: Records) -> dict[str, Any]:
         """Where the training differs from the first one."""
-        from lazarus_pl.tasks.read_checkpoint import read_checkpoint
-
         callbacks = callbacks_of(choice.config, {})
+        sides = configured(choice.config, {}, _TRAIN_ON) or ()
         values: dict[str, Any] = {
-            _TRAIN_ON: list(self.sides),
-            EPOCHS: int(read_checkpoint(choice.checkpoint)["epoch"]) + 1,
+            _TRAIN_ON: list(dict.fromkeys([*self.sides, *sides])),
+            EPOCHS: self._first_training(choice)[0],
             # val can no longer say when it is enough
             CALLBACKS: [each for each in callbacks if "EarlyStopping" not in each["class_path"]],
             # the first one may have been continued, and under another limit
@@ -155,6 +160,10 @@ class RefitStage(Stage):
 
 def _left_out(reason: str) -> StageOutcome:
     return StageOutcome(state="left out", note=f"left out: {reason}")
+
+
+def _learnt_from_views(choice: Choice) -> bool:
+    return bool(configured(choice.config, {}, VIEWS))
 
 
 def _on_val(checkpoint: Path, cache: Path) -> float:

@@ -21,7 +21,6 @@ from lazarus_pl.pipeline.run.side_predictions import SidePredictions, predict_si
 from lazarus_pl.pipeline.run.side_scores import SideScores
 from lazarus_pl.pipeline.run.stage import Records, Stage, is_done
 from lazarus_pl.pipeline.run.stage_outcome import StageOutcome
-from lazarus_pl.pipeline.run.stages.deploy_stage import DeployStage
 from lazarus_pl.pipeline.run.stages.refit_stage import RefitStage
 
 
@@ -37,8 +36,9 @@ class TestStage(Stage):
     requires = ("choose",)
 
     def inputs(self) -> Any:  # noqa: ANN401  # anything that can be written as text
-        """How many photos are shown, and the seed of the bootstrap."""
-        return [self.settings.gallery, self.settings.seed]
+        """How many photos are shown, the seed of the bootstrap, and what there was to choose."""
+        choice = Choice(self.settings.out)
+        return [self.settings.gallery, self.settings.seed, file_digest(choice.result)]
 
     def estimate(self, costs: Mapping[str, float]) -> float | None:
         """A pass over test, and the maps of a few photos.
@@ -56,10 +56,8 @@ class TestStage(Stage):
         from lazarus_pl.tasks.read_checkpoint import read_checkpoint
 
         asked, choice = self.settings, Choice(self.settings.out)
-        again = RefitStage.checkpoint_of(asked.out) if is_done(before, "refit") else None
+        again = RefitStage(asked).checkpoint if is_done(before, "refit") else None
         copy_file(again or choice.checkpoint, asked.best)
-        # of another choice than the one that test is read for now
-        DeployStage.checkpoint_of(asked.out).unlink(missing_ok=True)
         result: dict[str, Any] = {
             **choice.read(),
             "trained_on": read_checkpoint(asked.best)["lazarus"].get("trained_on", []),
