@@ -124,7 +124,7 @@ class Chain:
             state = _will_take(stage.estimate(costs)) if stage in left else "done, unchanged"
             if stage.name in unsure:
                 state = f"only if {unsure[stage.name]} changes"
-            _say(f"  {number} {stage.name:10} {stage.title:58} {state}")
+            _say(f"  {number:2} {stage.name:10} {stage.title:58} {state}")
         self._say_whole()
 
     def _look_ahead(self, left: Sequence[Stage]) -> None:
