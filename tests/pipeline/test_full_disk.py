@@ -62,12 +62,12 @@ def summary_of(out: Path) -> dict[str, Any]:
 
 
 def done(out: Path) -> dict[str, int]:
-    """When each stage that is done was written down."""
+    """When each stage that is over was written down: a short training may not be taken."""
     records = {stage: StageRecord.read(out, stage) for stage in STAGES}
     return {
         stage: (out / "stages" / f"{stage}.json").stat().st_mtime_ns
         for stage, record in records.items()
-        if record and record.state == "done"
+        if record and record.state in ("done", "left out")
     }
 
 

@@ -119,9 +119,11 @@ def test_the_summary_agrees_with_the_predictions(whole: Path) -> None:
         *("audit", "extract", "findings", "grid", "patches", "views", "views_head", "finetune"),
         *("choose", "refit", "test"),
     ]
-    assert summary["trained_on"] == ["train", "val"]
-    for stage in summary["stages"].values():
-        assert stage["state"] == "done"
+    # two epochs on few photos may be worse than two others
+    again = summary["stages"]["refit"]["state"] == "done"
+    assert summary["trained_on"] == (["train", "val"] if again else ["train"])
+    for name, stage in summary["stages"].items():
+        assert stage["state"] == "done" or (name == "refit" and stage["state"] == "left out")
         assert stage["seconds"] > 0
         assert stage["peak_rss_mb"] > 100
         assert stage["estimate"] > 0

@@ -116,7 +116,7 @@ class RefitStage(Stage):
         lend_doubt(choice.checkpoint, end.checkpoint, asked.cache, lent)
         # it knows these photos now
         score, known = _on_val(lent, asked.cache), choice.model.val_macro_f1
-        if score < known:
+        if score < known - (choice.model.val_error or 0.0):
             return _left_out(f"macro-F1 on val fell from {known:.3f} to {score:.3f}")
         lent.replace(self.checkpoint)
         note = f"{sum(photos)} photos instead of {photos[0]}"
