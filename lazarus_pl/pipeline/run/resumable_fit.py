@@ -102,8 +102,7 @@ class ResumableFit:
         least = 1.0 if self.to_the_end else self.least_share
         epochs = self._planned(digest, whole) or affordable_epochs(whole, estimate, allowed, least)
         if not epochs:
-            shutil.rmtree(self.folder, ignore_errors=True)
-            return FitEnd("left out", _too_long(estimate, allowed), self.checkpoint)
+            return self.left_out(estimate, allowed)
         goes_on = self._planned(digest, whole) is not None and self._has_last()
         if not goes_on:
             self._begin(digest, epochs)
@@ -126,6 +125,18 @@ class ResumableFit:
         else:
             return FitEnd("done", said, self.checkpoint)
         return FitEnd("shortened", note, self.checkpoint)
+
+    def left_out(self, estimate: float | None, allowed: float | None) -> FitEnd:
+        """How it ends where there is no time: what is left of an earlier one goes.
+
+        Args:
+            estimate: Seconds that it is thought to take.
+            allowed: Seconds that there are.
+        """
+        shutil.rmtree(self.folder, ignore_errors=True)
+        needs = "" if estimate is None else f"it takes about {say_duration(estimate)}, and "
+        left = f"{say_duration(allowed or 0)} of the budget of time are left for it"
+        return FitEnd("left out", f"left out: {needs}{left}", self.checkpoint)
 
     def _begin(self, digest: str, epochs: int) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -214,11 +225,6 @@ def affordable_epochs(
     fitting = int(epochs * allowed / estimate)
     least = min(epochs, max(_FEWEST, round(least_share * epochs)))
     return fitting if fitting >= least else 0
-
-
-def _too_long(estimate: float | None, allowed: float | None) -> str:
-    needs = "" if estimate is None else f"it takes about {say_duration(estimate)}, and "
-    return f"left out: {needs}{say_duration(allowed or 0)} of the budget of time are left for it"
 
 
 def epochs_done(folder: Path, planned: int) -> int:

@@ -11,14 +11,13 @@ from lazarus_pl.cache.views_header import ViewsHeader
 from lazarus_pl.data.manifest import Manifest
 from lazarus_pl.data.split.split_spec import Side
 from lazarus_pl.doubt.lend_doubt import lend_doubt
-from lazarus_pl.duration import say_duration
 from lazarus_pl.fit_words import CALLBACKS, callbacks_of, configured
 from lazarus_pl.grid.run_result import RunResult
 from lazarus_pl.pipeline.run.choice import Choice
 from lazarus_pl.pipeline.run.digests import file_digest
 from lazarus_pl.pipeline.run.extract_photos import extract_photos
 from lazarus_pl.pipeline.run.refit_options import BEFORE_TEST
-from lazarus_pl.pipeline.run.resumable_fit import EPOCHS, ResumableFit, epochs_done
+from lazarus_pl.pipeline.run.resumable_fit import EPOCHS, FitEnd, ResumableFit, epochs_done
 from lazarus_pl.pipeline.run.schedule import Schedule
 from lazarus_pl.pipeline.run.side_predictions import predict_side
 from lazarus_pl.pipeline.run.side_scores import SideScores
@@ -77,13 +76,52 @@ class RefitStage(Stage):
 
     def run(self, before: Records, allowed: float | None, schedule: Schedule) -> StageOutcome:
         """Trains, or goes on with it."""
-        asked, choice = self.settings, Choice(self.settings.out)
+        choice = Choice(self.settings.out)
         self.checkpoint.unlink(missing_ok=True)
-        told = str(configured(choice.config, {}, "data.class_path"))
-        if not told.endswith(_KNOWING):
-            return _left_out(f"{told} does not know sides of the split")
+        if reason := self._hindrance(choice):
+            return _left_out(reason)
+        photos = [len(Manifest.read(self.settings.cache).side(side)) for side in self.sides]
+        more = sum(photos) / photos[0]
+        end = self._fit(choice, before, more, allowed, schedule)
+        if end.state != "done":
+            return StageOutcome(state="left out", note=end.note)
+        lent = end.checkpoint.with_name("lent.ckpt")
+        lend_doubt(choice.checkpoint, end.checkpoint, self.settings.cache, lent)
+        # it knows these photos now
+        score, known = _on_val(lent, self.settings.cache), choice.model.val_macro_f1
+        if score < known - (choice.model.val_error or 0.0):
+            return _left_out(f"macro-F1 on val fell from {known:.3f} to {score:.3f}")
+        lent.replace(self.checkpoint)
+        note = f"{sum(photos)} photos instead of {photos[0]}"
+        return StageOutcome([self.checkpoint], file_digest(self.checkpoint), note=note)
+
+    def _hindrance(self, choice: Choice) -> str:
+        """Why the chosen training cannot be done on other sides, if it cannot."""
+        data = str(configured(choice.config, {}, "data.class_path"))
+        if not data.endswith(_KNOWING):
+            return f"{data} does not know sides of the split"
         if _learnt_from_views(choice) and not self._made_views(choice):
-            return _left_out("it learnt from views that this run has not made, and val has none")
+            return "it learnt from views that this run has not made, and val has none"
+        return ""
+
+    def _fit(
+        self,
+        choice: Choice,
+        before: Records,
+        more: float,
+        allowed: float | None,
+        schedule: Schedule,
+    ) -> FitEnd:
+        """Makes the views that are missing, and trains to the end.
+
+        Args:
+            choice: What was chosen.
+            before: Records of the stages before.
+            more: Photos, as a multiple of those of the first training.
+            allowed: Seconds that both may take.
+            schedule: Told how long both will take.
+        """
+        asked, digest = self.settings, self.digest(before)
         fitting = ResumableFit(
             self.name,
             self.doing,
@@ -94,33 +132,17 @@ class RefitStage(Stage):
             asked.budget.seconds,
             to_the_end=True,
         )
-        photos = [len(Manifest.read(asked.cache).side(side)) for side in self.sides]
-        digest, more = self.digest(before), sum(photos) / photos[0]
         views = self._seconds("views") * (more - 1) if _learnt_from_views(choice) else 0.0
-        estimate = views + more * self._first_training(choice)[1]
-        schedule.revise(estimate)
-        if allowed is not None and estimate > allowed and not fitting.is_begun(digest):
-            return _left_out(
-                f"it takes about {say_duration(estimate)}, and {say_duration(allowed)} of the "
-                "budget of time are left"
-            )
+        training = more * self._first_training(choice)[1]
+        schedule.revise(views + training)
+        if allowed is not None and views + training > allowed and not fitting.is_begun(digest):
+            return fitting.left_out(views + training, allowed)
         if _learnt_from_views(choice):
             # plain among photos with views they would be learnt by heart: gated attention had 0.93
             # on test instead of 0.96
             extract_photos(asked, replace(asked.views, sides=tuple(self.sides)))
         left = None if allowed is None else max(0.0, allowed - schedule.elapsed)
-        end = fitting.run(digest, estimate - views, left, schedule)
-        if end.state != "done":
-            return StageOutcome(state="left out", note=end.note)
-        lent = fitting.folder / "lent.ckpt"
-        lend_doubt(choice.checkpoint, end.checkpoint, asked.cache, lent)
-        # it knows these photos now
-        score, known = _on_val(lent, asked.cache), choice.model.val_macro_f1
-        if score < known - (choice.model.val_error or 0.0):
-            return _left_out(f"macro-F1 on val fell from {known:.3f} to {score:.3f}")
-        lent.replace(self.checkpoint)
-        note = f"{sum(photos)} photos instead of {photos[0]}"
-        return StageOutcome([self.checkpoint], file_digest(self.checkpoint), note=note)
+        return fitting.run(digest, training, left, schedule)
 
     def _first_training(self, choice: Choice) -> tuple[int, float]:
         """Its epochs and its seconds; the clock looks at those of the second one itself."""
