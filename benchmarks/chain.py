@@ -25,7 +25,7 @@ import time
 from pathlib import Path
 
 from peers import ON_VAL_TOO, train_peer
-from report import Row, report
+from report import Row, folder_of, report
 
 from lazarus_pl.cache.extraction import Extraction
 from lazarus_pl.data.split.split_spec import SplitSpec
@@ -59,7 +59,7 @@ def main() -> None:
         _told(ON_VAL_TOO, "", both["test"], both["seconds"], full),
     ]
     for name in _CHAINS:
-        summary = json.loads((_folder(options.out, name) / "summary.json").read_bytes())
+        summary = json.loads((folder_of(options.out, name) / "summary.json").read_bytes())
         val, test = summary["val_macro_f1"], summary["test_macro_f1"]
         rows.append(_told(name, val, test, seconds[name], full))
     about = {"epochs of full": options.epochs}
@@ -74,13 +74,9 @@ def _told(
     return {"way": way, "val": val, "test": test, "seconds": seconds, "share": share}
 
 
-def _folder(out: Path, name: str) -> Path:
-    return out / name.replace(" ", "-").replace(",", "")
-
-
 def _run(data: Path, out: Path, name: str) -> float:
     """The seconds that the chain took when it was done."""
-    folder = _folder(out, name)
+    folder = folder_of(out, name)
     known = folder.with_suffix(".json")
     if not known.exists():
         started = time.perf_counter()

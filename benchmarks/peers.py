@@ -33,7 +33,7 @@ import torch
 import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import BackboneFinetuning, ModelCheckpoint
-from report import Row
+from report import Row, folder_of
 from scored_photos import macro_f1
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -90,7 +90,7 @@ def train_peer(name: str, data: Path, cache: Path, field: Path, out: Path, epoch
     Returns:
         ``way``, macro-F1 on ``val``, ``test`` and ``field``, and ``seconds``.
     """
-    folder = out / name.replace(" ", "-").replace(",", "")
+    folder = folder_of(out, name)
     done = folder / "row.json"
     if done.exists():
         row: Row = json.loads(done.read_text())

@@ -15,7 +15,7 @@ import argparse
 from pathlib import Path
 
 from far_split import places_of
-from report import Row, report
+from report import Row, folder_of, report
 from scored_photos import encoded, score
 
 from lazarus_pl.cli import main as lazarus
@@ -39,7 +39,7 @@ def main() -> None:
     photos = encoded(later)
     rows: list[Row] = []
     for way, words in _WAYS.items():
-        out = options.out / way.replace(" ", "-").replace(",", "")
+        out = folder_of(options.out, way)
         asked = ("--audit.skip", "--gallery=0", "--refit.all_photos=true", *words)
         if lazarus(["run", "--data", str(given), "--out", str(out), *asked]):
             raise SystemExit(f"{way} failed")

@@ -15,6 +15,11 @@ from scipy.stats import t as student
 Row = Mapping[str, str | int | float]
 
 
+def folder_of(out: Path, way: str) -> Path:
+    """Where a way's own files lie: its name without blanks and commas."""
+    return out / way.replace(" ", "-").replace(",", "")
+
+
 def half_width(values: Sequence[float]) -> float:
     """Of the 95 % interval of a mean over seeds (Student's t); 0 for a single seed."""
     if len(values) < 2:

@@ -21,6 +21,7 @@ from lazarus_pl.pipeline.run.report.pictures import inline_picture
 from lazarus_pl.pipeline.run.report.reliability_chart import ReliabilityChart
 from lazarus_pl.pipeline.run.report.versions import package_versions
 from lazarus_pl.pipeline.run.run_settings import RunSettings
+from lazarus_pl.pipeline.run.stage import is_done
 from lazarus_pl.pipeline.run.stage_record import StageRecord
 from lazarus_pl.plain_name import plain_name
 from lazarus_pl.templates import templates
@@ -46,7 +47,7 @@ def write_report(settings: RunSettings, records: Mapping[str, StageRecord]) -> l
         OSError: If it cannot be written.
     """
     out = settings.out
-    result = _read(out / "test" / "result.json") if _ok(records, "test") else None
+    result = _read(out / "test" / "result.json") if is_done(records, "test") else None
     summary = _summary(settings, records, result)
     here = Path(__file__).parent
     pages = templates(here, duration=say_duration, plain=plain_name, percent=_percent)
@@ -68,7 +69,7 @@ def _context(
 ) -> Json:
     """What the page is told."""
     out = settings.out
-    audit = _read(out / "audit" / "audit.json") if _ok(records, "findings") else None
+    audit = _read(out / "audit" / "audit.json") if is_done(records, "findings") else None
     return {
         "settings": settings,
         "summary": summary,
@@ -77,7 +78,7 @@ def _context(
         "conclusion": Conclusion.of(result, audit) if result else None,
         "records": list(records.values()),
         "left_out": _skipped(settings),
-        "leaderboard": _leaderboard(out) if _ok(records, "grid") else [],
+        "leaderboard": _leaderboard(out) if is_done(records, "grid") else [],
         **_charts(out, records, result),
         "galleries": _galleries(out, records),
         "versions": package_versions(),
@@ -98,7 +99,7 @@ def _summary(
         "model": chosen.get("name"),
         "stage": chosen.get("stage"),
         "checkpoint": settings.best.name if chosen else None,
-        "deploy": "deploy.ckpt" if _ok(records, "deploy") else None,
+        "deploy": settings.deploy.name if is_done(records, "deploy") else None,
         "trained_on": (result or {}).get("trained_on", []),
         "val_macro_f1": chosen.get("val_macro_f1"),
         "test_macro_f1": test.get("macro_f1"),
@@ -131,9 +132,9 @@ def _summary(
 def _charts(out: Path, records: Mapping[str, StageRecord], result: Json | None) -> Json:
     """Learning curves, reliability, and the story of the fine-tuning."""
     tags = (_SCORE, *_LOSSES)
-    folders = {"best head": _best_of_grid(out)} if _ok(records, "grid") else {}
+    folders = {"best head": _best_of_grid(out)} if is_done(records, "grid") else {}
     folders |= {
-        name: out / name for name in ("patches", "views_head", "finetune") if _ok(records, name)
+        name: out / name for name in ("patches", "views_head", "finetune") if is_done(records, name)
     }
     curves = {name: read_curves(folder, tags) for name, folder in folders.items() if folder}
     chosen = result["chosen"]["stage"] if result else ""
@@ -145,7 +146,7 @@ def _charts(out: Path, records: Mapping[str, StageRecord], result: Json | None) 
             {name: losses[tag] for tag, name in _LOSSES.items() if tag in losses}, "epoch", "loss"
         ),
         "reliability": ReliabilityChart(side["reliability"]) if side else None,
-        "story": FinetuneStory.read(out / "finetune") if _ok(records, "finetune") else None,
+        "story": FinetuneStory.read(out / "finetune") if is_done(records, "finetune") else None,
     }
 
 
@@ -168,7 +169,7 @@ def _galleries(out: Path, records: Mapping[str, StageRecord]) -> dict[str, list[
     found: dict[str, list[Json]] = {}
     for stage in ("test", "patches"):
         folder = out / stage / "gallery"
-        for item in read_gallery(folder) if _ok(records, stage) else ():
+        for item in read_gallery(folder) if is_done(records, stage) else ():
             if picture := inline_picture(folder / item.picture):
                 told = {"shown": item, "picture": picture, "stage": stage}
                 found.setdefault(item.kind, []).append(told)
@@ -180,7 +181,7 @@ def _digests(settings: RunSettings, records: Mapping[str, StageRecord]) -> dict[
     found = {
         "encoder": str(cache.get("encoder", {}).get("digest", "")),
         "features": records["extract"].output if "extract" in records else "",
-        "best.ckpt": file_digest(settings.best) if _ok(records, "test") else "",
+        "best.ckpt": file_digest(settings.best) if is_done(records, "test") else "",
     }
     return {name: digest for name, digest in found.items() if digest}
 
@@ -194,10 +195,6 @@ def _skipped(settings: RunSettings) -> list[str]:
         "refit": settings.refit.skip,
     }
     return [name for name, skip in asked.items() if skip]
-
-
-def _ok(records: Mapping[str, StageRecord], stage: str) -> bool:
-    return stage in records and records[stage].state in ("done", "shortened")
 
 
 def _read(path: Path) -> Json | None:

@@ -18,6 +18,7 @@ from lazarus_pl.pipeline.run.stages.fit_stage import SETTING_UP, FitStage
 
 # of the cost of an epoch from photos: blocks before the cached grid are not run; measured
 _SHARE = 0.25
+# for views and setting up, in the time of what is trained again
 _ROOM = 1.25
 # that may be chosen
 _CHECKPOINTS = ("best.ckpt", "last.ckpt")
