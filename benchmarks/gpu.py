@@ -6,6 +6,7 @@ The cap holds for the whole process: what needs more fails. ``gpu_mb`` is the mo
 allocator held. The plain loop is that of ``extraction.py``: timm, its transform, PIL, a DataLoader
 with two workers, batch 64, float32, pooled features only, on the same GPU. The grid are the nine
 shipped heads, fine-tuning begins with the grid's best in that precision and takes three epochs.
+Views are counted two a photo of train, made in processes and then in threads.
 WORK is an empty folder.
 """
 
@@ -18,6 +19,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import timm
 import torch
@@ -26,12 +28,16 @@ from extraction import plain_loop
 from report import Row, report
 
 from callbacks.gpu_memory import cap_gpu_memory
+from lazarus_pl.cache import view_workers
 from lazarus_pl.cli import main as lazarus
 from lazarus_pl.data.listing import list_photos
+from lazarus_pl.data.manifest import Manifest
 from lazarus_pl.memory_amount import read_memory
 from lazarus_pl.shipped_config import shipped_config
 from lazarus_pl.tasks.read_checkpoint import read_checkpoint
 
+# of each photo of train
+_COUNT = 2
 _PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 
 
@@ -52,6 +58,7 @@ def main() -> None:
     for precision, folder in (("32", "cache-32"), ("16", "cache-first"), ("16", "cache-16")):
         words = ("--data", options.data, "--out", options.out / folder, "--precision", precision)
         rows.append(_row("extract", precision, partial(_lazarus, "extract", *words), len(paths)))
+    rows += _views(options.data, cache)
     for precision in _PRECISIONS:
         out = options.out / precision
         rows.append(_row("nine heads", precision, partial(_grid, cache, precision, out)))
@@ -99,6 +106,18 @@ def _plain_loop(paths: list[Path], model: torch.nn.Module) -> Row:
     wrapped = OnGpu()
     plain_loop(paths[:64], wrapped)
     return _row("plain loop", "32", lambda: plain_loop(paths, wrapped), len(paths))
+
+
+def _views(photos: Path, cache: Path) -> list[Row]:
+    """Views in processes and in threads, each as many as are made in processes by themselves."""
+    rows = []
+    for what, many in (("views", 1), ("views in threads", 10**9)):
+        words = ("--data", photos, "--out", cache, "--precision", "16", "--views.policy", "field")
+        number = _COUNT * len(Manifest.read(cache).side("train"))
+        asked = (*words, "--views.count", _COUNT, "--views.seed", len(rows))
+        with mock.patch.object(view_workers, "_MANY", many):
+            rows.append(_row(what, "16", partial(_lazarus, "extract", *asked), number))
+    return rows
 
 
 def _lazarus(*words: object) -> None:

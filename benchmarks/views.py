@@ -2,8 +2,9 @@
 
     python benchmarks/views.py --data PHOTOS --photos 96
 
-Decoding and augmenting alone runs in threads on all cores, with OpenCV (lazarus) and with
-torchvision's own transforms; the encoder alone runs on ready pixels. Both at once share the cores:
+Decoding and augmenting alone runs in a thread for each core, with OpenCV (lazarus) and with
+torchvision's own transforms, in no more threads than lazarus takes, and in processes, their start
+included; the encoder alone runs on ready pixels. Both at once share the cores:
 the limit is the time of the one and the other, one after the other. All take turns. The processor's
 time a view, of all cores together, tells more than the clock where other programs are at work.
 """
@@ -12,11 +13,12 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import get_args
+from typing import NamedTuple, get_args
 from unittest import mock
 
 import numpy as np
@@ -24,6 +26,7 @@ from report import report
 from turns import Taken, best_of_turns
 
 from lazarus_pl.cache.extraction import Extraction
+from lazarus_pl.cache.view_workers import ViewWorkers
 from lazarus_pl.data.decode import read_pixels
 from lazarus_pl.data.listing import list_photos
 from lazarus_pl.data.manifest import Manifest
@@ -39,7 +42,9 @@ from lazarus_pl.views.view_policy import ViewPolicy
 from lazarus_pl.views.views_spec import ViewsSpec
 
 _TRIED = 16
+_DEFAULT = "light"
 _MAKING, _BEFORE = "decode and augment alone", "the same with torchvision's own transforms"
+_FEW, _PROCESSES = "the same in at most four threads", "the same in processes"
 _ENCODING, _BOTH = "encoder alone, on ready pixels", "lazarus extract, views alone"
 
 
@@ -49,7 +54,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="class folders; drawn leaves by default")
     parser.add_argument("--photos", type=int, default=96)
     parser.add_argument("--views", type=int, default=6)
-    parser.add_argument("--policy", default="light")
+    parser.add_argument("--policy", default=_DEFAULT)
     parser.add_argument("--engine", choices=get_args(EngineName), default="auto")
     parser.add_argument("--repeats", type=int, default=2)
     options = parser.parse_args()
@@ -75,6 +80,7 @@ def main() -> None:
         maker = ViewMaker(policy, 0, spec.image_size, donors=paths)
         with mock.patch.object(policy_builder, "KERNELS", {}):
             before = ViewMaker(policy, 0, spec.image_size, donors=paths)
+        processes = ViewWorkers(min(os.cpu_count() or 1, 6), processes=True)
         ready = np.concatenate(_made(maker, paths, numbers))
 
         def extract_views() -> None:
@@ -84,6 +90,8 @@ def main() -> None:
         steps: dict[str, Callable[[], object]] = {
             _BEFORE: lambda: _made(before, paths, numbers),
             _MAKING: lambda: _made(maker, paths, numbers),
+            _FEW: lambda: _made(maker, paths, numbers, ViewWorkers.of(1)),
+            _PROCESSES: lambda: _made(maker, paths, numbers, processes),
             _ENCODING: lambda: engine.encode(ready),
             _BOTH: extract_views,
         }
@@ -91,7 +99,7 @@ def main() -> None:
         pairs = zip(best[_MAKING], best[_ENCODING], strict=True)
         best["the limit"] = Taken(*map(sum, pairs))
         report(
-            "views",
+            "views" if options.policy == _DEFAULT else f"views_{options.policy}",
             [
                 {
                     "what": name,
@@ -114,12 +122,26 @@ def main() -> None:
         )
 
 
-def _made(maker: ViewMaker, paths: Sequence[Path], numbers: Sequence[int]) -> list[Pixels]:
-    def views(path: Path) -> Pixels:
-        data = path.read_bytes()
-        return np.stack(maker.views(data, hashlib.sha256(data).hexdigest(), numbers))
+class _Make(NamedTuple):
+    """Makes views in a thread or a process."""
 
-    return list(ordered_map(views, paths))
+    maker: ViewMaker
+    numbers: Sequence[int]
+
+    def __call__(self, path: Path) -> Pixels:
+        data = path.read_bytes()
+        return np.stack(self.maker.views(data, hashlib.sha256(data).hexdigest(), self.numbers))
+
+
+def _made(
+    maker: ViewMaker,
+    paths: Sequence[Path],
+    numbers: Sequence[int],
+    workers: ViewWorkers | None = None,
+) -> list[Pixels]:
+    workers = workers or ViewWorkers(os.cpu_count() or 1, processes=False)
+    make = _Make(maker, numbers)
+    return list(ordered_map(make, paths, workers.count, processes=workers.processes))
 
 
 def _two_classes(data: Path, folder: Path, count: int) -> Path:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from itertools import chain, groupby
@@ -18,8 +17,11 @@ from filelock import FileLock, Timeout
 
 from lazarus_pl.cache.job_file import JobFile, rows_digest
 from lazarus_pl.cache.job_folder import JobFolder
+from lazarus_pl.cache.photo_reader import PhotoReader
 from lazarus_pl.cache.ragged_grids import Layer, RaggedGrids, values_of
-from lazarus_pl.data.decode import PhotoError, read_bytes
+from lazarus_pl.cache.read_row import ReadRow
+from lazarus_pl.cache.read_task import ReadTask
+from lazarus_pl.cache.view_workers import ViewWorkers
 from lazarus_pl.data.ordered_map import ordered_map
 from lazarus_pl.data.photo import Photo
 from lazarus_pl.encoder.encode_photos import Features, encode_photos
@@ -36,28 +38,21 @@ _AHEAD = 96
 _FLOAT16_BYTES = 2
 
 
-class _Task(NamedTuple):
-    """One photo's rows in a job: the first one and the number of each view."""
+class _Encoded(NamedTuple):
+    """The rows of a job: those with features, one by one, and those without."""
 
-    job: int
-    row: int
-    photo: Photo | None
-    views: tuple[int, ...]
-
-
-class _Decoded(NamedTuple):
-    job: int
-    row: int
-    pixels: npt.NDArray[np.uint8] | None
-    reason: str = ""
-    gone: bool = False
+    number: int
+    kept: list[int]
+    features: list[Features]
+    unusable: list[ReadRow]
 
 
 class JobRunner:
     """Extracts the features of pending jobs, beside other processes that do the same.
 
-    Photos are decoded by threads while the encoder works on earlier ones, and files are written
-    by another thread; memory does not depend on the number of photos.
+    Photos are decoded by threads, and many views made by processes, while the encoder works on
+    earlier ones, and files are written by another thread; memory does not depend on the number of
+    photos.
 
     Args:
         root: What the photos' paths are relative to.
@@ -77,15 +72,15 @@ class JobRunner:
         maker: ViewMaker | None = None,
         windows: WindowsSpec | None = None,
     ) -> None:
-        self._root = root
         self._photos = photos
         self._plan = jobs.plan
         self._index = jobs.index
         self._locks = jobs.locks
         self._engine = engine
-        self._maker = maker
         self._windows = windows or WindowsSpec()
         self._size = int(engine.identity["image_size"])
+        kind = str(engine.identity["interpolation"])
+        self._reader = PhotoReader(root, self._windows, self._size, kind, maker)
         self._unit = "views" if maker else "photos"
         self._held: dict[int, FileLock] = {}
 
@@ -105,7 +100,7 @@ class JobRunner:
         ]
         self._check_space(read)
         photos = finished = 0
-        decoded = ordered_map(self._decode, self._claim(pending), ahead=self._ahead(read))
+        decoded = self._read_ahead(pending, read)
         try:
             with (
                 Progress("extracting", len(read), self._unit) as progress,
@@ -116,11 +111,11 @@ class JobRunner:
                 for number, rows in groupby(
                     chain.from_iterable(decoded), key=lambda item: item.job
                 ):
-                    job = self._encode(number, rows, progress)
+                    encoded = self._encode(number, rows, progress)
                     if writing:
                         writing.result()
-                    writing = writer.submit(self._store, number, job)
-                    photos += len(self._plan.jobs[number]) - len(job.failed) - len(job.gone)
+                    writing = writer.submit(self._store, encoded)
+                    photos += len(encoded.kept)
                     finished += 1
                     progress.advance(0, note=f"job {finished} of {len(pending)}")
                 if writing:
@@ -138,12 +133,17 @@ class JobRunner:
             return SlidingWindows((self._size, self._size), self._size)
         return self._windows.over(photo.width, photo.height, self._size)
 
-    def _ahead(self, read: Iterable[SlidingWindows]) -> int:
-        """How many photos may wait decoded: as many as leave memory what it is."""
-        if self._maker is not None:
-            return _AHEAD // 8
-        most = max((prod(windows.shape) / windows.size**2 for windows in read), default=1)
-        return max(1, int(_AHEAD / most))
+    def _read_ahead(
+        self, pending: Sequence[int], read: Sequence[SlidingWindows]
+    ) -> Generator[list[ReadRow], None, None]:
+        """Rows of photos in order; as many wait decoded as leave memory what it is."""
+        tasks = self._claim(pending)
+        if self._reader.maker is None:
+            most = max((prod(windows.shape) / windows.size**2 for windows in read), default=1)
+            return ordered_map(self._reader, tasks, ahead=max(1, int(_AHEAD / most)))
+        workers = ViewWorkers.of(len(read))
+        ahead = max(_AHEAD // 8, 2 * workers.count)
+        return ordered_map(self._reader, tasks, workers.count, ahead, workers.processes)
 
     def _check_space(self, read: Sequence[SlidingWindows]) -> None:
         photos, shapes = len(read), self._engine.layer_shapes.values()
@@ -156,7 +156,7 @@ class JobRunner:
                 "name another folder with --out, or keep fewer layers with --encoder.layers"
             )
 
-    def _claim(self, pending: Sequence[int]) -> Iterator[_Task]:
+    def _claim(self, pending: Sequence[int]) -> Iterator[ReadTask]:
         for number in pending:
             lock = FileLock(self._locks / f"{number:05d}.lock", thread_local=False)
             try:
@@ -169,65 +169,37 @@ class JobRunner:
             self._held[number] = lock
             yield from self._tasks(number)
 
-    def _tasks(self, number: int) -> Iterator[_Task]:
+    def _tasks(self, number: int) -> Iterator[ReadTask]:
         """The photos of a job; views of one photo that follow each other are decoded once."""
         row = 0
         for sha256, rows in groupby(self._plan.jobs[number], key=lambda item: item.sha256):
             views = tuple(item.view for item in rows)
-            yield _Task(number, row, self._photos.get(sha256), views)
+            yield ReadTask(number, row, self._photos.get(sha256), views)
             row += len(views)
 
-    def _decode(self, task: _Task) -> list[_Decoded]:
-        job, first, photo, views = task
-        places = range(first, first + len(views))
-        data = self._read(photo)
-        if photo is None or data is None:
-            return [_Decoded(job, row, None, gone=True) for row in places]
-        try:
-            pixels = self._pixels(data, photo, views)
-        except PhotoError as error:
-            return [_Decoded(job, row, None, str(error)) for row in places]
-        return [_Decoded(job, row, seen) for row, seen in zip(places, pixels, strict=True)]
-
-    def _read(self, photo: Photo | None) -> bytes | None:
-        """A photo's bytes, or None if they are not what they were at the scan."""
-        if photo is None:
-            return None
-        try:
-            data = read_bytes(self._root / photo.path)
-        except PhotoError:
-            return None
-        return data if hashlib.sha256(data).hexdigest() == photo.sha256 else None
-
-    def _pixels(
-        self, data: bytes, photo: Photo, views: Sequence[int]
-    ) -> list[npt.NDArray[np.uint8]]:
-        if self._maker is not None:
-            return self._maker.views(data, photo.sha256, views)
-        kind = self._engine.identity["interpolation"]
-        return [self._windows.read(data, self._size, kind)] * len(views)
-
-    def _encode(self, number: int, rows: Iterator[_Decoded], progress: Progress) -> JobFile:
+    def _encode(self, number: int, rows: Iterator[ReadRow], progress: Progress) -> _Encoded:
         """Encodes one job in batches of fixed composition, drawing its rows as they come."""
-        unusable: list[_Decoded] = []
-        kept: list[int] = []
-        encoded: list[Features] = []
-        usable = _usable(rows, kept, unusable)
+        encoded = _Encoded(number, [], [], [])
+        usable = _usable(rows, encoded)
         for features in encode_photos(self._engine, usable, self._windows.overlap):
-            encoded.append(features)
+            encoded.features.append(features)
             progress.advance()
-        progress.advance(len(unusable))
+        progress.advance(len(encoded.unusable))
+        return encoded
+
+    def _job(self, encoded: _Encoded) -> JobFile:
+        rows = self._plan.jobs[encoded.number]
         layers = {
-            layer: self._layer(shape, len(self._plan.jobs[number]), kept, encoded, layer)
+            layer: self._layer(shape, len(rows), encoded.kept, encoded.features, layer)
             for layer, shape in self._engine.layer_shapes.items()
         }
         self._check_finite(layers)
         return JobFile(
             self._index.key,
-            rows_digest(self._plan.jobs[number]),
+            rows_digest(rows),
             layers,
-            {item.row: item.reason for item in unusable if not item.gone},
-            tuple(item.row for item in unusable if item.gone),
+            {item.row: item.reason for item in encoded.unusable if not item.gone},
+            tuple(item.row for item in encoded.unusable if item.gone),
         )
 
     def _layer(
@@ -243,8 +215,8 @@ class JobRunner:
         if self._windows.count > 1 and len(shape) == 3:
             return RaggedGrids.of(count, shape[2], dict(zip(kept, values, strict=True)))
         out = np.zeros((count, *shape), dtype=np.float16)
-        if values:
-            out[list(kept)] = values
+        for row, value in zip(kept, values, strict=True):
+            out[row] = value
         return out
 
     def _check_finite(self, layers: Mapping[str, Layer]) -> None:
@@ -256,21 +228,21 @@ class JobRunner:
                     "try --precision 32, or another encoder"
                 )
 
-    def _store(self, number: int, job: JobFile) -> None:
+    def _store(self, encoded: _Encoded) -> None:
+        number = encoded.number
         try:
+            job = self._job(encoded)
             job.write(self._index.path(number))
             self._index.remember(number, job)
         finally:
             self._held.pop(number).release()
 
 
-def _usable(
-    rows: Iterator[_Decoded], kept: list[int], unusable: list[_Decoded]
-) -> Iterator[npt.NDArray[np.uint8]]:
+def _usable(rows: Iterator[ReadRow], encoded: _Encoded) -> Iterator[npt.NDArray[np.uint8]]:
     """Pixels of what was decoded; the rows are told apart as they come."""
     for item in rows:
         if item.pixels is None:
-            unusable.append(item)
+            encoded.unusable.append(item)
             continue
-        kept.append(item.row)
+        encoded.kept.append(item.row)
         yield item.pixels

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from math import prod
@@ -16,6 +15,7 @@ from lazarus_pl.cache.job_folder import JobFolder
 from lazarus_pl.cache.job_plan import Row
 from lazarus_pl.cache.job_runner import JobRunner
 from lazarus_pl.cache.say_cost import say_cost
+from lazarus_pl.cache.view_workers import ViewWorkers
 from lazarus_pl.cache.views_header import ViewsHeader
 from lazarus_pl.data.decode import PhotoError, read_bytes
 from lazarus_pl.data.manifest import Manifest
@@ -145,7 +145,8 @@ class ViewExtraction:
     ) -> None:
         """Says what the views will cost, from those of a few photos."""
         megabytes = rows * _FLOAT16_BYTES * sum(map(prod, engine.layer_shapes.values())) / 1e6
-        seconds = rows * _seconds_a_view(root, photos, maker, engine)
+        making, encoding = _seconds_a_view(root, photos, maker, engine)
+        seconds = rows * encoding + ViewWorkers.of(rows).seconds(rows, making)
         self._say(
             f"{rows} views of photos of {' and '.join(self._spec.sides)} by the policy "
             f"'{self._policy.name}': {say_cost(megabytes, seconds)}; what they show stands in "
@@ -153,7 +154,10 @@ class ViewExtraction:
         )
 
 
-def _seconds_a_view(root: Path, photos: Sequence[Photo], maker: ViewMaker, engine: Engine) -> float:
+def _seconds_a_view(
+    root: Path, photos: Sequence[Photo], maker: ViewMaker, engine: Engine
+) -> tuple[float, float]:
+    """To make one, and to encode it."""
     step = max(1, len(photos) // engine.batch_size)
     views: list[Pixels] = []
     started = time.perf_counter()
@@ -163,10 +167,10 @@ def _seconds_a_view(root: Path, photos: Sequence[Photo], maker: ViewMaker, engin
         except PhotoError:
             continue
     if not views:
-        return 0.0
+        return 0.0, 0.0
     making = time.perf_counter() - started
     engine.encode(np.stack(views))
     started = time.perf_counter()
     engine.encode(np.stack(views))
     encoding = time.perf_counter() - started
-    return (encoding + making / (os.cpu_count() or 1)) / len(views)
+    return making / len(views), encoding / len(views)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import numpy.typing as npt
 
-from lazarus_pl.encoder.engine import Engine
+from lazarus_pl.encoder.engine import MOST_AT_ONCE, Engine
 from lazarus_pl.encoder.sliding_windows import SlidingWindows
 
 Features = dict[str, npt.NDArray[np.float16]]
@@ -19,8 +19,9 @@ def encode_photos(
 ) -> Iterator[Features]:
     """Encodes photos in the engine's batches, which windows of several photos may share.
 
-    Photos are drawn one by one, and no more windows than a batch has are copied at once: memory
-    depends on one photo's size, not on their number.
+    Photos are drawn one by one, and the engine is given several batches at once, of 64 windows
+    together, since a GPU is waited for after them: memory depends on one photo's size, not on
+    their number.
 
     Args:
         engine: Runs the encoder.
@@ -31,6 +32,7 @@ def encode_photos(
         Features of each photo by layer, as :meth:`SlidingWindows.join` gives them.
     """
     size = int(engine.identity["image_size"])
+    at_once = max(1, MOST_AT_ONCE // engine.batch_size) * engine.batch_size
     begun: deque[SlidingWindows] = deque()
     encoded: list[Features] = []
     batch: list[npt.NDArray[np.uint8]] = []
@@ -38,7 +40,7 @@ def encode_photos(
         begun.append(SlidingWindows((pixels.shape[0], pixels.shape[1]), size, overlap))
         for window in begun[-1].cut(pixels):
             batch.append(window)
-            if len(batch) == engine.batch_size:
+            if len(batch) == at_once:
                 encoded += _encoded(engine, batch)
                 batch = []
         yield from _whole(begun, encoded)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from dataclasses import replace
@@ -93,6 +94,12 @@ class Encoder(nn.Module):
         """The same encoder with batch normalisation folded into convolutions, if it has any."""
         return Encoder(fold_batch_norm(self.model), self.spec, self._weights)
 
+    def lowered(self, dtype: torch.dtype) -> Encoder:
+        """A copy that computes in a smaller floating-point type, given normalised float32."""
+        lowered = copy.deepcopy(self)
+        lowered.model.to(dtype)
+        return lowered
+
     @property
     def identity(self) -> dict[str, Any]:
         """What determines the features, in plain types; ``digest`` stands for all but layers."""
@@ -148,7 +155,7 @@ class Encoder(nn.Module):
         """Features by layer.
 
         Args:
-            images: ``(B, 3, S, S)`` from :meth:`normalise`.
+            images: ``(B, 3, S, S)`` from :meth:`normalise`; cast to what the weights are in.
 
         Returns:
             ``pooled`` ``(B, C)`` before the classifier; grids ``(B, H, W, C)``.
@@ -156,7 +163,7 @@ class Encoder(nn.Module):
         options: dict[str, Any] = {"norm": True} if _prefix_tokens(self.model) else {}
         whole = "pooled" in self.spec.layers
         found = self.model.forward_intermediates(
-            images,
+            images.to(next(self.model.parameters()).dtype),
             indices=sorted(self._stages.values()) or [0],
             output_fmt="NCHW",
             intermediates_only=not whole,

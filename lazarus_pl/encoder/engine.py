@@ -47,5 +47,8 @@ class Engine(Protocol):
         ...
 
     def encode(self, photos: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.float16]]:
-        """Features by layer, one row a photo, of pixels ``(B, S, S, 3)``."""
+        """Features by layer, one row a photo, of pixels ``(B, S, S, 3)``.
+
+        B may be any number: what is too much at once is run in batches of ``batch_size``.
+        """
         ...

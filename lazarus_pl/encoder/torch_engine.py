@@ -23,11 +23,12 @@ _DTYPES = {"bf16": torch.bfloat16, "16": torch.float16}
 
 
 class TorchEngine:
-    """Runs an encoder in inference mode, ``channels_last``, under autocast where that helps.
+    """Runs an encoder in inference mode, ``channels_last``, with batch normalisation folded.
 
-    ``auto`` takes float32 on a CPU, with batch normalisation folded into the convolutions: nearly
-    as fast there as bf16, which changes about one prediction in a hundred. On a GPU it takes
-    :func:`~lazarus_pl.encoder.precision.best_precision`. Reduced precision is compared with
+    ``auto`` takes float32 on a CPU: nearly as fast there as bf16, which changes about one
+    prediction in a hundred. On a GPU it takes
+    :func:`~lazarus_pl.encoder.precision.best_precision`. For reduced precision the weights are
+    cast once, where autocast would cast them for every batch; what that gives is compared with
     float32 on a first batch, since some GPUs (GTX 16xx) give NaN in fp16.
 
     Args:
@@ -56,10 +57,9 @@ class TorchEngine:
         check_engine_options(precision, batch_size)
         self.device: torch.device = find_device(device)
         self.batch_size = batch_size
-        self._encoder = _placed(encoder, self.device)
+        self._encoder = _folded(encoder, self.device)
         self.precision = self._checked(precision)
-        if self.precision == "32":
-            self._fold(encoder)
+        self._encoder = _lowered(self._encoder, self.precision)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -101,7 +101,7 @@ class TorchEngine:
         kept = {layer: self._on_host(len(photos), layer) for layer in self.layer_shapes}
         for start in range(0, len(photos), self.batch_size):
             batch = slice(start, start + self.batch_size)
-            for layer, values in self._run(torch.from_numpy(photos[batch])).items():
+            for layer, values in _run(self._encoder, torch.from_numpy(photos[batch])).items():
                 kept[layer][batch].copy_(values.half(), non_blocking=on_cuda)
         if on_cuda:
             # once, not after every batch: the GPU works on while the next one is on its way
@@ -113,22 +113,11 @@ class TorchEngine:
         shape = (count, *self.layer_shapes[layer])
         return torch.empty(shape, dtype=torch.float16, pin_memory=self.device.type == "cuda")
 
-    def _run(self, photos: Tensor) -> dict[str, Tensor]:
-        return _run(self._encoder, photos, self.device, self.precision)
-
-    def _fold(self, encoder: Encoder) -> None:
-        """Takes the folded encoder if it gives the same values."""
-        photos = noise_photos(encoder.spec.image_size)[:2]
-        plain = self.encode(photos)
-        self._encoder = _placed(encoder.folded(), self.device)
-        if not Agreement.of(plain, self.encode(photos)).suffices("32"):
-            self._encoder = encoder
-
     def _checked(self, asked: str) -> str:
         precision = _automatic(self.device) if asked == "auto" else asked
         if precision == "32":
             return precision
-        worst = self._agreement(precision)
+        worst = _agreement(self._encoder, precision)
         if worst >= MIN_COSINE:
             return precision
         if asked != "auto":
@@ -144,9 +133,6 @@ class TorchEngine:
         )
         return "32"
 
-    def _agreement(self, precision: str) -> float:
-        return agreement(self._encoder, self.device, precision)
-
 
 def agreement(encoder: Encoder, device: torch.device, precision: str) -> float:
     """How close reduced precision comes to float32 on a batch of eight photos of noise.
@@ -159,31 +145,47 @@ def agreement(encoder: Encoder, device: torch.device, precision: str) -> float:
     Returns:
         Lowest cosine over layers and photos; ``NOT_FINITE`` if a value is not finite.
     """
-    photos = torch.from_numpy(noise_photos(encoder.spec.image_size))
-    placed = _placed(encoder, device)
-    exact, other = (
-        {layer: values.double().cpu().numpy() for layer, values in features.items()}
-        for features in (_run(placed, photos, device, each) for each in ("32", precision))
-    )
-    return Agreement.of(exact, other).worst
+    return _agreement(_folded(encoder, device), precision)
+
+
+def _agreement(encoder: Encoder, precision: str) -> float:
+    photos = noise_photos(encoder.spec.image_size)
+    lowered = _lowered(encoder, precision)
+    return Agreement.of(_values(encoder, photos), _values(lowered, photos)).worst
+
+
+def _values(encoder: Encoder, photos: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.float64]]:
+    features = _run(encoder, torch.from_numpy(photos))
+    return {layer: values.double().cpu().numpy() for layer, values in features.items()}
 
 
 @torch.inference_mode()
-def _run(
-    encoder: Encoder, photos: Tensor, device: torch.device, precision: str
-) -> dict[str, Tensor]:
+def _run(encoder: Encoder, photos: Tensor) -> dict[str, Tensor]:
+    device = encoder.mean.device
     if device.type == "cuda":
-        photos = photos.pin_memory().to(device, non_blocking=True)
-    else:
-        photos = photos.to(device)
-    dtype = _DTYPES.get(precision)
-    with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None), without_tf32():
+        photos = photos.pin_memory()
+    photos = photos.to(device, non_blocking=device.type == "cuda")
+    with without_tf32():
         features: dict[str, Tensor] = encoder(encoder.normalise(photos))
     return features
 
 
 def _placed(encoder: Encoder, device: torch.device) -> Encoder:
     return encoder.to(device).to(memory_format=torch.channels_last)
+
+
+def _folded(encoder: Encoder, device: torch.device) -> Encoder:
+    """The folded encoder if it gives the same values."""
+    plain, folded = _placed(encoder, device), _placed(encoder.folded(), device)
+    photos = noise_photos(encoder.spec.image_size)[:2]
+    same = Agreement.of(_values(plain, photos), _values(folded, photos)).suffices("32")
+    return folded if same else plain
+
+
+def _lowered(encoder: Encoder, precision: str) -> Encoder:
+    """A copy whose weights are in a reduced precision; in float32 the encoder itself."""
+    dtype = _DTYPES.get(precision)
+    return encoder if dtype is None else encoder.lowered(dtype)
 
 
 def noise_photos(size: int) -> npt.NDArray[np.uint8]:

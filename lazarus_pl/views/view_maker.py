@@ -56,6 +56,7 @@ class ViewMaker:
         interpolation: str = "bicubic",
         donors: Sequence[Path] = (),
     ) -> None:
+        self._made_of = (policy, seed, size, interpolation, tuple(donors))
         self._policy = policy
         self._key = f"{policy.digest}/{seed}"
         self._size = size
@@ -63,6 +64,10 @@ class ViewMaker:
         builder = PolicyBuilder(policy.path, size, donors)
         self._chains = [builder.chain(chain) for chain in policy.chains]
         self._try()
+
+    def __reduce__(self) -> tuple[type[ViewMaker], tuple[object, ...]]:
+        """Another process builds its own."""
+        return type(self), self._made_of
 
     def views(self, photo: bytes, sha256: str, numbers: Sequence[int]) -> list[Pixels]:
         """Makes some views of one photo.

@@ -37,7 +37,7 @@ from lazarus_pl.data.split.split_spec import SplitSpec
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
 from tests.cache.engines import MeanColourEngine
 data, out = map(Path, sys.argv[1:])
-engine = MeanColourEngine(seconds=0.04)
+engine = MeanColourEngine(seconds=0.3)
 spec = EncoderSpec(weights="random")
 summary = Extraction(data, out, spec, SplitSpec(), lambda _: engine).run()
 print("extracted", summary.extracted)

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
 
+from lazarus_pl.cache import job_runner, view_workers
 from lazarus_pl.cache.cached_views import CachedViews
 from lazarus_pl.cache.extraction import Extraction, ExtractionSummary
 from lazarus_pl.cache.feature_cache import FeatureCache
@@ -36,7 +39,7 @@ from lazarus_pl.encoder.encoder_spec import EncoderSpec
 from lazarus_pl.views.views_spec import ViewsSpec
 from tests.cache.engines import MeanColourEngine
 data, out, policy = sys.argv[1:]
-engine = MeanColourEngine(seconds=0.03)
+engine = MeanColourEngine(seconds=0.2)
 split = SplitSpec(strategy="random", fractions=(0.6, 0.2, 0.2))
 extraction = Extraction(
     Path(data), Path(out), EncoderSpec(weights="random"), split, lambda _: engine,
@@ -231,6 +234,22 @@ def test_two_processes_share_the_views(noise: Noise, policy: Path, tmp_path: Pat
     assert min(counts) > 0
     extract(data, tmp_path / "whole", 4, policy)
     assert_same(all_views(out), all_views(tmp_path / "whole"))
+
+
+@pytest.mark.parametrize("asked", ["jitter", "field"])
+def test_many_views_are_made_in_processes_and_are_the_same(
+    asked: str, data: Path, policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = policy if asked == "jitter" else Path(asked)
+    extract(data, tmp_path / "threads", 2, named)
+    monkeypatch.setattr(view_workers, "_MANY", 1)
+    monkeypatch.setattr(view_workers, "_PROCESSES", 2)
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    asked_for = mock.Mock(side_effect=job_runner.ordered_map)
+    monkeypatch.setattr(job_runner, "ordered_map", asked_for)
+    extract(data, tmp_path / "processes", 2, named)
+    assert asked_for.call_args.args[2:] == (2, 12, True)
+    assert_same(all_views(tmp_path / "processes"), all_views(tmp_path / "threads"))
 
 
 def test_policies_and_seeds_never_mix(data: Path, policy: Path, tmp_path: Path) -> None:

@@ -181,6 +181,29 @@ def test_reduced_precision_means_the_same(
         assert cosine.min() >= 0.995
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [("test_resnet", 96), ("test_convnext", 96), ("resnetv2_50d_gn", 64), ("test_vit", 160)],
+)
+def test_weights_that_are_cast_once_give_the_same_values(
+    name: str, size: int, dtype: torch.dtype
+) -> None:
+    encoder = Encoder.from_spec(EncoderSpec(name, "random", size, ("pooled", "grid16")))
+    lowered = encoder.lowered(dtype)
+    images = torch.randn(2, 3, size, size)
+    with torch.inference_mode():
+        expected, features = encoder(images), lowered(images)
+    assert lowered.identity == encoder.identity
+    assert {weight.dtype for weight in encoder.parameters()} == {torch.float32}
+    for layer, values in features.items():
+        assert values.dtype == dtype
+        cosine = nn.functional.cosine_similarity(
+            values.double().flatten(1), expected[layer].double().flatten(1)
+        )
+        assert cosine.min() > 0.995
+
+
 @pytest.mark.parametrize(
     "name",
     [
@@ -241,7 +264,7 @@ def test_unusable_precision_falls_back_or_says_so(
 ) -> None:
     from lazarus_pl.encoder import torch_engine
 
-    monkeypatch.setattr(TorchEngine, "_agreement", lambda self, precision: -1.0)
+    monkeypatch.setattr(torch_engine, "_agreement", lambda encoder, precision: -1.0)
     monkeypatch.setattr(torch_engine, "_automatic", lambda device: "16")
     assert TorchEngine(lite0, "cpu", "auto").precision == "32"
     with pytest.raises(LazarusError, match="--precision 32"):
@@ -251,12 +274,14 @@ def test_unusable_precision_falls_back_or_says_so(
 def test_memory_that_runs_out_names_the_ways_out(
     lite0: Encoder, pixels: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from lazarus_pl.encoder import torch_engine
+
     engine = TorchEngine(lite0, "cpu", "32")
 
-    def short(photos: torch.Tensor) -> None:
+    def short(encoder: Encoder, photos: torch.Tensor) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
-    monkeypatch.setattr(engine, "_run", short)
+    monkeypatch.setattr(torch_engine, "_run", short)
     with pytest.raises(LazarusError, match=r"8 photos at once: use a smaller --batch_size$"):
         engine.encode(pixels)
 
