@@ -110,7 +110,7 @@ def _plain_loop(paths: list[Path], model: torch.nn.Module) -> Row:
 
 def _views(photos: Path, cache: Path) -> list[Row]:
     """Views in processes and in threads, each as many as are made in processes by themselves."""
-    rows = []
+    rows: list[Row] = []
     for what, many in (("views", 1), ("views in threads", 10**9)):
         words = ("--data", photos, "--out", cache, "--precision", "16", "--views.policy", "field")
         number = _COUNT * len(Manifest.read(cache).side("train"))
