@@ -13,7 +13,7 @@ _PROCESSES, _CORES = 6, 4
 # to start processes, which import torch, and what each of them does of a core's work then
 _STARTING, _OF_A_CORE = 8.0, 0.6
 # from so many views on that is worth while
-_MANY = 2000
+_MANY = 10_000
 
 
 @dataclass(frozen=True)
