@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
+from lazarus_pl.cache.cache_header import CacheHeader
 from lazarus_pl.cache.extraction import Extraction
 from lazarus_pl.data.corrections import Corrections
 from lazarus_pl.data.listing import LabelFrom
@@ -68,7 +71,7 @@ def extract(
         out,
         encoder,
         split,
-        lambda spec: make_engine(spec, options, folder=out / "engine"),
+        lambda spec: make_engine(spec, _as_begun(options, out), folder=out / "engine"),
         label_from,
         Corrections.read(corrections) if corrections else None,
         views,
@@ -84,6 +87,13 @@ def extract(
         f"{summary.seconds:.1f} s"
     )
     print(", ".join(f"{side} {summary.sides[side]}" for side in _SIDES if side in summary.sides))
+
+
+def _as_begun(options: EngineOptions, out: Path) -> EngineOptions:
+    """Another device goes on in the precision of the first one, where none is asked for."""
+    if options.precision != "auto" or not any(out.glob("jobs/*.npz")):
+        return options
+    return replace(options, precision=cast(Precision, CacheHeader.read(out).precision))
 
 
 def _say(text: str) -> None:

@@ -18,7 +18,7 @@ from lazarus_pl.encoder.encoder_spec import EncoderSpec
 from lazarus_pl.encoder.engine_options import EngineOptions
 from lazarus_pl.errors import LazarusError
 from tests.cache.engines import MeanColourEngine
-from tests.conftest import Lazarus
+from tests.conftest import Lazarus, save_noise
 
 Noise = Callable[..., Path]
 
@@ -94,6 +94,23 @@ def test_a_finished_cache_says_what_contradicts_it(
     assert done.code == 2
     assert len(done.err.splitlines()) == 1
     assert re.search(said, done.err), done.err
+
+
+def test_what_a_gpu_began_goes_on_in_its_precision(
+    data: Path, tmp_path: Path, lazarus: Lazarus
+) -> None:
+    out = tmp_path / "cache"
+    words = ("extract", "--data", data, "--out", out, "--encoder.weights", "random")
+    words = (*words, "--encoder.image_size", "64", "--device", "cpu")
+    assert lazarus(*words, "--precision", "16").code == 0
+    begun = len(list(out.glob("jobs/*.npz")))
+    for number in range(200, 206):
+        save_noise(data / "a" / f"IMG_{number:04d}.png")
+    done = lazarus(*words)
+    assert done.code == 0, done.err
+    assert "6 extracted now" in done.out
+    assert CacheHeader.read(out).precision == "16"
+    assert len(list(out.glob("jobs/*.npz"))) > begun
 
 
 def test_a_finished_cache_is_told_of_without_torch(data: Path, tmp_path: Path) -> None:

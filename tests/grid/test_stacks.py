@@ -199,7 +199,6 @@ def keeping(filename: str = "best", more: str = "") -> str:
         keeping("best-{epoch}"),
         keeping("best/of/all"),
         "--trainer.callbacks=[{class_path: ModelCheckpoint}]",
-        "--budget.gpu_memory=4GB",
         "--budget.micro_batch=4",
         "--trainer.logger=false",
         "--optimizer=torch.optim.SGD",
@@ -225,15 +224,16 @@ def test_a_run_that_needs_a_trainer_of_its_own_gets_one(
     assert stack_key(BuiltRun([*words, word])) is None
 
 
-def test_on_a_gpu_runs_go_together_under_one_cap(
-    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("device", ["cuda:0", "cpu"])
+def test_runs_go_together_under_one_cap(
+    device: str, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = [
         *("fit", f"--config={HEADS / 'mlp.yaml'}", f"--data.init_args.cache={cache}"),
         f"--trainer.default_root_dir={tmp_path}",
     ]
     capped = [*words, "--budget.gpu_memory=4GB"]
-    monkeypatch.setattr(SingleDeviceStrategy, "root_device", torch.device("cuda", 0))
+    monkeypatch.setattr(SingleDeviceStrategy, "root_device", torch.device(device))
     key = stack_key(BuiltRun(capped))
     assert key is not None
     assert key == stack_key(BuiltRun([*capped, "--model.init_args.lr=0.1"]))
