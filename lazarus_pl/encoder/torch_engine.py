@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -38,7 +40,7 @@ class TorchEngine:
         batch_size: Photos at once; 8 is faster than 64 on a CPU, where it fits the cache.
 
     Raises:
-        LazarusError: If the device or the precision cannot be used.
+        LazarusError: If the device or the precision cannot be used, or memory does not suffice.
 
     Attributes:
         precision: The precision in use: ``32``, ``bf16`` or ``16``.
@@ -57,9 +59,10 @@ class TorchEngine:
         check_engine_options(precision, batch_size)
         self.device: torch.device = find_device(device)
         self.batch_size = batch_size
-        self._encoder = _folded(encoder, self.device)
-        self.precision = self._checked(precision)
-        self._encoder = _lowered(self._encoder, self.precision)
+        with self._enough_memory(f"the encoder '{encoder.spec.name}': use a smaller one"):
+            self._encoder = _folded(encoder, self.device)
+            self.precision = self._checked(precision)
+            self._encoder = _lowered(self._encoder, self.precision)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -83,8 +86,14 @@ class TorchEngine:
         Raises:
             LazarusError: If memory does not suffice for a batch.
         """
-        try:
+        with self._enough_memory(f"{self.batch_size} photos at once: use a smaller --batch_size"):
             return self._encode(photos)
+
+    @contextmanager
+    def _enough_memory(self, what_for: str) -> Iterator[None]:
+        """Says what memory does not suffice for, and what to do."""
+        try:
+            yield
         except RuntimeError as error:
             from callbacks.step_in_parts import is_out_of_memory
 
@@ -92,8 +101,7 @@ class TorchEngine:
                 raise
             elsewhere = "" if self.device.type == "cpu" else ", or --device cpu"
             raise LazarusError(
-                f"the memory of {self.device} does not suffice for {self.batch_size} photos at "
-                f"once: use a smaller --batch_size{elsewhere}"
+                f"the memory of {self.device} does not suffice for {what_for}{elsewhere}"
             ) from error
 
     def _encode(self, photos: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.float16]]:

@@ -284,6 +284,8 @@ def test_memory_that_runs_out_names_the_ways_out(
     monkeypatch.setattr(torch_engine, "_run", short)
     with pytest.raises(LazarusError, match=r"8 photos at once: use a smaller --batch_size$"):
         engine.encode(pixels)
+    with pytest.raises(LazarusError, match=r"the encoder 'tf_efficientnet_lite0': use a smaller"):
+        TorchEngine(lite0, "cpu", "32")
 
 
 def test_unknown_devices_and_precisions(lite0: Encoder) -> None:
