@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
@@ -142,7 +143,9 @@ class JobRunner:
             most = max((prod(windows.shape) / windows.size**2 for windows in read), default=1)
             return ordered_map(self._reader, tasks, ahead=max(1, int(_AHEAD / most)))
         workers = ViewWorkers.of(len(read))
-        ahead = max(_AHEAD // 8, 2 * workers.count)
+        rows = (row.sha256 for number in pending for row in self._plan.jobs[number])
+        views = max(Counter(rows).values(), default=1)
+        ahead = max(_AHEAD // views, 2 * workers.count)
         return ordered_map(self._reader, tasks, workers.count, ahead, workers.processes)
 
     def _check_space(self, read: Sequence[SlidingWindows]) -> None:

@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import (
+    BrokenExecutor,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+)
+from functools import partial
 from itertools import islice
 from multiprocessing import get_context, parent_process
 from threading import Thread
 from typing import Any, TypeVar
 
+from lazarus_pl.errors import LazarusError
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 # what a process of a pool was given to do
-_given: list[Callable[[Any], Any]] = []
+_given: dict[str, Callable[[Any], Any]] = {}
 
 
 def ordered_map(
@@ -37,9 +47,12 @@ def ordered_map(
         items: Any iterable.
         workers: By default one a core.
         ahead: Results that may wait or be under way.
-        processes: Work in spawned processes instead of threads: about a second to start, worth it
-            for many items whose work holds Python's lock. ``work`` must be picklable, and is sent
-            to each process once.
+        processes: Work in spawned processes instead of threads: seconds to start, worth it for many
+            items whose work holds Python's lock. ``work`` must be picklable, and is sent to each
+            process once.
+
+    Raises:
+        LazarusError: If a process ends before its work is done.
     """
     remaining = iter(items)
     queue: deque[Future[Result]] = deque()
@@ -51,20 +64,27 @@ def ordered_map(
             result = queue.popleft().result()
             queue.extend(pool.submit(do, item) for item in islice(remaining, 1))
             yield result
+    except BrokenExecutor as error:
+        raise LazarusError(
+            "a process that this one had begun was ended, perhaps for want of memory: the same "
+            "command goes on where it was (a script of your own has to do its work below if "
+            '__name__ == "__main__")'
+        ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _processes(workers: int | None, work: Callable[[Any], Any]) -> Executor:
     spawn = get_context("spawn")
-    return ProcessPoolExecutor(workers or os.cpu_count(), spawn, _begin, (work,))
+    # as bytes: a process takes it up when it is ready for Ctrl-C and for errors
+    return ProcessPoolExecutor(workers or os.cpu_count(), spawn, _begin, (pickle.dumps(work),))
 
 
-def _begin(work: Callable[[Any], Any]) -> None:
+def _begin(work: bytes) -> None:
     """Begins a process: Ctrl-C is the parent's, and so is its end; what works has one core."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     Thread(target=_end_with_the_parent, daemon=True).start()
-    _given.append(work)
+    _given["work"] = _unpickled(work)
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(1)
     if cv2 := sys.modules.get("cv2"):
@@ -78,5 +98,18 @@ def _end_with_the_parent() -> None:
         os._exit(1)
 
 
+def _unpickled(work: bytes) -> Callable[[Any], Any]:
+    try:
+        given: Callable[[Any], Any] = pickle.loads(work)
+    # the parent is told of it when it asks for a result
+    except Exception as error:
+        return partial(_refuse, error)
+    return given
+
+
+def _refuse(error: Exception, _: object) -> None:
+    raise error
+
+
 def _do(item: Any) -> Any:  # noqa: ANN401
-    return _given[0](item)
+    return _given["work"](item)

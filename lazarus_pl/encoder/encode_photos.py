@@ -19,9 +19,9 @@ def encode_photos(
 ) -> Iterator[Features]:
     """Encodes photos in the engine's batches, which windows of several photos may share.
 
-    Photos are drawn one by one, and the engine is given several batches at once, of 64 windows
-    together, since a GPU is waited for after them: memory depends on one photo's size, not on
-    their number.
+    Photos are drawn one by one, and the engine is given as many batches at once as 64 windows
+    make, since a GPU is waited for after them: memory depends on one photo's size, not on their
+    number.
 
     Args:
         engine: Runs the encoder.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 from dataclasses import replace
@@ -93,12 +92,6 @@ class Encoder(nn.Module):
     def folded(self) -> Encoder:
         """The same encoder with batch normalisation folded into convolutions, if it has any."""
         return Encoder(fold_batch_norm(self.model), self.spec, self._weights)
-
-    def lowered(self, dtype: torch.dtype) -> Encoder:
-        """A copy that computes in a smaller floating-point type, given normalised float32."""
-        lowered = copy.deepcopy(self)
-        lowered.model.to(dtype)
-        return lowered
 
     @property
     def identity(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,14 +28,13 @@ _DTYPES = {"bf16": torch.bfloat16, "16": torch.float16}
 class TorchEngine:
     """Runs an encoder in inference mode, ``channels_last``, with batch normalisation folded.
 
-    ``auto`` takes float32 on a CPU: nearly as fast there as bf16, which changes about one
-    prediction in a hundred. On a GPU it takes
-    :func:`~lazarus_pl.encoder.precision.best_precision`. For reduced precision the weights are
-    cast once, where autocast would cast them for every batch; what that gives is compared with
+    ``auto`` takes float32 on a CPU, for bf16 changes about one prediction in a hundred. On a GPU it
+    takes :func:`~lazarus_pl.encoder.precision.best_precision`. For reduced precision the weights
+    are cast once, where autocast would cast them for every batch; what that gives is compared with
     float32 on a first batch, since some GPUs (GTX 16xx) give NaN in fp16.
 
     Args:
-        encoder: The frozen backbone.
+        encoder: The frozen backbone; a copy of it is used.
         device: ``auto``, or a device as torch names it.
         precision: ``auto``, ``32``, ``bf16`` or ``16``.
         batch_size: Photos at once; 8 is faster than 64 on a CPU, where it fits the cache.
@@ -60,9 +60,8 @@ class TorchEngine:
         self.device: torch.device = find_device(device)
         self.batch_size = batch_size
         with self._enough_memory(f"the encoder '{encoder.spec.name}': use a smaller one"):
-            self._encoder = _folded(encoder, self.device)
-            self.precision = self._checked(precision)
-            self._encoder = _lowered(self._encoder, self.precision)
+            self._encoder = _ready(encoder, self.device)
+            self.precision = self._lowered(encoder, precision)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -121,11 +120,12 @@ class TorchEngine:
         shape = (count, *self.layer_shapes[layer])
         return torch.empty(shape, dtype=torch.float16, pin_memory=self.device.type == "cuda")
 
-    def _checked(self, asked: str) -> str:
+    def _lowered(self, encoder: Encoder, asked: str) -> str:
+        """Lowers the precision as far as it is asked for and sound, and says to which one."""
         precision = _automatic(self.device) if asked == "auto" else asked
         if precision == "32":
             return precision
-        worst = _agreement(self._encoder, precision)
+        worst = _lower(self._encoder, precision)
         if worst >= MIN_COSINE:
             return precision
         if asked != "auto":
@@ -139,6 +139,7 @@ class TorchEngine:
             self.device,
             worst,
         )
+        self._encoder = _ready(encoder, self.device)
         return "32"
 
 
@@ -146,20 +147,22 @@ def agreement(encoder: Encoder, device: torch.device, precision: str) -> float:
     """How close reduced precision comes to float32 on a batch of eight photos of noise.
 
     Args:
-        encoder: Is moved to the device.
+        encoder: Is copied.
         device: Where to run it.
         precision: ``bf16`` or ``16``.
 
     Returns:
         Lowest cosine over layers and photos; ``NOT_FINITE`` if a value is not finite.
     """
-    return _agreement(_folded(encoder, device), precision)
+    return _lower(_ready(encoder, device), precision)
 
 
-def _agreement(encoder: Encoder, precision: str) -> float:
+def _lower(encoder: Encoder, precision: str) -> float:
+    """Casts an encoder's weights, and compares what it gives then with what it gave before."""
     photos = noise_photos(encoder.spec.image_size)
-    lowered = _lowered(encoder, precision)
-    return Agreement.of(_values(encoder, photos), _values(lowered, photos)).worst
+    before = _values(encoder, photos)
+    encoder.model.to(_DTYPES[precision])
+    return Agreement.of(before, _values(encoder, photos)).worst
 
 
 def _values(encoder: Encoder, photos: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.float64]]:
@@ -178,22 +181,13 @@ def _run(encoder: Encoder, photos: Tensor) -> dict[str, Tensor]:
     return features
 
 
-def _placed(encoder: Encoder, device: torch.device) -> Encoder:
-    return encoder.to(device).to(memory_format=torch.channels_last)
-
-
-def _folded(encoder: Encoder, device: torch.device) -> Encoder:
-    """The folded encoder if it gives the same values."""
-    plain, folded = _placed(encoder, device), _placed(encoder.folded(), device)
+def _ready(encoder: Encoder, device: torch.device) -> Encoder:
+    """A copy on a device, folded if that gives the same values."""
+    ready = encoder.folded()
     photos = noise_photos(encoder.spec.image_size)[:2]
-    same = Agreement.of(_values(plain, photos), _values(folded, photos)).suffices("32")
-    return folded if same else plain
-
-
-def _lowered(encoder: Encoder, precision: str) -> Encoder:
-    """A copy whose weights are in a reduced precision; in float32 the encoder itself."""
-    dtype = _DTYPES.get(precision)
-    return encoder if dtype is None else encoder.lowered(dtype)
+    if not Agreement.of(_values(encoder, photos), _values(ready, photos)).suffices("32"):
+        ready = copy.deepcopy(encoder)
+    return ready.to(device).to(memory_format=torch.channels_last)
 
 
 def noise_photos(size: int) -> npt.NDArray[np.uint8]:

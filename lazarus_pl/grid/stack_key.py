@@ -75,8 +75,7 @@ def stack_key(run: BuiltRun) -> str | None:
         return None
     if any(config.get(name) for name in ("optimizer", "lr_scheduler", "ckpt_path")):
         return None
-    # a limit of memory is no hindrance: a GPU is capped for all at once, and a CPU has none
-    if config["budget"]["micro_batch"] is not None or not _is_usual(Trainer, trainer):
+    if not (_can_be_capped(run.trainer, config["budget"]) and _is_usual(Trainer, trainer)):
         return None
     if not (_is_plain(run.trainer) and _are_known(among_callbacks(run.trainer, Callback))):
         return None
@@ -86,6 +85,13 @@ def stack_key(run: BuiltRun) -> str | None:
     same = {key: value for key, value in trainer.items() if key != "logger"}
     parts = [config["data"], run.seed, same, config["budget"]]
     return json.dumps(parts, default=str, sort_keys=True)
+
+
+def _can_be_capped(trainer: Trainer, budget: Mapping[str, Any]) -> bool:
+    """CUDA is capped for all runs at once; on a CPU there is no GPU's memory to be spared."""
+    if budget["micro_batch"] is not None:
+        return False
+    return budget["gpu_memory"] is None or trainer.strategy.root_device.type in ("cuda", "cpu")
 
 
 def _is_usual(kind: type, given: Mapping[str, Any]) -> bool:

@@ -248,7 +248,7 @@ def test_many_views_are_made_in_processes_and_are_the_same(
     asked_for = mock.Mock(side_effect=job_runner.ordered_map)
     monkeypatch.setattr(job_runner, "ordered_map", asked_for)
     extract(data, tmp_path / "processes", 2, named)
-    assert asked_for.call_args.args[2:] == (2, 12, True)
+    assert asked_for.call_args.args[2:] == (2, 48, True)
     assert_same(all_views(tmp_path / "processes"), all_views(tmp_path / "threads"))
 
 

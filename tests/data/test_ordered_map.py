@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -102,6 +103,29 @@ def test_processes_raise_where_the_result_is_due() -> None:
     results = ordered_map(refuse, range(1000), workers=1, ahead=4, processes=True)
     assert [next(results) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(LazarusError, match="3 cannot be"):
+        next(results)
+
+
+class Unreadable(Counted):
+    """Cannot be taken up by another process."""
+
+    def __reduce__(self) -> Any:  # noqa: ANN401
+        return refuse, (3,)
+
+
+def test_what_hinders_a_process_is_told_where_a_result_is_due() -> None:
+    results = ordered_map(Unreadable(), range(9), workers=2, processes=True)
+    with pytest.raises(LazarusError, match="3 cannot be"):
+        next(results)
+
+
+def leave(item: int) -> None:
+    os._exit(9)
+
+
+def test_a_process_that_is_ended_is_a_sentence() -> None:
+    results = ordered_map(leave, range(9), workers=1, processes=True)
+    with pytest.raises(LazarusError, match="was ended, perhaps for want of memory"):
         next(results)
 
 
