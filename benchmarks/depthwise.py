@@ -52,11 +52,16 @@ def main() -> None:
 
 def _step(tail: nn.Module, grids: torch.Tensor, mixed: bool) -> float:
     started = time.process_time()
+    step(tail, grids, mixed)
+    return time.process_time() - started
+
+
+def step(tail: nn.Module, grids: torch.Tensor, mixed: bool) -> None:
+    """Once forward and backward, in bfloat16 autocast or in float32."""
     tail.zero_grad()
     with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
         layers = tail(grids)
     sum(layers[name].float().square().mean() for name in ("pooled", "grid32")).backward()
-    return time.process_time() - started
 
 
 if __name__ == "__main__":

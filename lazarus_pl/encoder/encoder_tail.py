@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from lazarus_pl.encoder.encoder import Encoder
 from lazarus_pl.encoder.exact_depthwise import exact_depthwise
 from lazarus_pl.encoder.finetuned_tail import backbone_name
+from lazarus_pl.encoder.pointwise_products import pointwise_products
 from lazarus_pl.errors import LazarusError
 
 START = "grid16"
@@ -49,6 +50,7 @@ class EncoderTail(nn.Module):
         self.last = copy.deepcopy(nn.Sequential(model.conv_head, model.bn2))
         self.pool = copy.deepcopy(model.global_pool)
         exact_depthwise(self)
+        pointwise_products(self)
         self._checkpointing = False
         self.requires_grad_(True).train()
         self.to(memory_format=torch.channels_last)

@@ -230,11 +230,14 @@ def test_an_encoder_that_lies_on_another_device_is_folded_there() -> None:
 
 
 def test_a_fold_that_changes_values_is_not_taken(
-    lite0: Encoder, monkeypatch: pytest.MonkeyPatch
+    lite0: Encoder, pixels: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other = Encoder.from_spec(EncoderSpec(weights="random", image_size=128))
+    exact = TorchEngine(lite0, "cpu", "32").encode(pixels)
+    other = Encoder.from_spec(EncoderSpec(weights="random"))
     monkeypatch.setattr(Encoder, "folded", lambda self: other)
-    assert TorchEngine(lite0, "cpu", "32")._encoder is lite0
+    engine = TorchEngine(lite0, "cpu", "32")
+    assert engine.identity == lite0.identity
+    assert Agreement.of(exact, engine.encode(pixels)).worst > 0.999_999
 
 
 def test_auto_on_a_cpu_is_float32_and_leaves_the_encoder_alone(lite0: Encoder) -> None:
