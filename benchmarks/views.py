@@ -17,8 +17,9 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, get_args
+from typing import get_args
 from unittest import mock
 
 import numpy as np
@@ -122,7 +123,8 @@ def main() -> None:
         )
 
 
-class _Make(NamedTuple):
+@dataclass(frozen=True)
+class _Make:
     """Makes views in a thread or a process."""
 
     maker: ViewMaker

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 import signal
 import sys
 from collections import deque
@@ -18,6 +17,7 @@ from concurrent.futures import (
 from functools import partial
 from itertools import islice
 from multiprocessing import get_context, parent_process
+from multiprocessing.reduction import ForkingPickler
 from threading import Thread
 from typing import Any, TypeVar
 
@@ -77,7 +77,9 @@ def ordered_map(
 def _processes(workers: int | None, work: Callable[[Any], Any]) -> Executor:
     spawn = get_context("spawn")
     # as bytes: a process takes it up when it is ready for Ctrl-C and for errors
-    return ProcessPoolExecutor(workers or os.cpu_count(), spawn, _begin, (pickle.dumps(work),))
+    return ProcessPoolExecutor(
+        workers or os.cpu_count(), spawn, _begin, (bytes(ForkingPickler.dumps(work)),)
+    )
 
 
 def _begin(work: bytes) -> None:
@@ -100,7 +102,7 @@ def _end_with_the_parent() -> None:
 
 def _unpickled(work: bytes) -> Callable[[Any], Any]:
     try:
-        given: Callable[[Any], Any] = pickle.loads(work)
+        given: Callable[[Any], Any] = ForkingPickler.loads(work)
     # the parent is told of it when it asks for a result
     except Exception as error:
         return partial(_refuse, error)

@@ -45,8 +45,8 @@ def test_an_engine_of_many_cores(
         return probe_extraction(drawn, sample, 100, spec, EngineOptions("cpu"), folder)
 
     usual = probe(8)
-    assert max(given) == 32
+    assert 48 not in given
     wide = probe(48)
-    assert max(given) == 48
+    assert 48 in given
     assert wide.cost.gpu_mb == usual.cost.gpu_mb
     assert wide.rates["encoder"] > 0
