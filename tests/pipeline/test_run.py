@@ -41,8 +41,10 @@ from lazarus_pl.pipeline.run.report.curves import read_curves
 from lazarus_pl.pipeline.run.report.write_report import write_report
 from lazarus_pl.pipeline.run.run_settings import RunSettings
 from lazarus_pl.pipeline.run.stage_record import StageRecord
+from lazarus_pl.pipeline.run.stages import refit_stage
 from lazarus_pl.pipeline.run.stages.choose_stage import _may_compete
 from lazarus_pl.pipeline.run.stages.test_stage import TestStage
+from lazarus_pl.pipeline.run.stages.views_stage import ViewsStage
 from lazarus_pl.shipped_config import shipped_config
 from lazarus_pl.tasks.load_task import load_task
 from lazarus_pl.tasks.read_checkpoint import read_checkpoint
@@ -583,6 +585,35 @@ def test_views_that_were_asked_for_before_are_not_taken_for_others(
     fewer = lazarus(*words, "--views.policy", "field", "--views.count", "0")
     assert fewer.code == 0, fewer.err
     assert {item["stage"] for item in summary_of(out)["candidates"]} == {"grid"}
+
+
+def test_where_time_is_short_fewer_views_are_made(
+    copied: tuple[Path, list[str]], lazarus: Lazarus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, words = copied
+    shutil.rmtree(out / "cache" / "views")
+    monkeypatch.setattr(ViewsStage, "_affordable", lambda *_: 1)
+    monkeypatch.setattr(refit_stage, "_on_val", lambda *_: 1.0)
+    words = [*words, "--views.count", "2", "--budget.time", "1h"]
+    done = lazarus(*words)
+    assert done.code == 0, done.err
+    stages = summary_of(out)["stages"]
+    assert stages["views"]["state"] == "shortened"
+    assert stages["views"]["note"].startswith("1 of 2 views of a photo")
+    (table,) = (out / "cache" / "views").glob("*/jobs.csv")
+    assert {row["view"] for row in read_table(table)} == {"1"}, "val's too, for the refit"
+    for stage in ("views_head", "finetune"):
+        fitted = yaml.safe_load((out / stage / "config.yaml").read_text())
+        assert fitted["data"]["init_args"]["views"] == 1
+        assert stages[stage]["state"] == "done"
+    assert "nothing has changed" in lazarus(*words).out
+    monkeypatch.undo()
+    more = lazarus(*words[:-2])
+    assert more.code == 0, more.err
+    assert summary_of(out)["stages"]["views"]["state"] == "done"
+    assert {row["view"] for row in read_table(table)} == {"1", "2"}
+    fitted = yaml.safe_load((out / "views_head" / "config.yaml").read_text())
+    assert fitted["data"]["init_args"]["views"] == 2
 
 
 def scored(path: Path, source: Path, scores: dict[str, float]) -> None:

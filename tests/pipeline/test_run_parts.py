@@ -322,6 +322,11 @@ def test_views_leave_time_for_their_head_and_fine_tuning_comes_last(tmp_path: Pa
     assert stage._bearable(views + half - 1, costs) < views
     alone = ViewsStage(replace(asked, views_head=StageOptions(skip=True)))
     assert alone._bearable(views + half + 1, costs) < views
+    # fewer of them rather than none
+    shares = (1.0, 0.99, 0.5, 0.17, 0.16, 0.0)
+    counts = [stage._affordable(half + share * views + 1e-6, costs) for share in shares]
+    assert counts == [6, 5, 3, 1, 0, 0]
+    assert stage._affordable(None, costs) == 6
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from lazarus_pl.cache.views_header import ViewsHeader
 from lazarus_pl.fit_words import configured
 from lazarus_pl.pipeline.run.check_overrides import check_overrides
 from lazarus_pl.pipeline.run.digests import config_text, file_digest
+from lazarus_pl.pipeline.run.made_views import made_views
 from lazarus_pl.pipeline.run.resumable_fit import FitEnd, ResumableFit, epochs_of
 from lazarus_pl.pipeline.run.run_settings import RunSettings
 from lazarus_pl.pipeline.run.schedule import Schedule
@@ -65,17 +66,17 @@ class FitStage(Stage):
     def views(self, before: Records) -> dict[str, Any]:
         """Config values that train on this run's views; none where it made none.
 
-        The cache may hold views of earlier policies beside them. How many of them, and how often a
-        photo is seen as it is, a config of one's own may say.
+        The cache may hold views of earlier policies beside them. How many of them, unless time was
+        too short for all, and how often a photo is seen as it is, a config of one's own may say.
         """
-        record = before.get("views")
-        if record is None or record.state != "done":
+        made = made_views(self.settings, before)
+        if not made.count:
             return {}
-        asked = self.settings.views
         count, weight = (configured(self.config, self.values(), key) for key in (VIEWS, _WEIGHT))
+        fewer = made.count < self.settings.views.count
         return {
-            VIEWS: asked.count if count in (None, "all") else count,
-            VIEWS_POLICY: ViewsHeader.of_spec(asked).digest,
+            VIEWS: made.count if fewer or count in (None, "all") else count,
+            VIEWS_POLICY: ViewsHeader.of_spec(made).digest,
             _WEIGHT: _PLAIN_WEIGHT if weight is None else weight,
         }
 

@@ -16,6 +16,7 @@ from lazarus_pl.grid.run_result import RunResult
 from lazarus_pl.pipeline.run.choice import Choice
 from lazarus_pl.pipeline.run.digests import file_digest
 from lazarus_pl.pipeline.run.extract_photos import extract_photos
+from lazarus_pl.pipeline.run.made_views import made_views
 from lazarus_pl.pipeline.run.refit_options import BEFORE_TEST
 from lazarus_pl.pipeline.run.resumable_fit import EPOCHS, FitEnd, ResumableFit, epochs_done
 from lazarus_pl.pipeline.run.schedule import Schedule
@@ -140,7 +141,7 @@ class RefitStage(Stage):
         if _learnt_from_views(choice):
             # plain among photos with views they would be learnt by heart: gated attention had 0.93
             # on test instead of 0.96
-            extract_photos(asked, replace(asked.views, sides=tuple(self.sides)))
+            extract_photos(asked, replace(made_views(asked, before), sides=tuple(self.sides)))
         left = None if allowed is None else max(0.0, allowed - schedule.elapsed)
         return fitting.run(digest, training, left, schedule)
 

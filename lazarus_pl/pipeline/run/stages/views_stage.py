@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,21 +58,33 @@ class ViewsStage(Stage):
         """Encodes the views that are not in the cache yet."""
         asked = self.settings
         costs = read_costs(asked.out)
-        needed = self.estimate(costs) or 0.0
-        if allowed is not None and needed > self._bearable(allowed, costs):
+        count = self._affordable(allowed, costs)
+        if not count and allowed is not None:
             note = (
-                f"left out: they take about {say_duration(needed)}, and {say_duration(allowed)} of "
-                "the budget of time are left for them and for training on them"
+                f"left out: they take about {say_duration(self.estimate(costs) or 0.0)}, and "
+                f"{say_duration(allowed)} of the budget of time are left for them and for training "
+                "on them"
             )
             return StageOutcome(state="left out", note=note)
-        extract_photos(asked, asked.views)
-        header = ViewsHeader.of_spec(asked.views)
+        spec = replace(asked.views, count=count)
+        extract_photos(asked, spec)
+        header = ViewsHeader.of_spec(spec)
         folder = header.folder(asked.cache)
         # the cache may hold more views of this policy, those of others, and of photos that are
         # trained on later
         made = _made_of(folder / "jobs.csv", Manifest.read(asked.cache).side("train"))
-        output = digest_of(header.digest, asked.views.count, made)
-        return StageOutcome(sorted(folder.glob("jobs/*.npz")), output)
+        files, output = sorted(folder.glob("jobs/*.npz")), digest_of(header.digest, count, made)
+        if count == asked.views.count:
+            return StageOutcome(files, output)
+        note = f"{count} of {asked.views.count} views of a photo, to keep within the budget of time"
+        return StageOutcome(files, output, "shortened", note)
+
+    def _affordable(self, allowed: float | None, costs: Mapping[str, float]) -> int:
+        """Views of a photo that there is time for."""
+        count, needed = self.settings.views.count, self.estimate(costs) or 0.0
+        if allowed is None or needed <= (bearable := self._bearable(allowed, costs)):
+            return count
+        return max(0, int(count * bearable / needed))
 
     def _bearable(self, allowed: float, costs: Mapping[str, float]) -> float:
         """Seconds that they may take, so that what they are for has its time."""
