@@ -1,9 +1,10 @@
-"""A training step of the encoder's last blocks, with depthwise convolutions in float32 or not.
+"""A training step of the encoder's last blocks, as lazarus has it and as torch has it.
 
     python benchmarks/depthwise.py
 
 The blocks that fine-tuning trains, in bfloat16 autocast and in float32, forward and backward, on
-grids of noise. Seconds are of the processor, the best of some.
+grids of noise; lazarus' with depthwise convolutions in float32 and products of matrices instead of
+pointwise ones. Seconds are of the processor, the best of some.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from lazarus_pl.encoder.encoder_spec import EncoderSpec
 from lazarus_pl.encoder.encoder_tail import EncoderTail
 
 _GRID = (16, 16, 112)
-_OURS = "bfloat16, depthwise in float32 (lazarus)"
+_OURS = "bfloat16 (lazarus)"
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lazarus_pl.encoder.agreement import Agreement
 from lazarus_pl.encoder.encoder import Encoder
@@ -183,11 +183,18 @@ def _run(encoder: Encoder, photos: Tensor) -> dict[str, Tensor]:
 
 def _ready(encoder: Encoder, device: torch.device) -> Encoder:
     """A copy on a device, folded if that gives the same values."""
-    ready = encoder.folded()
-    photos = noise_photos(encoder.spec.image_size)[:2]
-    if not Agreement.of(_values(encoder, photos), _values(ready, photos)).suffices("32"):
-        ready = copy.deepcopy(encoder)
+    ready = _folded(encoder) or copy.deepcopy(encoder)
     return ready.to(device).to(memory_format=torch.channels_last)
+
+
+def _folded(encoder: Encoder) -> Encoder | None:
+    """A folded copy, if there is something to fold and it gives the same values."""
+    if not any(isinstance(part, nn.BatchNorm2d) for part in encoder.modules()):
+        return None
+    folded = encoder.folded().to(encoder.mean.device)
+    photos = noise_photos(encoder.spec.image_size)[:2]
+    same = Agreement.of(_values(encoder, photos), _values(folded, photos)).suffices("32")
+    return folded if same else None
 
 
 def noise_photos(size: int) -> npt.NDArray[np.uint8]:

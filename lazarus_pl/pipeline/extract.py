@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
 
 from lazarus_pl.cache.cache_header import CacheHeader
 from lazarus_pl.cache.extraction import Extraction
@@ -90,10 +89,13 @@ def extract(
 
 
 def _as_begun(options: EngineOptions, out: Path) -> EngineOptions:
-    """Another device goes on in the precision of the first one, where none is asked for."""
+    """A GPU goes on in float32 where the cache was begun in it, and nothing else is asked for.
+
+    The other way round one is asked: a CPU may compute in fp16 at a twentieth of its speed.
+    """
     if options.precision != "auto" or not any(out.glob("jobs/*.npz")):
         return options
-    return replace(options, precision=cast(Precision, CacheHeader.read(out).precision))
+    return replace(options, precision="32") if CacheHeader.read(out).precision == "32" else options
 
 
 def _say(text: str) -> None:

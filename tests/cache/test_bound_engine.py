@@ -96,20 +96,24 @@ def test_a_finished_cache_says_what_contradicts_it(
     assert re.search(said, done.err), done.err
 
 
-def test_what_a_gpu_began_goes_on_in_its_precision(
-    data: Path, tmp_path: Path, lazarus: Lazarus
+def test_what_was_begun_in_float32_goes_on_in_it(
+    data: Path, tmp_path: Path, lazarus: Lazarus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from lazarus_pl.encoder import torch_engine
+
     out = tmp_path / "cache"
     words = ("extract", "--data", data, "--out", out, "--encoder.weights", "random")
-    words = (*words, "--encoder.image_size", "64", "--device", "cpu")
-    assert lazarus(*words, "--precision", "16").code == 0
+    words = (*words, "--encoder.image_size", "64", "--device", "cpu", "--engine", "torch")
+    assert lazarus(*words).code == 0
     begun = len(list(out.glob("jobs/*.npz")))
     for number in range(200, 206):
         save_noise(data / "a" / f"IMG_{number:04d}.png")
+    # as a GPU has it
+    monkeypatch.setattr(torch_engine, "_automatic", lambda device: "16")
     done = lazarus(*words)
     assert done.code == 0, done.err
     assert "6 extracted now" in done.out
-    assert CacheHeader.read(out).precision == "16"
+    assert CacheHeader.read(out).precision == "32"
     assert len(list(out.glob("jobs/*.npz"))) > begun
 
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import copy
+from unittest import mock
 
 import pytest
 import timm
 import torch
+from timm.layers import StdConv2d
 from torch import Tensor, nn
 
+from lazarus_pl.encoder.encoder import Encoder
+from lazarus_pl.encoder.encoder_spec import EncoderSpec
+from lazarus_pl.encoder.encoder_tail import EncoderTail
 from lazarus_pl.encoder.pointwise_products import pointwise_products
 
 
@@ -47,8 +52,10 @@ def test_autocast_multiplies_in_bfloat16() -> None:
         nn.Conv2d(6, 6, 3, padding=1),
         nn.Conv2d(6, 6, 1, stride=2),
         nn.Conv2d(6, 6, 1, groups=6),
+        nn.Conv2d(6, 6, 1, padding=1),
+        StdConv2d(6, 6, 1),
     ],
-    ids=["3x3", "stride", "groups"],
+    ids=["3x3", "stride", "groups", "padding", "standardised"],
 )
 def test_other_convolutions_stay(other: nn.Conv2d) -> None:
     pointwise_products(other)
@@ -62,10 +69,25 @@ def test_a_whole_network_and_its_copy_say_the_same() -> None:
     pointwise_products(ours)
     # of the weights of the copy, not of those that it was copied from
     twin = copy.deepcopy(ours)
+    for part in ours.modules():
+        if isinstance(part, nn.Conv2d):
+            nn.init.zeros_(part.weight)
+    maps = torch.randn(2, 3, 64, 64)
+    torch.testing.assert_close(twin(maps), theirs(maps))
+
+
+def test_the_tail_multiplies_where_it_is_trained_and_is_convolutions_elsewhere(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from lazarus_pl.encoder import pointwise_products as module
+
+    tail = EncoderTail(Encoder.from_spec(EncoderSpec(weights="random")))
+    linear = mock.Mock(side_effect=nn.functional.linear)
+    monkeypatch.setattr(module, "linear", linear)
+    grid = torch.randn(1, 4, 4, 112)
+    trained = tail(grid)
+    assert linear.call_count == 11
     with torch.no_grad():
-        next(iter(ours.parameters())).zero_()
-        for part in ours.modules():
-            if isinstance(part, nn.Conv2d):
-                part.weight.zero_()
-        maps = torch.randn(2, 3, 64, 64)
-        torch.testing.assert_close(twin(maps), theirs(maps))
+        seen = tail(grid)
+    assert linear.call_count == 11
+    assert trained.keys() == seen.keys()
