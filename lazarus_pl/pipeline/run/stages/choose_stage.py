@@ -49,11 +49,11 @@ class ChooseStage(Stage):
         return [self.settings.seed, _MODELS]
 
     def estimate(self, costs: Mapping[str, float]) -> float | None:
-        """A few passes over val; a fine-tuned encoder reads its photos again."""
+        """A few passes over val; a fine-tuned encoder reads its photos again, and those of train."""
         if self.settings.finetune.skip:
             return 3.0
         photos = costs.get("extraction")
-        return None if photos is None else 5.0 + 0.1 * photos
+        return None if photos is None else 5.0 + 0.45 * photos
 
     def run(self, before: Records, allowed: float | None, schedule: Schedule) -> StageOutcome:
         """Scores all candidates on val."""

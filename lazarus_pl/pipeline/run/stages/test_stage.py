@@ -48,7 +48,7 @@ class TestStage(Stage):
         if self.settings.finetune.skip:
             return 1.0 + 0.5 * self.settings.gallery
         photos = costs.get("extraction")
-        return None if photos is None else 5.0 + 0.05 * photos + 2.0 * self.settings.gallery
+        return None if photos is None else 2.0 + 0.05 * photos + self.settings.gallery
 
     def run(self, before: Records, allowed: float | None, schedule: Schedule) -> StageOutcome:
         """Scores the chosen model, trained again where it was, on test."""
