@@ -49,7 +49,7 @@ class ChooseStage(Stage):
         return [self.settings.seed, _MODELS]
 
     def estimate(self, costs: Mapping[str, float]) -> float | None:
-        """A few passes over val; a fine-tuned encoder reads its photos again, and those of train."""
+        """A few passes over val; a fine-tuned encoder reads val and train again."""
         if self.settings.finetune.skip:
             return 3.0
         photos = costs.get("extraction")
