@@ -15,10 +15,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
+from beside import beside
 from report import report
 
 from lazarus_pl.data.procedural.procedural_leaves import ProceduralLeaves
@@ -47,7 +46,7 @@ def main() -> None:
         for number in range(options.repeats):
             for machine in ("idle", "busy"):
                 for policy in ("ACTIVE", "PASSIVE"):
-                    with _other(machine):
+                    with beside(machine, _OTHER):
                         taken = _extract(data, work / f"{machine}{policy}{number}", policy)
                     seconds.setdefault((machine, policy), []).append(taken)
     best = {case: min(times) for case, times in seconds.items()}
@@ -64,19 +63,6 @@ def main() -> None:
         ],
         {"repeats": options.repeats, "taken": "the best of the repeats"},
     )
-
-
-@contextmanager
-def _other(machine: str) -> Iterator[None]:
-    if machine == "idle":
-        yield
-        return
-    process = subprocess.Popen([sys.executable, "-c", _OTHER])
-    try:
-        yield
-    finally:
-        process.kill()
-        process.wait()
 
 
 def _extract(data: Path, out: Path, policy: str) -> float:

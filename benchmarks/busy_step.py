@@ -12,17 +12,14 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 # as the command sets it: before torch is loaded
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
-from depthwise import step
+from beside import beside
+from depthwise import noise_grids, step
 from report import Row, report
 from torch import nn
 
@@ -30,7 +27,6 @@ from lazarus_pl.encoder.encoder import Encoder
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
 from lazarus_pl.encoder.encoder_tail import EncoderTail
 
-_GRID = (16, 16, 112)
 _OURS, _THEIRS = "products (lazarus)", "convolutions"
 
 
@@ -41,8 +37,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=9)
     parser.add_argument("--repeats", type=int, default=4)
     options = parser.parse_args()
-    torch.manual_seed(0)
-    grids = torch.randn(options.batch, *_GRID)
+    grids = noise_grids(options.batch)
     ours, theirs = (EncoderTail(Encoder.from_spec(EncoderSpec())) for _ in range(2))
     for part in theirs.modules():
         if isinstance(part, nn.Conv2d) and part.groups == 1:
@@ -50,7 +45,7 @@ def main() -> None:
     taken: dict[tuple[str, str], list[float]] = {}
     for _ in range(options.repeats):
         for machine in ("idle", "busy"):
-            with _other(machine):
+            with beside(machine, "while True: pass"):
                 for way, tail in ((_OURS, ours), (_THEIRS, theirs)):
                     times = [_clock(tail, grids) for _ in range(options.steps)]
                     taken.setdefault((machine, way), []).append(statistics.median(times))
@@ -72,19 +67,6 @@ def _clock(tail: nn.Module, grids: torch.Tensor) -> float:
     started = time.perf_counter()
     step(tail, grids, mixed=True)
     return time.perf_counter() - started
-
-
-@contextmanager
-def _other(machine: str) -> Iterator[None]:
-    if machine == "idle":
-        yield
-        return
-    process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
-    try:
-        yield
-    finally:
-        process.kill()
-        process.wait()
 
 
 if __name__ == "__main__":

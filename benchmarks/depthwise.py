@@ -30,8 +30,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
-    torch.manual_seed(0)
-    grids = torch.randn(options.batch, *_GRID)
+    grids = noise_grids(options.batch)
     exact, plain = (EncoderTail(Encoder.from_spec(EncoderSpec())) for _ in range(2))
     for part in plain.modules():
         # as torch has it
@@ -49,6 +48,12 @@ def main() -> None:
         for way, took in seconds.items()
     ]
     report("depthwise", rows, {"batch": options.batch, "threads": torch.get_num_threads()})
+
+
+def noise_grids(batch: int) -> torch.Tensor:
+    """Grids of noise ``(B, 16, 16, C)``, as the encoder's last blocks take them."""
+    torch.manual_seed(0)
+    return torch.randn(batch, *_GRID)
 
 
 def _step(tail: nn.Module, grids: torch.Tensor, mixed: bool) -> float:

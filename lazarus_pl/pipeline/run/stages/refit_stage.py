@@ -101,7 +101,7 @@ class RefitStage(Stage):
         data = str(configured(choice.config, {}, "data.class_path"))
         if not data.endswith(_KNOWING):
             return f"{data} does not know sides of the split"
-        if _learnt_from_views(choice) and not self._made_views(choice):
+        if _learnt_from_views(choice) and not self._views_are_ours(choice):
             return "it learnt from views that this run has not made, and val has none"
         return ""
 
@@ -157,7 +157,7 @@ class RefitStage(Stage):
         record = StageRecord.read(self.settings.out, stage)
         return record.seconds if record else 0.0
 
-    def _made_views(self, choice: Choice) -> bool:
+    def _views_are_ours(self, choice: Choice) -> bool:
         """Whether the views that it learnt from are those of this run."""
         asked, policy = self.settings.views, configured(choice.config, {}, VIEWS_POLICY)
         theirs = ViewsHeader.find(self.settings.cache, policy)
