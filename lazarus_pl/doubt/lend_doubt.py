@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from lazarus_pl.data.atomic import replace_file
 from lazarus_pl.errors import LazarusError
 
 
 def lend_doubt(source: Path, ckpt: Path, cache: Path, out: Path) -> None:
-    """Writes a checkpoint anew with the doubt of its forerunner.
+    """Writes a checkpoint anew, to be used, with the doubt of its forerunner.
 
     The forerunner was trained in the same way without val, and calibrated there: its temperature,
     its threshold and its figures of val are taken, since val's would now be much too sure. The
@@ -36,6 +35,7 @@ def lend_doubt(source: Path, ckpt: Path, cache: Path, out: Path) -> None:
     from lazarus_pl.doubt.readings import Readings
     from lazarus_pl.tasks.load_task import load_task
     from lazarus_pl.tasks.read_checkpoint import read_checkpoint
+    from lazarus_pl.tasks.slim_checkpoint import slim_checkpoint
 
     theirs = Doubt.of_checkpoint(source)
     if theirs is None:
@@ -44,7 +44,7 @@ def lend_doubt(source: Path, ckpt: Path, cache: Path, out: Path) -> None:
     train = Readings.of_side(task, cache, "train", TRAINING_PHOTOS)
     val = Readings.of_side(task, cache, "val")
     distance = FeatureDistance.fit(train.features, val.features, theirs.false_alarm, val.groups)
-    content: dict[str, Any] = read_checkpoint(ckpt)
+    content = slim_checkpoint(read_checkpoint(ckpt))
     content["lazarus"]["doubt"] = replace(theirs, distance=distance).to_plain()
     with replace_file(out) as file:
         torch.save(content, file)

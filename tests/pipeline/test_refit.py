@@ -275,6 +275,22 @@ def test_scores_of_what_was_trained_on_are_not_shown_as_such(
     assert told not in lazarus("test", *given).err
 
 
+def test_what_a_run_gives_is_to_be_used_and_its_stages_go_on(
+    copied: tuple[Path, list[str]], lazarus: Lazarus
+) -> None:
+    out, _ = copied
+    trained = out / "refit" / "checkpoints" / "last.ckpt"
+    assert read_checkpoint(trained)["optimizer_states"]
+    for given in ("best.ckpt", "choose/chosen.ckpt", "refit/refit.ckpt"):
+        there = read_checkpoint(out / given).keys()
+        assert not there & {"optimizer_states", "lr_schedulers", "loops", "callbacks"}
+    words = ("-c", out / "refit" / "config.yaml", "--trainer.max_epochs", 20, "--ckpt_path")
+    refused = lazarus("fit", *words, out / "best.ckpt")
+    assert refused.code == 2
+    assert "lacks optimizer_states" in refused.err
+    assert lazarus("fit", *words, trained).code == 0
+
+
 def test_without_time_for_all_of_it_the_chosen_model_stays(
     copied: tuple[Path, list[str]], lazarus: Lazarus, monkeypatch: pytest.MonkeyPatch
 ) -> None:

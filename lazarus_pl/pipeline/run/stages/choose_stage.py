@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from lazarus_pl.data.atomic import copy_file
+from lazarus_pl.data.atomic import copy_file, replace_file
 from lazarus_pl.doubt.calibrate import calibrate_checkpoint
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.fit_words import configured
@@ -66,7 +66,7 @@ class ChooseStage(Stage):
         best = choose(candidates)
         choice = Choice(asked.out)
         choice.folder.mkdir(exist_ok=True)
-        copy_file(asked.out / best.checkpoint, choice.checkpoint)
+        _copy_slim(asked.out / best.checkpoint, choice.checkpoint)
         calibrate_checkpoint(choice.checkpoint, asked.cache)
         copy_file(best.folder(asked.out) / "config.yaml", choice.config)
         choice.write(
@@ -138,6 +138,17 @@ def _check_is_judged_by_val(checkpoint: Path) -> None:
     sides = read_checkpoint(checkpoint)["lazarus"].get("trained_on", ())
     if learnt := sorted({"val", "test"}.intersection(sides)):
         raise LazarusError(f"it was trained on {' and '.join(learnt)}")
+
+
+def _copy_slim(trained: Path, chosen: Path) -> None:
+    """What is chosen is used: who wants to go on with its training has the one of its stage."""
+    import torch
+
+    from lazarus_pl.tasks.read_checkpoint import read_checkpoint
+    from lazarus_pl.tasks.slim_checkpoint import slim_checkpoint
+
+    with replace_file(chosen) as file:
+        torch.save(slim_checkpoint(read_checkpoint(trained)), file)
 
 
 def _grid_winner(out: Path) -> str:
