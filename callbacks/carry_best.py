@@ -40,8 +40,11 @@ class CarryBest(Callback):
         """Copies what is worth keeping, before anything is trained."""
         for callback in trainer.checkpoint_callbacks:
             state = self._states.get(callback.state_key)
-            if isinstance(callback, ModelCheckpoint) and state and _forgot(callback):
-                self._carry(trainer, callback, Path(state["best_model_path"]))
+            if not isinstance(callback, ModelCheckpoint) or not state or not _forgot(callback):
+                continue
+            # it may have seen no validation yet
+            if best := state["best_model_path"]:
+                self._carry(trainer, callback, Path(best))
 
     def _carry(self, trainer: Trainer, callback: ModelCheckpoint, named: Path) -> None:
         # a whole run may have been moved: its best file then lies beside the one that is continued

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
 
 from callbacks.among_callbacks import among_callbacks
@@ -43,6 +44,10 @@ class CheckpointVersions(Checkpoint):
 
     It takes the place of ``ModelCheckpoint``; ``ckpt_path="best"`` works. For why a file is read
     again see Lightning issue 21431.
+
+    A version has a metric if it was measured on its weights: an epoch that does not end with a
+    validation (``check_val_every_n_epoch``, ``val_check_interval``, ``max_steps``) leaves one
+    without.
 
     Args:
         monitor: Metric that makes the best version; without it the best is the last.
@@ -86,7 +91,9 @@ class CheckpointVersions(Checkpoint):
         self.entries: list[Version] = []
         self._version: int | None = None
         self._resumed = False
-        self._rollbacks = 0
+        self._rollbacks: int | None = None
+        self._validated = self._scored = False
+        self._scored_step: int | None = None
         self._folder = Path()
 
     @property
@@ -107,8 +114,19 @@ class CheckpointVersions(Checkpoint):
         """Reads what the folder has."""
         if not self._resumed and trainer.current_epoch == 0:
             self._version = None
-        self._rollbacks = _rollbacks(trainer)
+        if self._rollbacks is None or not self._resumed:
+            self._rollbacks = _rollbacks(trainer)
+        self._validated = self._scored = False
+        self._scored_step = None
         self.entries = read_versions(self._folder) or self._carried(trainer)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Notes which weights the metric is of."""
+        if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking:
+            return
+        self._validated = True
+        if self.monitor in trainer.callback_metrics:
+            self._scored, self._scored_step = True, trainer.global_step
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Saves a version, then lets go of what is not worth keeping."""
@@ -140,13 +158,14 @@ class CheckpointVersions(Checkpoint):
         trainer.strategy.barrier()
 
     def state_dict(self) -> dict[str, Any]:
-        """The version that this checkpoint is."""
-        return {"version": self._version}
+        """The version that this checkpoint is, and the rollbacks that its parent knows of."""
+        return {"version": self._version, "rollbacks": self._rollbacks}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Goes on from that version."""
         self._resumed = True
         self._version = state_dict["version"]
+        self._rollbacks = state_dict.get("rollbacks")
 
     def _entry(self, trainer: Trainer, module: LightningModule, parent: int | None) -> Version:
         data = getattr(trainer, "datamodule", None)
@@ -188,6 +207,11 @@ class CheckpointVersions(Checkpoint):
 
     def _metric(self, trainer: Trainer) -> float | None:
         if self.monitor is None:
+            return None
+        if self._scored and self._scored_step != trainer.global_step:
+            return None
+        # what training logs is there at the end of an epoch, validation or not
+        if not self._validated and self.monitor not in trainer.callback_metrics:
             return None
         value = monitored_metric(trainer, self, self.monitor)
         # JSON has no word for NaN

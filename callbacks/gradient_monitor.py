@@ -57,6 +57,12 @@ class GradientMonitor(Callback):
         >>> trainer = Trainer(callbacks=[monitor])
     """
 
+    alarms: dict[str, int]
+    _steps: dict[int, int]
+    _recent: dict[int, deque[float]]
+    _looks: list[_Look]
+    _warned: set[str]
+
     def __init__(
         self,
         depth: int = 1,
@@ -83,12 +89,14 @@ class GradientMonitor(Callback):
         self.clip_percentile = clip_percentile
         self.window = window
         self.dirpath = dirpath
-        self.alarms: dict[str, int] = {}
-        self._steps: dict[int, int] = {}
-        self._recent: dict[int, deque[float]] = {}
-        self._looks: list[_Look] = []
-        self._warned: set[str] = set()
+        self._resumed = False
         self._folder = Path()
+        self._forget()
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Begins anew unless a checkpoint follows."""
+        if stage == "fit":
+            self._resumed = False
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Finds the folder of the run."""
@@ -96,11 +104,18 @@ class GradientMonitor(Callback):
         self._folder = Path(self.dirpath or trainer.log_dir or trainer.default_root_dir)
         self._looks = []
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Forgets another training than the one that is continued."""
+        if not self._resumed and trainer.current_epoch == 0:
+            self._forget()
+
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
     ) -> None:
         """Takes norms without waiting for them, and clips."""
         number = _number(trainer, optimizer)
+        # before a second step of a batch moves the weights on
+        self._settle(trainer, number)
         step = self._steps.get(number, 0)
         self._steps[number] = step + 1
         due = step % self.every_n_steps == 0
@@ -127,9 +142,8 @@ class GradientMonitor(Callback):
         batch_idx: int,
     ) -> None:
         """Compares with the weights after the step, waits once, and tells."""
-        looks, self._looks = self._looks, []
-        for look in looks:
-            self._tell(trainer, look)
+        for number in [look.number for look in self._looks]:
+            self._settle(trainer, number)
 
     def state_dict(self) -> dict[str, Any]:
         """Counts, and the recent norms that clipping compares with."""
@@ -141,10 +155,25 @@ class GradientMonitor(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes up what a checkpoint knew."""
+        self._resumed = True
         self.alarms = dict(state_dict["alarms"])
         self._steps = dict(state_dict["steps"])
         recent = state_dict["recent"]
         self._recent = {n: deque(norms, self.window) for n, norms in recent.items()}
+
+    def _forget(self) -> None:
+        self.alarms = {}
+        self._steps = {}
+        self._recent = {}
+        self._looks = []
+        self._warned = set()
+
+    def _settle(self, trainer: Trainer, number: int) -> None:
+        """Tells of an optimizer's step that was looked at."""
+        mine = [look for look in self._looks if look.number == number]
+        self._looks = [look for look in self._looks if look.number != number]
+        for look in mine:
+            self._tell(trainer, look)
 
     def _clip(self, look: _Look, norm: float, number: int) -> None:
         recent = self._recent.setdefault(number, deque(maxlen=self.window))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 
+from callbacks.counting_rows import counting_rows
 from callbacks.gpu_memory import cap_gpu_memory, say_memory
 from callbacks.loss_scale import loss_scale
 from callbacks.memory_probe import MemoryProbe, least_rows, require_room_for_a_copy
@@ -217,8 +219,15 @@ class MemoryBudget(Callback):
         if self._budget not in (None, self._measured):
             self._measure(trainer, module, batch, others)
         self._warn_of_batch_norms(module)
+
+        def take(part: Any) -> Output:  # noqa: ANN401  # a batch is of any type
+            few = count_rows(part)
+            with counting_rows(module, few) if few < rows else nullcontext():
+                taken: Output = step(part, *others)
+            return taken
+
         return step_in_parts(
-            lambda part: step(part, *others),
+            take,
             [parameter for parameter in module.parameters() if parameter.requires_grad],
             batch,
             lambda: self.micro_batch or rows,

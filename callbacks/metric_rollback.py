@@ -256,6 +256,7 @@ class MetricRollback(Callback):
         return {
             "best_score": self.best_score,
             "rollbacks": self.rollbacks,
+            "restored_epoch": self.restored_epoch,
             "cooling": self._cooling,
             "pending": self._pending,
             "bad_loss": self._bad_loss is not None and bool(self._bad_loss),
@@ -278,6 +279,7 @@ class MetricRollback(Callback):
         self._resumed = True
         self.best_score = state_dict["best_score"]
         self.rollbacks = state_dict["rollbacks"]
+        self.restored_epoch = state_dict.get("restored_epoch")
         self._cooling = state_dict["cooling"]
         self._pending = state_dict["pending"]
         self._bad_loss = torch.tensor(True) if state_dict["bad_loss"] else None
@@ -345,7 +347,8 @@ class MetricRollback(Callback):
         self.rollbacks += not stop
         self._cooling = self.cooldown
         self._snapshot = snapshots.with_new_groups(self._snapshot, trainer)
-        self._snapshot = snapshots.shrunk(self._snapshot, self.lr_factor)
+        if not stop:
+            self._snapshot = snapshots.shrunk(self._snapshot, self.lr_factor)
         snapshots.restore(trainer, self._snapshot)
         self.restored_epoch = None if self._at_start else self._snapshot["epoch"]
         if self.refreeze:

@@ -114,7 +114,9 @@ class ProgressiveUnfreezing(Callback):
             self._forget()
         self._plan.check_names(pl_module)
         self._plan.check_groups(pl_module, trainer.optimizers)
-        self._advance(trainer)
+        # in mid-epoch nothing is thawed, as in a run that was not interrupted
+        if not trainer.fit_loop.restarted_mid_epoch:
+            self._advance(trainer)
         self._apply(pl_module)
         for optimizer in trainer.optimizers:
             self._hooks += [
@@ -233,7 +235,7 @@ class ProgressiveUnfreezing(Callback):
 
     def _before_step(self, optimizer: torch.optim.Optimizer, *_: object) -> None:
         warmup = self.phases[self.phase].warmup_steps
-        if self._steps >= warmup:
+        if self._steps >= warmup or not self._trains_new(optimizer):
             return
         factor = (self._steps + 1) / (warmup + 1)
         for group in optimizer.param_groups:
@@ -243,7 +245,12 @@ class ProgressiveUnfreezing(Callback):
 
     def _after_step(self, optimizer: torch.optim.Optimizer, *_: object) -> None:
         self._restore_rates()
-        self._steps += 1
+        self._steps += self._trains_new(optimizer)
+
+    def _trains_new(self, optimizer: torch.optim.Optimizer) -> bool:
+        """Whether it has parameters of this phase: of several optimizers those alone count."""
+        groups = optimizer.param_groups
+        return any(id(parameter) in self._new for group in groups for parameter in group["params"])
 
     def _restore_rates(self) -> None:
         # schedulers and checkpoints never see the lowered rate

@@ -55,8 +55,10 @@ def restore(trainer: Trainer, snapshot: Snapshot) -> None:
     trainer.strategy.load_model_state_dict(snapshot, strict=module.strict_loading)
     for average in among_callbacks(trainer, WeightAveraging):
         average.on_load_checkpoint(trainer, module, snapshot)
-    trainer.strategy.load_optimizer_state_dict(snapshot)
-    for config, state in zip(trainer.lr_scheduler_configs, snapshot["lr_schedulers"], strict=True):
+    # an optimizer takes tensors of its own kind as they are, and would write into the snapshot
+    states = copy.deepcopy({name: snapshot[name] for name in ("optimizer_states", "lr_schedulers")})
+    trainer.strategy.load_optimizer_state_dict(states)
+    for config, state in zip(trainer.lr_scheduler_configs, states["lr_schedulers"], strict=True):
         config.scheduler.load_state_dict(state)
     if scaling := snapshot.get(type(precision).__qualname__):
         precision.load_state_dict(scaling)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,6 +12,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
+from callbacks.counting_rows import counting_rows
 from callbacks.gpu_memory import say_memory
 from callbacks.memory_probe import MemoryProbe, require_room_for_a_copy
 from callbacks.require import require
@@ -107,30 +107,11 @@ def evaluate_in_parts(
     counts: list[int] = []
     while done < rows:
         until = done + even_part(rows - done, size)
-        with _counting(module, until - done):
+        with counting_rows(module, until - done):
             outputs.append(step(take_rows(batch, rows, done, until)))
         counts.append(until - done)
         done = until
     return tree_map(functools.partial(_of_all, counts), *outputs)
-
-
-@contextmanager
-def _counting(module: LightningModule, rows: int) -> Iterator[None]:
-    """Gives what is logged the weight of a part; Lightning knows that of the whole batch only."""
-    own = vars(module)
-    before = own.get("log")
-    log: Callable[..., None] = module.log
-
-    def counted(*values: Any, batch_size: int | None = None, **options: Any) -> None:  # noqa: ANN401
-        log(*values, batch_size=rows if batch_size is None else batch_size, **options)
-
-    own["log"] = counted
-    try:
-        yield
-    finally:
-        own.pop("log")
-        if before is not None:
-            own["log"] = before
 
 
 def _of_all(counts: list[int], *values: Any) -> Any:  # noqa: ANN401  # what parts gave

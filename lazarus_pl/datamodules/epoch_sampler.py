@@ -14,6 +14,9 @@ from lazarus_pl.in_range import check_share
 class EpochSampler(Sampler[int]):
     """Shuffles anew in every epoch, the same way in every run and after every resume.
 
+    A run that is continued in the middle of an epoch takes what is left of it from the beginning of
+    its order: Lightning begins a loader without a state anew.
+
     The trainer calls :meth:`set_epoch`; nothing else draws from this generator, so a sanity check
     or a callback cannot shift the order. Which view of a photo is seen is drawn here too, not where
     the features are read: so it is the same with worker processes and on many devices.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,6 +14,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
+from lazarus_pl.errors import LazarusError
 from lazarus_pl.tasks.cosine_schedule import CosineSchedule
 
 
@@ -29,13 +31,27 @@ def adamw_with_cosine(
         device: Where the parameters are.
         groups: Each with ``params``, ``lr`` and ``weight_decay``.
         warmups: Of each group, the share of all steps in which its rate rises.
+
+    Raises:
+        LazarusError: If the training has no end that a schedule could lead to.
     """
     fused = takes_fused_steps(trainer, device)
     optimizer = AdamW(groups, fused=fused)
     optimizer.register_load_state_dict_pre_hook(partial(_keep_kind_of_step, fused))
-    total = int(trainer.estimated_stepping_batches)
-    schedule = LambdaLR(optimizer, [CosineSchedule(total, warmup) for warmup in warmups])
+    total = trainer.estimated_stepping_batches
+    if not math.isfinite(total):
+        raise LazarusError(
+            "the learning rate falls towards the end of the training, which has none: give "
+            "trainer.max_epochs or trainer.max_steps"
+        )
+    schedule = LambdaLR(optimizer, [_function_of(int(total), warmup) for warmup in warmups])
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def _function_of(total: int, warmup: float) -> Callable[[int], float]:
+    """A plain function: an object would be given the length of the run that is continued."""
+    schedule = CosineSchedule(total, warmup)
+    return lambda step: schedule(step)
 
 
 def takes_fused_steps(trainer: Trainer, device: torch.device) -> bool:

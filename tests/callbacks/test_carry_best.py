@@ -32,7 +32,11 @@ class Scripted(LightningModule):
 
 
 def fit(
-    folder: Path, scores: Sequence[float], ckpt: Path | None = None, **options: object
+    folder: Path,
+    scores: Sequence[float],
+    ckpt: Path | None = None,
+    model: Scripted | None = None,
+    **options: object,
 ) -> ModelCheckpoint:
     checkpoint = ModelCheckpoint(
         dirpath=folder,
@@ -55,7 +59,7 @@ def fit(
         enable_model_summary=False,
         num_sanity_val_steps=0,
     )
-    trainer.fit(Scripted(scores), loader, loader, ckpt_path=ckpt)
+    trainer.fit(model or Scripted(scores), loader, loader, ckpt_path=ckpt)
     return checkpoint
 
 
@@ -107,6 +111,21 @@ def test_a_best_one_that_is_gone_is_said(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="is not there any more"):
         kept = fit(tmp_path / "b", [0, 0, 0, 0.6], tmp_path / "a" / "last.ckpt")
     assert kept.best_model_score == pytest.approx(0.6)
+
+
+def test_a_checkpoint_before_the_first_validation_has_no_best(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    early = tmp_path / "early.ckpt"
+
+    class Saves(Scripted):
+        def on_train_batch_end(self, *rest: object) -> None:
+            if not early.exists():
+                self.trainer.save_checkpoint(early)
+
+    fit(tmp_path / "first", [0.1], model=Saves([0.1]))
+    fit(tmp_path / "second", [0.1, 0.2], early)
+    assert not [w for w in recwarn if "the best checkpoint so far" in str(w.message)]
 
 
 def test_the_same_folder_and_a_first_run_need_nothing(tmp_path: Path) -> None:

@@ -114,6 +114,59 @@ def test_a_resumed_run_continues_numbers_and_parents(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("options", "metrics"),
+    [
+        ({"check_val_every_n_epoch": 2}, [None, 0.0, None, 1.0]),
+        # after 6 and 12 of 16 steps
+        ({"check_val_every_n_epoch": None, "val_check_interval": 6}, [None, None, 1.0, None]),
+        ({"val_check_interval": 3}, [None, None, None, None]),
+        ({"max_steps": 6}, [0.0, None]),
+    ],
+)
+def test_a_version_has_no_metric_of_other_weights(
+    options: dict[str, Any], metrics: list[float | None], tmp_path: Path
+) -> None:
+    versions = CheckpointVersions("score", keep_last=9, dirpath=tmp_path)
+    fit(tmp_path, [0.0, 1.0, 2.0, 3.0], versions, **options)
+    assert [e["metric"] for e in index(tmp_path)] == metrics
+
+
+def test_the_metric_may_be_one_of_training(tmp_path: Path) -> None:
+    class Logs(Scripted):
+        def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+            loss = super().training_step(batch, batch_idx)
+            self.log("train_loss", loss, on_step=False, on_epoch=True)
+            return loss
+
+    versions = CheckpointVersions("train_loss", keep_last=9, dirpath=tmp_path)
+    fit(tmp_path, [1.0, 2.0], versions, model=Logs([1.0, 2.0]), check_val_every_n_epoch=2)
+    first, second = (entry["metric"] for entry in index(tmp_path))
+    assert first > second > 0
+
+
+def test_a_parent_that_a_rollback_made_is_known_after_a_resume(tmp_path: Path) -> None:
+    def callbacks() -> list[Any]:
+        versions = CheckpointVersions("score", keep_last=9, dirpath=tmp_path)
+        return [MetricRollback("score", dirpath=tmp_path), versions]
+
+    scores = [2.0, 1.0, 5.0, 0.5]
+
+    class Stops(Scripted):
+        """In the epoch after the rollback, with a checkpoint of its own."""
+
+        def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+            if self.current_epoch == 3 and batch_idx == 2:
+                self.trainer.save_checkpoint(tmp_path / "middle.ckpt")
+
+    fit(tmp_path, scores, *callbacks(), model=Stops(scores))
+    whole = [(e["version"], e["parent"]) for e in index(tmp_path)]
+    fit(tmp_path, scores, *callbacks(), ckpt_path=tmp_path / "middle.ckpt")
+    again = [(e["version"], e["parent"]) for e in index(tmp_path)]
+    assert again == [*whole, (5, 2)]
+    assert whole[-1] == (4, 2)
+
+
 def test_lightning_finds_the_best(tmp_path: Path) -> None:
     run = fit(tmp_path, [1.0, 2.0], CheckpointVersions("score", dirpath=tmp_path))
     model = Scripted([0.0])
@@ -199,9 +252,12 @@ def test_digests_tell_configurations_and_data_apart(tmp_path: Path) -> None:
 
 def test_state_round_trip() -> None:
     one, two = CheckpointVersions(), CheckpointVersions()
-    one.load_state_dict({"version": 7})
+    one.load_state_dict({"version": 7, "rollbacks": 2})
     two.load_state_dict(one.state_dict())
-    assert two.state_dict() == {"version": 7}
+    assert two.state_dict() == {"version": 7, "rollbacks": 2}
+    # written by a version that did not know them
+    two.load_state_dict({"version": 7})
+    assert two.state_dict() == {"version": 7, "rollbacks": None}
 
 
 def test_errors(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +162,42 @@ def test_an_infinite_norm_never_enters_the_window(tmp_path: Path) -> None:
     fit(tmp_path, 4, Fault("inf", 3, batch=3), monitor, model=Plain())
     assert len(monitor.state_dict()["recent"][0]) == 15
     assert all(math.isfinite(norm) for norm in monitor.state_dict()["recent"][0])
+
+
+def test_a_step_is_compared_with_its_own_weights(tmp_path: Path) -> None:
+    """Where an optimizer steps more than once in a batch."""
+
+    class Twice(Plain):
+        def __init__(self) -> None:
+            super().__init__(lr=0.1)
+            self.automatic_optimization = False
+
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            optimizer: Any = self.optimizers()
+            for _ in range(2):
+                loss = super().training_step(batch, batch_idx)
+                optimizer.zero_grad()
+                self.manual_backward(loss)
+                optimizer.step()
+            return loss
+
+    fit(tmp_path, 1, GradientMonitor(every_n_steps=1), model=Twice())
+    found = lines(tmp_path)
+    assert len(found) == 8
+    # plain gradient descent: what a stage moves is its gradient times the rate
+    moved = [line["update_ratio"]["head"] / line["stages"]["head"] for line in found]
+    sizes = [0.1 / value for value in moved]
+    assert max(sizes) / min(sizes) < 1.5
+    assert all(abs(b / a - 1) < 0.2 for a, b in pairwise(sizes))
+
+
+def test_another_training_begins_anew(tmp_path: Path) -> None:
+    monitor = GradientMonitor(every_n_steps=3, clip_percentile=50)
+    fit(tmp_path, 1, monitor, model=Plain())
+    assert monitor.state_dict()["steps"] == {0: 4}
+    fit(tmp_path, 1, monitor, model=Plain(seed=1))
+    state = monitor.state_dict()
+    assert (state["steps"], len(state["recent"][0])) == ({0: 4}, 4)
 
 
 def test_it_is_in_the_logger(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from callbacks import (
 )
 from callbacks.gpu_memory import say_memory
 from callbacks.memory_probe import MemoryProbe
-from tests.callbacks.tiny import Tiny, fit, same
+from tests.callbacks.tiny import Tiny, data, fit, same, trainer
 
 ROWS = 12
 
@@ -117,6 +117,22 @@ def test_gradients_and_losses_are_those_of_the_whole_batch(
     assert len(whole.gradients) == len(split.gradients) == {1: 8, 3: 4}[accumulate]
     assert_close(split.gradients, whole.gradients)
     assert_close(split.losses, whole.losses)
+
+
+def test_means_that_a_step_logs_are_those_of_the_whole_batches(tmp_path: Path) -> None:
+    class Logs(Frozen):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            loss = super().training_step(batch, batch_idx)
+            self.log("train_loss", loss, on_step=False, on_epoch=True)
+            return loss
+
+    def mean(folder: str, *callbacks: Callback) -> float:
+        # the last batch is a smaller one
+        run = trainer(tmp_path / folder, 1, callbacks)
+        run.fit(Logs(), data(1, 31), data(2))
+        return float(run.callback_metrics["train_loss"])
+
+    assert mean("parts", MemoryBudget(micro_batch=5)) == pytest.approx(mean("whole"), rel=1e-5)
 
 
 def test_a_whole_batch_is_the_same_to_the_bit(tmp_path: Path) -> None:

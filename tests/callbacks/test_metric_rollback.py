@@ -176,6 +176,30 @@ def test_optimizer_and_scaler_go_back(tmp_path: Path) -> None:
     assert first[1] != second[1]
 
 
+@pytest.mark.parametrize("kind", ["AdamW", "SGD"])
+def test_every_rollback_brings_back_the_same(kind: str, tmp_path: Path) -> None:
+    """An optimizer that took the snapshot's own tensors would write into it."""
+    states: list[Any] = []
+
+    class Momentum(Scripted):
+        def configure_optimizers(self) -> Any:
+            if kind == "SGD":
+                return torch.optim.SGD(self.parameters(), lr=0.1, momentum=0.9)
+            return torch.optim.AdamW(self.parameters(), lr=0.1)
+
+    class Look(Callback):
+        def on_train_batch_start(
+            self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+        ) -> None:
+            if batch_idx == 0 and trainer.current_epoch > 1:
+                states.append(_moments(trainer))
+
+    scores = [1.0, 2.0, 3.0, 4.0]
+    fit(tmp_path, 4, MetricRollback("score", lr_factor=1.0), Look(), model=Momentum(scores))
+    # after the rollbacks of epochs 1 and 2
+    assert same(states[0], states[1])
+
+
 def _moments(trainer: Trainer) -> Any:
     state = trainer.optimizers[0].state_dict()["state"]
     return {n: {k: v.clone() for k, v in values.items()} for n, values in state.items()}

@@ -209,6 +209,68 @@ def test_a_resumed_run_is_the_same_to_the_bit(
         assert seen.modes == watch.modes[epoch + 1 :]
 
 
+def test_nothing_thaws_in_the_middle_of_an_epoch_that_is_continued(tmp_path: Path) -> None:
+    """Where a plateau was found in an epoch, the next phase is that of the next epoch."""
+    phases = [HEAD, Phase("plateau", ("body.0",))]
+    seen: list[tuple[int, bool]] = []
+
+    class Look(Callback):
+        def on_train_batch_end(
+            self, trainer: Trainer, pl_module: LightningModule, *rest: Any
+        ) -> None:
+            trains = pl_module.get_parameter("body.0.weight").requires_grad
+            seen.append((trainer.current_epoch, trains))
+            if trainer.global_step == 3 and not (tmp_path / "middle.ckpt").exists():
+                trainer.save_checkpoint(tmp_path / "middle.ckpt")
+
+    def run(**options: Any) -> list[tuple[int, bool]]:
+        seen.clear()
+        unfreezing = ProgressiveUnfreezing(phases, monitor="score", patience=1)
+        # scores get no better within an epoch
+        model = Grouped([1.0, 1.0])
+        fit(tmp_path, 2, unfreezing, Look(), model=model, val_check_interval=1, **options)
+        return list(seen)
+
+    whole = run()
+    assert whole == [*((0, False),) * 4, *((1, True),) * 4]
+    assert run(ckpt_path=tmp_path / "middle.ckpt") == whole[3:]
+
+
+def test_of_two_optimizers_only_that_of_what_is_new_warms_up(tmp_path: Path) -> None:
+    rates: list[float] = []
+
+    class Two(Tiny):
+        def __init__(self) -> None:
+            super().__init__()
+            self.automatic_optimization = False
+
+        def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+            loss = super().training_step(batch, batch_idx)
+            self.manual_backward(loss)
+            for optimizer in self.optimizers():  # type: ignore[union-attr]
+                optimizer.step()
+                optimizer.zero_grad()
+            return loss
+
+        def configure_optimizers(self) -> Any:
+            head, body = (torch.optim.SGD(m.parameters(), lr=0.1) for m in (self.head, self.body))
+            head.register_step_pre_hook(lambda o, *_: rates.append(o.param_groups[0]["lr"]))
+            return [body, head]
+
+    phases = [Phase(0, ("head",), warmup_steps=3)]
+
+    class Late(Callback):
+        """Sees the rates after the warm-up has set them."""
+
+        def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+            rates.clear()
+            hook = lambda o, *_: rates.append(o.param_groups[0]["lr"])  # noqa: E731
+            trainer.optimizers[1].register_step_pre_hook(hook)
+
+    fit(tmp_path, 1, ProgressiveUnfreezing(phases), Late(), model=Two())
+    assert rates[1::2] == pytest.approx([0.025, 0.05, 0.075, 0.1])
+
+
 def test_a_rollback_can_freeze_the_last_phase_again(tmp_path: Path) -> None:
     watch = Watch()
     unfreezing = ProgressiveUnfreezing([HEAD, Phase(1, ("body.0",))])
