@@ -15,6 +15,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_warn
+from torch import Tensor
 
 from callbacks.among_callbacks import among_callbacks
 from callbacks.metric_rollback import MetricRollback
@@ -92,7 +93,8 @@ class CheckpointVersions(Checkpoint):
         self._version: int | None = None
         self._resumed = False
         self._rollbacks: int | None = None
-        self._validated = self._scored = False
+        self._validated = False
+        self._before: Tensor | None = None
         self._scored_step: int | None = None
         self._folder = Path()
 
@@ -114,19 +116,25 @@ class CheckpointVersions(Checkpoint):
         """Reads what the folder has."""
         if not self._resumed and trainer.current_epoch == 0:
             self._version = None
-        if self._rollbacks is None or not self._resumed:
-            self._rollbacks = _rollbacks(trainer)
-        self._validated = self._scored = False
+        now = _rollbacks(trainer)
+        # a run may be continued without the callback that counted them
+        if self._rollbacks is None or not self._resumed or now < self._rollbacks:
+            self._rollbacks = now
+        self._validated = False
         self._scored_step = None
         self.entries = read_versions(self._folder) or self._carried(trainer)
 
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Notes the metric that is there already: of training, or of a validation before."""
+        self._before = trainer.callback_metrics.get(self.monitor or "")
+
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Notes which weights the metric is of."""
+        """Notes which weights the metric is of, if this validation gave it."""
         if trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking:
             return
         self._validated = True
-        if self.monitor in trainer.callback_metrics:
-            self._scored, self._scored_step = True, trainer.global_step
+        if trainer.callback_metrics.get(self.monitor or "") is not self._before:
+            self._scored_step = trainer.global_step
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Saves a version, then lets go of what is not worth keeping."""
@@ -208,7 +216,7 @@ class CheckpointVersions(Checkpoint):
     def _metric(self, trainer: Trainer) -> float | None:
         if self.monitor is None:
             return None
-        if self._scored and self._scored_step != trainer.global_step:
+        if self._scored_step not in (None, trainer.global_step):
             return None
         # what training logs is there at the end of an epoch, validation or not
         if not self._validated and self.monitor not in trainer.callback_metrics:

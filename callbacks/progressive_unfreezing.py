@@ -114,8 +114,11 @@ class ProgressiveUnfreezing(Callback):
             self._forget()
         self._plan.check_names(pl_module)
         self._plan.check_groups(pl_module, trainer.optimizers)
-        # in mid-epoch nothing is thawed, as in a run that was not interrupted
-        if not trainer.fit_loop.restarted_mid_epoch:
+        loop = trainer.fit_loop
+        # Lightning says so of an epoch that was at its end too, and begins the next one
+        middle = loop.restarted_mid_epoch and not loop.epoch_loop.batch_progress.is_last_batch
+        # there nothing is thawed, as in a run that was not interrupted
+        if not (self._resumed and middle):
             self._advance(trainer)
         self._apply(pl_module)
         for optimizer in trainer.optimizers:

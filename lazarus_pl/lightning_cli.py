@@ -197,7 +197,8 @@ class LazarusCLI(LightningCLI):
         if missing := [key for key in needed if key not in content]:
             raise LazarusError(
                 f"the checkpoint '{path}' lacks {', '.join(missing)}: lazarus {self.subcommand} "
-                "takes one that was saved whole, with save_weights_only: false"
+                "takes one that was saved whole (save_weights_only: false), of a lazarus run that "
+                "of a stage, such as RUN/finetune/checkpoints/last.ckpt"
             )
 
     def instantiate_trainer(self, **kwargs: object) -> Trainer:

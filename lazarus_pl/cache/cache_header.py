@@ -79,9 +79,11 @@ class CacheHeader:
         """
         path = folder / _NAME
         if not path.is_file():
+            fresh = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
             raise LazarusError(
-                f"'{folder}' is no feature cache (it has no {_NAME}): make one with "
-                f"lazarus extract --data PHOTOS --out {folder}"
+                f"'{folder}' is no feature cache (it has no {_NAME}): give the folder that "
+                f"lazarus extract wrote, or make one with lazarus extract --data PHOTOS --out "
+                f"{folder if fresh else 'CACHE'}"
             )
         try:
             content = json.loads(path.read_bytes())

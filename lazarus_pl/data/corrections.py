@@ -96,10 +96,10 @@ def _rows(path: Path) -> list[dict[str, str]]:
             f"the corrections '{path}' cannot be read ({error}): give a CSV with the columns "
             "path, action and suggested"
         ) from error
-    missing = {"path", "action", "suggested"} - set(rows[0]) if rows else set()
+    missing = sorted({"path", "action", "suggested"} - set(rows[0])) if rows else []
     if missing:
         raise LazarusError(
-            f"the corrections '{path}' have no column '{sorted(missing)[0]}': they need path, "
-            "action and suggested"
+            f"the corrections '{path}' have no column {' and no '.join(map(repr, missing))}: they "
+            "need path, action (relabel, exclude, keep) and suggested (the right class)"
         )
     return rows

@@ -83,7 +83,9 @@ def list_photos(data: Path, label_from: LabelFrom = "path") -> tuple[Path, list[
         LazarusError: If there is no such folder or file, or it holds nothing.
     """
     if not data.exists():
-        raise LazarusError(f"'{data}' does not exist: give a folder of class folders or a table")
+        raise LazarusError(
+            f"'{data}' does not exist: give a folder of class folders, a table or a photo"
+        )
     if data.is_dir():
         root, listed = data, _from_folder(data, label_from)
     elif data.suffix.lower() in _TABLES:
@@ -115,8 +117,14 @@ def check_classes(data: Path, listed: Sequence[Listed]) -> None:
 def _check_photos(data: Path, listed: Sequence[Listed]) -> None:
     if any(item.looks_like_a_photo for item in listed):
         return
+    if not listed and data.suffix.lower() in _TABLES:
+        raise LazarusError(
+            f"'{data}' has no rows: give a table with the columns path and label, one row a photo"
+        )
     other = next((item for item in listed if item.suffix in _OTHER_PICTURES), None)
-    way_out = f"'{other.path}': {other.refusal}" if other else "give a folder of class folders"
+    way_out = "give a folder of photos, one folder a class where they have classes"
+    if other:
+        way_out = f"'{other.path}': {other.refusal}"
     raise LazarusError(f"'{data}' holds no photo (JPEG, PNG, WebP, BMP or TIFF): {way_out}")
 
 

@@ -38,6 +38,7 @@ _COLUMNS = (
     "insertion",
     "completeness_error",
     "weak",
+    "map",
     "reason",
 )
 _SHEET = 24
@@ -127,6 +128,7 @@ class ExplanationWriter:
                 "insertion": maps.insertion,
                 "completeness_error": maps.completeness,
                 "weak": maps.weak,
+                "map": f"maps/{stem}.npz",
                 "reason": "",
                 "picture": f"pictures/{stem}.png",
                 "second": self._names[order[1]] if len(order) > 1 else "",
@@ -231,11 +233,12 @@ class ExplanationWriter:
         parts = Path(file).with_suffix("").parts
         for count in range(1, len(parts) + 1):
             stem = _file_name("__".join(parts[-count:]))
-            if stem not in self._stems:
+            # Windows and macOS take names for one that differ in capitals alone
+            if stem.casefold() not in self._stems:
                 break
         else:
             stem = f"{stem}_{len(self._stems)}"
-        self._stems.add(stem)
+        self._stems.add(stem.casefold())
         return stem
 
 

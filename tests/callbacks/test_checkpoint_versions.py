@@ -132,7 +132,8 @@ def test_a_version_has_no_metric_of_other_weights(
     assert [e["metric"] for e in index(tmp_path)] == metrics
 
 
-def test_the_metric_may_be_one_of_training(tmp_path: Path) -> None:
+@pytest.mark.parametrize("options", [{"check_val_every_n_epoch": 2}, {"val_check_interval": 3}])
+def test_the_metric_may_be_one_of_training(options: dict[str, Any], tmp_path: Path) -> None:
     class Logs(Scripted):
         def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
             loss = super().training_step(batch, batch_idx)
@@ -140,9 +141,11 @@ def test_the_metric_may_be_one_of_training(tmp_path: Path) -> None:
             return loss
 
     versions = CheckpointVersions("train_loss", keep_last=9, dirpath=tmp_path)
-    fit(tmp_path, [1.0, 2.0], versions, model=Logs([1.0, 2.0]), check_val_every_n_epoch=2)
-    first, second = (entry["metric"] for entry in index(tmp_path))
-    assert first > second > 0
+    scores = [1.0, 2.0, 3.0, 4.0]
+    fit(tmp_path, scores, versions, model=Logs(scores), **options)
+    found = [entry["metric"] for entry in index(tmp_path)]
+    assert len(found) == 4
+    assert found == sorted(found, reverse=True)
 
 
 def test_a_parent_that_a_rollback_made_is_known_after_a_resume(tmp_path: Path) -> None:
@@ -165,6 +168,17 @@ def test_a_parent_that_a_rollback_made_is_known_after_a_resume(tmp_path: Path) -
     again = [(e["version"], e["parent"]) for e in index(tmp_path)]
     assert again == [*whole, (5, 2)]
     assert whole[-1] == (4, 2)
+
+
+def test_a_run_that_is_continued_without_rollbacks_has_its_parent(tmp_path: Path) -> None:
+    scores = [1.0, 5.0, 0.5, 0.4]
+    rollback = MetricRollback("score", dirpath=tmp_path)
+    versions = CheckpointVersions("score", keep_last=9, dirpath=tmp_path)
+    fit(tmp_path, scores[:3], rollback, versions)
+    assert rollback.rollbacks == 1
+    again = CheckpointVersions("score", keep_last=9, dirpath=tmp_path)
+    fit(tmp_path, scores, again, ckpt_path=tmp_path / "v0003.ckpt")
+    assert [(e["version"], e["parent"]) for e in index(tmp_path)][-1] == (4, 3)
 
 
 def test_lightning_finds_the_best(tmp_path: Path) -> None:

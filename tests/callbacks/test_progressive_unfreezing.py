@@ -236,6 +236,37 @@ def test_nothing_thaws_in_the_middle_of_an_epoch_that_is_continued(tmp_path: Pat
     assert run(ckpt_path=tmp_path / "middle.ckpt") == whole[3:]
 
 
+@pytest.mark.parametrize("at", [4, 6])
+@pytest.mark.parametrize("known", [True, False])
+def test_a_run_that_is_continued_is_in_the_phase_of_its_epoch(
+    at: int, known: bool, tmp_path: Path
+) -> None:
+    """From the last batch of an epoch, and where the checkpoint does not know the callback."""
+    phases = [HEAD, Phase(1, ("body.0",))]
+    seen: list[tuple[int, bool]] = []
+
+    class Look(Callback):
+        def on_train_batch_end(
+            self, trainer: Trainer, pl_module: LightningModule, *rest: Any
+        ) -> None:
+            trains = pl_module.get_parameter("body.0.weight").requires_grad
+            seen.append((trainer.current_epoch, trains))
+
+    saves = ModelCheckpoint(
+        dirpath=tmp_path,
+        filename="{step}",
+        every_n_train_steps=2,
+        save_top_k=-1,
+        save_on_train_epoch_end=False,
+    )
+    first = [ProgressiveUnfreezing(phases)] if known else []
+    options = {"enable_checkpointing": True}
+    fit(tmp_path, 2, *first, saves, model=Grouped([1.0, 1.0]), **options)
+    path = tmp_path / f"step={at}.ckpt"
+    fit(tmp_path, 2, ProgressiveUnfreezing(phases), Look(), model=Grouped([1.0]), ckpt_path=path)
+    assert seen == [(1, True)] * (8 - at)
+
+
 def test_of_two_optimizers_only_that_of_what_is_new_warms_up(tmp_path: Path) -> None:
     rates: list[float] = []
 

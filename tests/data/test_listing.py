@@ -103,7 +103,8 @@ def test_tables(kind: str, noise: Noise, tmp_path: Path) -> None:
         ("path\na.png\n", "no column 'label'"),
         ("path,label\na.png,\n", "row 2"),
         ("path,label\na.png,x\na.png,y\n", "twice"),
-        ("path,label\n", "no photo"),
+        ("path,label\n", "has no rows"),
+        ("", "has no rows"),
     ],
 )
 def test_bad_tables_say_what_is_wrong(text: str, said: str, tmp_path: Path) -> None:

@@ -31,6 +31,16 @@ def test_the_temperature_undoes_a_wrong_scale(factor: float) -> None:
     assert fit_temperature(logits * factor, labels) == pytest.approx(factor, rel=0.1)
 
 
+@pytest.mark.parametrize("scale", [0.01, 0.03, 0.1])
+def test_a_head_of_tiny_logits_is_believed_as_far_as_its_photos_go(scale: float) -> None:
+    """A linear head on few photos whose training was stopped early."""
+    labels = torch.arange(150) % 5
+    logits = scale * torch.eye(5)[labels]
+    sure = (logits / fit_temperature(logits, labels)).softmax(dim=-1).amax(dim=-1)
+    assert (sure > 0.9).all()
+    assert (sure < 0.995).all()
+
+
 @pytest.mark.parametrize("margin", [1.0, 3.0])
 def test_a_few_photos_that_are_right_make_nothing_certain(margin: float) -> None:
     labels = torch.arange(13) % 3

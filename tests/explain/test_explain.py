@@ -294,7 +294,24 @@ def test_long_names_have_room(
     assert done.code == 0, done.err
     assert len(list((out / "pictures").iterdir())) == len(names)
     with (out / "explanations.csv").open(encoding="utf-8") as file:
-        assert sorted(row["file"] for row in csv.DictReader(file)) == sorted(names)
+        rows = list(csv.DictReader(file))
+    assert sorted(row["file"] for row in rows) == sorted(names)
+    assert all((out / row["map"]).is_file() for row in rows)
+
+
+def test_stems_that_differ_in_capitals_alone_are_files_of_their_own(
+    checkpoints: dict[str, Path], drawn: Path, tmp_path: Path, lazarus: Lazarus
+) -> None:
+    source = next((drawn / "rust").iterdir())
+    for folder, name in (("x", "leaf.jpg"), ("y", "LEAF.jpg")):
+        (tmp_path / "new" / folder).mkdir(parents=True)
+        shutil.copy(source, tmp_path / "new" / folder / name)
+    out = tmp_path / "out"
+    words = ("--ckpt", checkpoints["mlp"], "--data", tmp_path / "new", "--out", out)
+    assert lazarus("explain", *words).code == 0
+    with (out / "explanations.csv").open(encoding="utf-8") as file:
+        maps = [row["map"].casefold() for row in csv.DictReader(file)]
+    assert len(set(maps)) == len(maps) == 2
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere file names are text")
