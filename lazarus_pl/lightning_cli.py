@@ -44,6 +44,7 @@ from lazarus_pl.fit_words import LOGS_HP_METRIC
 from lazarus_pl.keep_freed_memory import keep_freed_memory
 from lazarus_pl.lightning_errors import mistake_behind, translate_errors
 from lazarus_pl.memory_amount import read_memory
+from lazarus_pl.save_fit_config import SaveFitConfig
 from lazarus_pl.tasks.classification_task import ClassificationTask
 from lazarus_pl.tasks.finetune_task import FinetuneTask
 from lazarus_pl.tasks.patch_task import PatchTask
@@ -113,6 +114,7 @@ class LazarusCLI(LightningCLI):
                 subclass_mode_model=True,
                 subclass_mode_data=True,
                 seed_everything_default=0,
+                save_config_callback=SaveFitConfig,
                 save_config_kwargs={"overwrite": True},
                 parser_kwargs={"prog": "lazarus", "version": __version__},
                 trainer_defaults={"callbacks": list(callbacks)},

@@ -17,12 +17,12 @@ from lightning.pytorch.callbacks import (
     RichProgressBar,
     TQDMProgressBar,
 )
-from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from callbacks import MemoryBudget, MixedPrecisionGuard
 from callbacks.among_callbacks import among_callbacks
 from lazarus_pl.grid.built_run import BuiltRun
+from lazarus_pl.save_fit_config import SaveFitConfig
 from lazarus_pl.tasks.classification_task import ClassificationTask
 
 # what they do concerns no run by itself, or nothing without fp16; subclasses may do anything
@@ -32,7 +32,7 @@ _HARMLESS = (
     ModelSummary,
     RichModelSummary,
     RichProgressBar,
-    SaveConfigCallback,
+    SaveFitConfig,
     TQDMProgressBar,
 )
 # arguments that need not be as they are by default, for runs that are trained together

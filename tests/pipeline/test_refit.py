@@ -271,8 +271,11 @@ def test_scores_of_what_was_trained_on_are_not_shown_as_such(
     assert read_curves(out / "grid" / "runs" / "mlp", ("val/macro_f1",))["val/macro_f1"]
     given = ("-c", out / "refit" / "config.yaml", "--ckpt_path", out / "best.ckpt")
     told = "it was trained on the photos of val: these scores say little"
+    before = (out / "refit" / "config.yaml").read_bytes()
     assert told in lazarus("validate", *given).err
     assert told not in lazarus("test", *given).err
+    # it says what was trained, whatever is asked with it
+    assert (out / "refit" / "config.yaml").read_bytes() == before
 
 
 def test_what_a_run_gives_is_to_be_used_and_its_stages_go_on(
