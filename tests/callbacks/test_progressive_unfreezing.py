@@ -209,31 +209,42 @@ def test_a_resumed_run_is_the_same_to_the_bit(
         assert seen.modes == watch.modes[epoch + 1 :]
 
 
+class Trains(Callback):
+    """The epoch of each batch, and whether the body trained in it."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[int, bool]] = []
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *rest: Any) -> None:
+        trains = pl_module.get_parameter("body.0.weight").requires_grad
+        self.seen.append((trainer.current_epoch, trains))
+
+
+def _saved_after(steps: int, folder: Path) -> ModelCheckpoint:
+    """``step=N.ckpt`` after every so many steps."""
+    return ModelCheckpoint(
+        dirpath=folder,
+        filename="{step}",
+        every_n_train_steps=steps,
+        save_top_k=-1,
+        save_on_train_epoch_end=False,
+    )
+
+
 def test_nothing_thaws_in_the_middle_of_an_epoch_that_is_continued(tmp_path: Path) -> None:
     """Where a plateau was found in an epoch, the next phase is that of the next epoch."""
-    phases = [HEAD, Phase("plateau", ("body.0",))]
-    seen: list[tuple[int, bool]] = []
 
-    class Look(Callback):
-        def on_train_batch_end(
-            self, trainer: Trainer, pl_module: LightningModule, *rest: Any
-        ) -> None:
-            trains = pl_module.get_parameter("body.0.weight").requires_grad
-            seen.append((trainer.current_epoch, trains))
-            if trainer.global_step == 3 and not (tmp_path / "middle.ckpt").exists():
-                trainer.save_checkpoint(tmp_path / "middle.ckpt")
-
-    def run(**options: Any) -> list[tuple[int, bool]]:
-        seen.clear()
-        unfreezing = ProgressiveUnfreezing(phases, monitor="score", patience=1)
+    def run(*more: Callback, **options: Any) -> list[tuple[int, bool]]:
+        phases = [HEAD, Phase("plateau", ("body.0",))]
+        unfreezing, trains = ProgressiveUnfreezing(phases, monitor="score", patience=1), Trains()
         # scores get no better within an epoch
         model = Grouped([1.0, 1.0])
-        fit(tmp_path, 2, unfreezing, Look(), model=model, val_check_interval=1, **options)
-        return list(seen)
+        fit(tmp_path, 2, unfreezing, trains, *more, model=model, val_check_interval=1, **options)
+        return trains.seen
 
-    whole = run()
+    whole = run(_saved_after(3, tmp_path), enable_checkpointing=True)
     assert whole == [*((0, False),) * 4, *((1, True),) * 4]
-    assert run(ckpt_path=tmp_path / "middle.ckpt") == whole[3:]
+    assert run(ckpt_path=tmp_path / "step=3.ckpt") == whole[3:]
 
 
 @pytest.mark.parametrize("at", [4, 6])
@@ -242,29 +253,13 @@ def test_a_run_that_is_continued_is_in_the_phase_of_its_epoch(
     at: int, known: bool, tmp_path: Path
 ) -> None:
     """From the last batch of an epoch, and where the checkpoint does not know the callback."""
-    phases = [HEAD, Phase(1, ("body.0",))]
-    seen: list[tuple[int, bool]] = []
-
-    class Look(Callback):
-        def on_train_batch_end(
-            self, trainer: Trainer, pl_module: LightningModule, *rest: Any
-        ) -> None:
-            trains = pl_module.get_parameter("body.0.weight").requires_grad
-            seen.append((trainer.current_epoch, trains))
-
-    saves = ModelCheckpoint(
-        dirpath=tmp_path,
-        filename="{step}",
-        every_n_train_steps=2,
-        save_top_k=-1,
-        save_on_train_epoch_end=False,
-    )
+    phases, trains = [HEAD, Phase(1, ("body.0",))], Trains()
     first = [ProgressiveUnfreezing(phases)] if known else []
-    options = {"enable_checkpointing": True}
+    saves, options = _saved_after(2, tmp_path), {"enable_checkpointing": True}
     fit(tmp_path, 2, *first, saves, model=Grouped([1.0, 1.0]), **options)
     path = tmp_path / f"step={at}.ckpt"
-    fit(tmp_path, 2, ProgressiveUnfreezing(phases), Look(), model=Grouped([1.0]), ckpt_path=path)
-    assert seen == [(1, True)] * (8 - at)
+    fit(tmp_path, 2, ProgressiveUnfreezing(phases), trains, model=Grouped([1.0]), ckpt_path=path)
+    assert trains.seen == [(1, True)] * (8 - at)
 
 
 def test_of_two_optimizers_only_that_of_what_is_new_warms_up(tmp_path: Path) -> None:
