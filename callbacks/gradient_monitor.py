@@ -60,7 +60,7 @@ class GradientMonitor(Callback):
     alarms: dict[str, int]
     _steps: dict[int, int]
     _recent: dict[int, deque[float]]
-    _looks: list[_Look]
+    _looks: dict[int, _Look]
     _warned: set[str]
 
     def __init__(
@@ -102,7 +102,7 @@ class GradientMonitor(Callback):
         """Finds the folder of the run."""
         # a path under a logger is broadcast, so every rank asks for it
         self._folder = Path(self.dirpath or trainer.log_dir or trainer.default_root_dir)
-        self._looks = []
+        self._looks = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Forgets another training than the one that is continued."""
@@ -129,7 +129,7 @@ class GradientMonitor(Callback):
         if due:
             # the same tensors hold other values after the step
             before = [parameter.detach().clone() for parameter in look.parameters]
-            self._looks.append(look._replace(norms=norms, before=before))
+            self._looks[number] = look._replace(norms=norms, before=before)
         if self.clip_percentile is not None:
             self._clip(look, float(norms.norm()), number)
 
@@ -142,7 +142,7 @@ class GradientMonitor(Callback):
         batch_idx: int,
     ) -> None:
         """Compares with the weights after the step, waits once, and tells."""
-        for number in [look.number for look in self._looks]:
+        for number in list(self._looks):
             self._settle(trainer, number)
 
     def state_dict(self) -> dict[str, Any]:
@@ -165,14 +165,12 @@ class GradientMonitor(Callback):
         self.alarms = {}
         self._steps = {}
         self._recent = {}
-        self._looks = []
+        self._looks = {}
         self._warned = set()
 
     def _settle(self, trainer: Trainer, number: int) -> None:
         """Tells of an optimizer's step that was looked at."""
-        mine = [look for look in self._looks if look.number == number]
-        self._looks = [look for look in self._looks if look.number != number]
-        for look in mine:
+        if look := self._looks.pop(number, None):
             self._tell(trainer, look)
 
     def _clip(self, look: _Look, norm: float, number: int) -> None:
