@@ -6,7 +6,8 @@ A head is trained on a quarter of the photos, and fine-tuned with the encoder's 
 ``configs/finetune/progressive.yaml`` says, but for three epochs of a few batches, with and without
 its ``MetricRollback``. In the second epoch something goes wrong, at a step that the seed draws: a
 learning rate 1000 times too large from there on, a batch of NaN, labels shuffled for the whole
-epoch, infinite gradients.
+epoch, infinite gradients. In the trials ``in a row`` another follows in the third of four epochs;
+which ones is drawn too.
 
 ``lost`` is how far the final weights score on test, which the rollback never sees, below the best
 before the fault; both are chosen on val. Trials that are done in WORK are not done again.
@@ -40,6 +41,7 @@ from lazarus_pl.shipped_config import shipped_config
 from lazarus_pl.tasks.classification_task import ClassificationTask
 
 _FAULTS = ("rate", "nan", "labels", "inf")
+_IN_A_ROW = "in a row"
 _PHOTOS, _BATCHES = 1100, 4
 _QUIET = ("--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false")
 
@@ -74,9 +76,9 @@ def _words(cache: Path, out: Path) -> list[str]:
 
 def _rows(cache: Path, start: Path, out: Path, trials: int) -> Iterator[Row]:
     photos = test_side(cache)
-    for kind in _FAULTS:
+    for kind in (*_FAULTS, _IN_A_ROW):
         for guarded in (True, False):
-            trial = out / f"{kind}-{'guarded' if guarded else 'bare'}"
+            trial = out / f"{kind.replace(' ', '_')}-{'guarded' if guarded else 'bare'}"
             lost = [
                 _lost(cache, start, kind, seed, guarded, trial / str(seed), photos)
                 for seed in range(trials)
@@ -100,7 +102,9 @@ def _lost(
     out.mkdir(parents=True, exist_ok=True)
     config = yaml.safe_load(shipped_config("finetune/progressive.yaml").read_text(encoding="utf-8"))
     config["seed_everything"] = seed
-    config["trainer"] |= {"max_epochs": 3, "limit_train_batches": _BATCHES, "logger": False}
+    faults = _drawn(kind, seed)
+    epochs = 2 + len(faults)
+    config["trainer"] |= {"max_epochs": epochs, "limit_train_batches": _BATCHES, "logger": False}
     config["trainer"]["callbacks"] = [
         each
         for each in config["trainer"]["callbacks"]
@@ -108,7 +112,7 @@ def _lost(
         and (guarded or each["class_path"] != "MetricRollback")
     ]
     (out / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
-    fault = _Fault(kind, seed)
+    fault = _Faults(faults, seed)
     begin = f"--model.init_args.start={start}"
     words = ["fit", "-c", str(out / "config.yaml"), *_QUIET, *_words(cache, out), begin]
     model = LazarusCLI(words, callbacks=[fault]).model
@@ -117,6 +121,13 @@ def _lost(
     lost = _score(model, photos) - found
     done.write_text(json.dumps(lost), encoding="utf-8")
     return lost
+
+
+def _drawn(kind: str, seed: int) -> tuple[str, ...]:
+    """What goes wrong in the second epoch, in the third, and so on."""
+    if kind != _IN_A_ROW:
+        return (kind,)
+    return tuple(np.random.default_rng(seed).choice(_FAULTS, 2).tolist())
 
 
 @torch.inference_mode()
@@ -128,11 +139,11 @@ def _score(task: ClassificationTask, photos: Photos) -> float:
     return macro_f1(truth, told.numpy(), task.class_names)
 
 
-class _Fault(Callback):
-    """Hurts the training at one step of its second epoch; keeps the best weights before."""
+class _Faults(Callback):
+    """Hurts the training at one step of each epoch but the first; keeps the best weights before."""
 
-    def __init__(self, kind: str, seed: int) -> None:
-        self._kind = kind
+    def __init__(self, kinds: tuple[str, ...], seed: int) -> None:
+        self._kinds = kinds
         self._batch = int(np.random.default_rng(seed).integers(_BATCHES))
         self._score = -np.inf
         self.best: dict[str, Tensor] = {}
@@ -149,26 +160,29 @@ class _Fault(Callback):
         batch: Any,  # noqa: ANN401  # Lightning's signature
         batch_idx: int,
     ) -> None:
-        if trainer.current_epoch != 1:
-            return
-        if self._kind == "labels":
+        kind = self._now(trainer)
+        if kind == "labels":
             batch["target"].copy_(batch["target"][torch.randperm(len(batch["target"]))])
         if batch_idx != self._batch:
             return
-        if self._kind == "nan":
+        if kind == "nan":
             batch["features"]["grid16"].fill_(float("nan"))
-        if self._kind == "rate":
+        if kind == "rate":
             for group in trainer.optimizers[0].param_groups:
                 group["lr"] *= 1000
             for schedule in trainer.lr_scheduler_configs:
                 schedule.scheduler.base_lrs = [r * 1000 for r in schedule.scheduler.base_lrs]
 
     def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        here = (trainer.current_epoch, trainer.fit_loop.epoch_loop.batch_idx)
-        if self._kind == "inf" and here == (1, self._batch):
-            for parameter in pl_module.parameters():
-                if parameter.grad is not None:
-                    parameter.grad.fill_(float("inf"))
+        if self._now(trainer) != "inf" or trainer.fit_loop.epoch_loop.batch_idx != self._batch:
+            return
+        for parameter in pl_module.parameters():
+            if parameter.grad is not None:
+                parameter.grad.fill_(float("inf"))
+
+    def _now(self, trainer: Trainer) -> str | None:
+        faults = (None, *self._kinds)
+        return faults[trainer.current_epoch] if trainer.current_epoch < len(faults) else None
 
 
 if __name__ == "__main__":
