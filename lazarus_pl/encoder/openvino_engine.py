@@ -13,6 +13,7 @@ from lazarus_pl.encoder.encode_photos import Features
 from lazarus_pl.encoder.encoder import Encoder
 from lazarus_pl.encoder.engine import MOST_AT_ONCE
 from lazarus_pl.encoder.openvino_graph import OpenVinoGraph, without_telemetry
+from lazarus_pl.encoder.round_to_float16 import round_to_float16
 from lazarus_pl.errors import LazarusError
 
 if TYPE_CHECKING:
@@ -122,10 +123,9 @@ def _requests(model: CompiledModel) -> AsyncInferQueue:
 
 
 def _take(request: InferRequest, batch: _Batch) -> None:
-    with np.errstate(over="ignore"):
-        for number, values in enumerate(batch.features.values()):
-            rows = values[batch.start : batch.start + len(batch.pixels)]
-            rows[:] = request.get_output_tensor(number).data[: len(rows)]
+    for number, values in enumerate(batch.features.values()):
+        rows = values[batch.start : batch.start + len(batch.pixels)]
+        round_to_float16(request.get_output_tensor(number).data[: len(rows)], rows)
 
 
 def _compiled(graph: OpenVinoGraph, encoder: Encoder, precision: str, beside: int) -> CompiledModel:
