@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from lazarus_pl.encoder.engine import Engine
 
 _LOG = logging.getLogger(__name__)
-_GONE = "vanished or changed while it was extracted, extract again"
+_GONE = "vanished, changed or could not be read while it was extracted, extract again"
 # reasons that the next call may not find again: such files are looked at every time
 _MAY_PASS = (_GONE, "cannot be read", "needs more memory")
 # what a killed first call leaves
@@ -157,7 +157,8 @@ class Extraction:
                 manifest, extracted, made = self._do(views, verify)
                 told = _told(manifest)
                 with JobFolder.lock_of(self._out):
-                    if self._may_be_sealed(manifest):
+                    is_complete = views is None or views.is_complete
+                    if is_complete and self._may_be_sealed(manifest):
                         seal.write(self._asked(views), told)
         except OSError as error:
             raise self._explained(error) from error

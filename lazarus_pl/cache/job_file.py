@@ -33,7 +33,8 @@ class JobFile:
             ragged, and failed photos have none. In the file those are the members ``grid16``, all
             cells one behind the other, and ``grid16.shapes``.
         failed: Reasons of the rows that could not be decoded.
-        gone: Rows whose file vanished or changed in the meantime: to be done again.
+        gone: Rows whose file vanished or changed in the meantime, or could not be read then: to be
+            done again.
     """
 
     key: str

@@ -102,6 +102,21 @@ class JobFolder:
             self.index.write()
         return total
 
+    def has_gone(self, wanted: Callable[[Row], bool]) -> bool:
+        """Whether a wanted row is to be done again, since its photo could not be read then.
+
+        Such a row is planned again by :meth:`extend`, and counts until that one is done.
+        """
+        done: set[Row] = set()
+        gone: set[Row] = set()
+        for number, job in enumerate(self.plan.jobs):
+            state = self._look(number, job)
+            if state is None:
+                continue
+            for place, row in enumerate(job):
+                (gone if place in state.gone else done).add(row)
+        return any(map(wanted, gone - done))
+
     def outcome(self) -> tuple[set[str], dict[str, str]]:
         """Which photos have features, and why others could not be decoded, by their SHA-256."""
         done: set[str] = set()

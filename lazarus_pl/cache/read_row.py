@@ -16,7 +16,7 @@ class ReadRow(NamedTuple):
         row: Which of its rows.
         pixels: uint8 ``(H, W, 3)``; None where there are none.
         reason: Why the photo cannot be used.
-        gone: Whether its file vanished or changed since it was listed.
+        gone: Whether its file vanished or changed since it was listed, or cannot be read now.
     """
 
     job: int

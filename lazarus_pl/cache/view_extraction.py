@@ -44,6 +44,9 @@ class ViewExtraction:
 
     Raises:
         LazarusError: If there is no such policy.
+
+    Attributes:
+        is_complete: Whether :meth:`run` left nothing to be done another time.
     """
 
     def __init__(self, spec: ViewsSpec, out: Path, say: Callable[[str], None]) -> None:
@@ -53,6 +56,7 @@ class ViewExtraction:
         self._policy = ViewPolicy.find(spec.policy)
         self._header = ViewsHeader.of(self._policy, spec.seed)
         self._folder = self._header.folder(out)
+        self.is_complete = False
 
     @property
     def digest(self) -> str:
@@ -124,16 +128,21 @@ class ViewExtraction:
                 for view in range(1, self._spec.count + 1)
             )
 
+        def is_wanted(row: Row) -> bool:
+            return row.view <= self._spec.count and row.sha256 in photos
+
         def left() -> list[int]:
-            return jobs.pending(lambda row: row.view <= self._spec.count and row.sha256 in photos)
+            return jobs.pending(is_wanted)
 
         if pending := left():
             self._draw_sheet(root, manifest, maker)
             rows = sum(len(jobs.plan.jobs[number]) for number in pending)
             self._announce(rows, root, viewed, maker, engine())
-        return jobs.work(
+        made = jobs.work(
             left, lambda free: JobRunner(root, photos, jobs, engine(), maker).run(free)
         )
+        self.is_complete = not jobs.has_gone(is_wanted)
+        return made
 
     def _draw_sheet(self, root: Path, manifest: Manifest, maker: ViewMaker) -> None:
         path = self._folder / _SHEET

@@ -33,6 +33,10 @@ class PhotoError(Exception):
     """A photo cannot be used; the text is the reason that stands in the quarantine."""
 
 
+class PassingError(PhotoError):
+    """A photo cannot be used now, through no fault of its own: another time it may be."""
+
+
 def read_bytes(path: Path) -> bytes:
     """Reads a photo's file.
 
@@ -49,9 +53,9 @@ def read_bytes(path: Path) -> bytes:
             raise PhotoError(f"{size / 1e6:,.0f} MB are more than any photo has")
         data = path.read_bytes()
     except OSError as error:
-        raise PhotoError(f"cannot be read: {error.strerror or error}") from error
+        raise PassingError(f"cannot be read: {error.strerror or error}") from error
     except MemoryError as error:
-        raise PhotoError("needs more memory than there is") from error
+        raise PassingError("needs more memory than there is") from error
     if not data:
         raise PhotoError("empty file")
     return data
@@ -78,7 +82,7 @@ def opened(data: bytes) -> Iterator[Image.Image]:
     except Image.DecompressionBombError as error:
         raise PhotoError("more pixels than any photo has (decompression bomb)") from error
     except MemoryError as error:
-        raise PhotoError("needs more memory than there is") from error
+        raise PassingError("needs more memory than there is") from error
     # A broken file can make a decoder raise anything; the job must go on.
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import logging
+import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -102,15 +103,25 @@ def list_photos(data: Path, label_from: LabelFrom = "path") -> tuple[Path, list[
 
 
 def check_classes(data: Path, listed: Sequence[Listed]) -> None:
-    """Refuses data in which no photo has a class.
+    """Refuses data in which no photo has a class, or the side of the split is part of it.
 
     Raises:
-        LazarusError: If there is no label at all.
+        LazarusError: If there is no label at all, or photos lie in class folders beside some of
+            train, val and test.
     """
-    if not any(item.label for item in listed if item.looks_like_a_photo):
+    labelled = [item for item in listed if item.label and item.looks_like_a_photo]
+    if not labelled:
         raise LazarusError(
             f"the photos of '{data}' have no class: put those of each class into a folder of its "
             "own and give the folder that holds these, or give a table"
+        )
+    tops = {item: split_name(item.label.split("/")[0]) for item in labelled}
+    sides = sorted(set(SIDES) & set(tops.values()))
+    beside = next((item for item, top in tops.items() if top not in SIDES), None)
+    if len(sides) > 1 and beside is not None:
+        raise LazarusError(
+            f"'{beside.path}' lies beside folders for {' and '.join(sides)}, so that these would "
+            "be classes: move it into one of them, or out of the data"
         )
 
 
@@ -130,7 +141,8 @@ def _check_photos(data: Path, listed: Sequence[Listed]) -> None:
 
 def _from_folder(folder: Path, label_from: LabelFrom) -> list[Listed]:
     files = list(_walk(folder))
-    photos = [path for path in files if path.suffix.lower() in SUFFIXES]
+    # a photo in no folder has no class, whatever the others have
+    photos = [p for p in files if p.suffix.lower() in SUFFIXES and len(p.parts) > 1]
     shared = _shared_folders([path.parts[:-1] for path in photos])
     split_depth = _has_split_folders([path.parts[shared:-1] for path in photos])
     listed = []
@@ -167,7 +179,7 @@ def _shared_folders(folders: Sequence[tuple[str, ...]]) -> int:
     """How many leading folders all photos share; the last folder of a path stays a label."""
     levels = zip(*folders, strict=False)
     shared = sum(1 for _ in takewhile(lambda names: len(set(names)) == 1, levels))
-    return min([shared, *(len(parts) - 1 for parts in folders if parts)])
+    return min([shared, *(len(parts) - 1 for parts in folders)])
 
 
 def _has_split_folders(folders: Sequence[tuple[str, ...]]) -> bool:
@@ -194,6 +206,8 @@ def _from_table(table: Path) -> list[Listed]:
             )
         if not row["path"] or not row["label"]:
             raise LazarusError(f"'{table}' has no path or no label in row {number}: fill it in")
+        if "\0" in row["path"]:
+            raise LazarusError(f"'{table}' is damaged: the path in row {number} holds a NUL byte")
         path = _relative(row["path"], table.parent)
         listed = Listed(path, row["label"], row.get("group") or "", row.get("split") or "")
         if path in seen and seen[path] != listed:
@@ -208,25 +222,30 @@ def _csv_rows(table: Path) -> Iterator[dict[str, str]]:
     try:
         with table.open(encoding="utf-8-sig", newline="") as file:
             for row in csv.DictReader(file, delimiter=csv_delimiter(file)):
-                yield {key: (value or "").strip() for key, value in row.items() if key}
+                yield {key.strip(): (value or "").strip() for key, value in row.items() if key}
     except (UnicodeDecodeError, csv.Error) as error:
         raise LazarusError(f"'{table}' is no CSV in UTF-8: {error}; save it as such") from error
 
 
 def _parquet_rows(table: Path) -> list[dict[str, str]]:
     try:
-        from pyarrow import ArrowInvalid, parquet
+        from pyarrow import ArrowException, parquet
     except ImportError as error:
         raise LazarusError(
             f"'{table}' needs pyarrow to be read: pip install 'lazarus-pl[parquet]', or give a CSV"
         ) from error
     try:
         rows = parquet.read_table(table).to_pylist()
-    except ArrowInvalid as error:
-        raise LazarusError(f"'{table}' is no Parquet file: {error}") from error
-    return [
-        {key: "" if value is None else str(value) for key, value in row.items()} for row in rows
-    ]
+    # pyarrow raises OSError of damaged pages too
+    except (ArrowException, OSError) as error:
+        raise LazarusError(f"'{table}' cannot be read as a Parquet file: {error}") from error
+    return [{key.strip(): _cell(value) for key, value in row.items()} for row in rows]
+
+
+def _cell(value: object) -> str:
+    """As it would stand in a CSV file; NaN is how pandas says that there is nothing."""
+    is_missing = value is None or (isinstance(value, float) and math.isnan(value))
+    return "" if is_missing else str(value).strip()
 
 
 def _relative(text: str, root: Path) -> str:

@@ -12,12 +12,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from lazarus_pl.cache.cache_header import CacheHeader
 from lazarus_pl.cache.extraction import Extraction, ExtractionSummary
 from lazarus_pl.cache.feature_cache import FeatureCache
 from lazarus_pl.cache.job_file import JobFile
 from lazarus_pl.cache.job_plan import JobPlan, Row
+from lazarus_pl.data import decode
 from lazarus_pl.data.split.split_spec import SplitSpec
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
 from lazarus_pl.encoder.measured_engine import Candidate, MeasuredEngine
@@ -245,8 +247,28 @@ def test_photos_that_vanish_meanwhile_are_told_and_the_cache_is_whole(
     many = noise({"a": 150})
     summary = extract(many, tmp_path / "cache", engine)
     assert summary.photos == 189
-    assert "vanished or changed" in caplog.text
+    assert "vanished, changed or could not be read" in caplog.text
     assert len(all_features(tmp_path / "cache")) == 189
+
+
+def test_a_passing_want_of_memory_is_no_reason_to_give_a_photo_up(
+    noise: Noise, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = noise({"a": 40, "b": 40})
+    real = decode.decode
+    calls = iter(range(10_000))
+
+    def short(image: Image.Image, at_least: int | None = None) -> Image.Image:
+        if next(calls) == 7:
+            raise MemoryError
+        return real(image, at_least)
+
+    monkeypatch.setattr(decode, "decode", short)
+    first = extract(data, tmp_path / "cache")
+    assert (first.photos, first.quarantined) == (79, 1)
+    again = extract(data, tmp_path / "cache")
+    assert (again.photos, again.quarantined, again.extracted) == (80, 0, 1)
+    assert len(all_features(tmp_path / "cache")) == 80
 
 
 def test_precisions_do_not_mix(noise: Noise, tmp_path: Path) -> None:

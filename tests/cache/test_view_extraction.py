@@ -10,6 +10,7 @@ from unittest import mock
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from lazarus_pl.cache import job_runner, view_workers
 from lazarus_pl.cache.cached_views import CachedViews
@@ -17,6 +18,7 @@ from lazarus_pl.cache.extraction import Extraction, ExtractionSummary
 from lazarus_pl.cache.feature_cache import FeatureCache
 from lazarus_pl.cache.job_plan import JobPlan
 from lazarus_pl.cache.views_header import ViewsHeader
+from lazarus_pl.data import decode
 from lazarus_pl.data.split.split_spec import Side, SplitSpec
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
 from lazarus_pl.errors import LazarusError
@@ -105,6 +107,30 @@ def assert_same(left: dict[tuple[str, int], np.ndarray], right: dict) -> None:
 def folder(out: Path) -> Path:
     (only,) = (out / "views").iterdir()
     return only
+
+
+def test_views_that_memory_did_not_suffice_for_are_made_by_the_next_call(
+    data: Path, policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "cache"
+    extract(data, out, 0, policy)
+    real = decode.decode
+    calls = iter(range(10_000))
+
+    def short(image: Image.Image, at_least: int | None = None) -> Image.Image:
+        # the first views are drawn and timed before they are made
+        if next(calls) == 40:
+            raise MemoryError
+        return real(image, at_least)
+
+    monkeypatch.setattr(decode, "decode", short)
+    train = len(FeatureCache(out).indices("train"))
+    assert train > 30
+    assert extract(data, out, 2, policy).views == 2 * train - 2
+    assert next(calls) > 40
+    assert extract(data, out, 2, policy).views == 2
+    assert extract(data, out, 2, policy).views == 0
+    assert (out / "finished.json").is_file()
 
 
 def test_views_are_those_of_train_photos_in_their_rows(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lazarus_pl.data.listing import list_photos
+from lazarus_pl.data.listing import check_classes, list_photos
 from lazarus_pl.errors import LazarusError
 from tests.conftest import Lazarus, save_noise
 
@@ -50,6 +50,35 @@ def test_split_folders_are_no_label(tmp_path: Path) -> None:
     assert {item.split for item in listed} == {"train", "val", "test"}
 
 
+@pytest.mark.parametrize("shared", [".", "PlantVillage"])
+def test_a_photo_in_no_folder_does_not_make_sides_classes(shared: str, tmp_path: Path) -> None:
+    for side in ("train", "test"):
+        for label in ("rust", "healthy"):
+            (tmp_path / shared / side / label).mkdir(parents=True)
+            save_noise(tmp_path / shared / side / label / "a 1.png")
+    save_noise(tmp_path / "cover.png")
+    listed = list_photos(tmp_path)[1]
+    assert {(item.label, item.split) for item in listed} == {
+        ("", ""),
+        *((label, side) for side in ("train", "test") for label in ("rust", "healthy")),
+    }
+    check_classes(tmp_path, listed)
+
+
+def test_class_folders_beside_sides_are_refused(tmp_path: Path) -> None:
+    for folder in ("train/rust", "Validation/rust", "samples/rust"):
+        (tmp_path / folder).mkdir(parents=True)
+        save_noise(tmp_path / folder / "a 1.png")
+    with pytest.raises(LazarusError, match=r"'samples/rust/a 1.png' lies beside .* train and val"):
+        check_classes(tmp_path, list_photos(tmp_path)[1])
+
+
+def test_a_class_may_have_the_name_of_a_side(noise: Noise) -> None:
+    folder = noise({"test": 1, "healthy": 1})
+    check_classes(folder, list_photos(folder)[1])
+    assert set(labels(folder).values()) == {"test", "healthy"}
+
+
 def test_upper_case_suffixes_hidden_files_and_strangers(noise: Noise) -> None:
     folder = noise({"rust": 1, "healthy": 1})
     (folder / "rust" / "IMG_0000.png").rename(folder / "rust" / "IMG_0000.PNG")
@@ -68,6 +97,43 @@ def test_links_to_files_are_followed(noise: Noise, tmp_path: Path) -> None:
     save_noise(tmp_path / "elsewhere.png")
     (folder / "rust" / "link.png").symlink_to(tmp_path / "elsewhere.png")
     assert labels(folder)["rust/link.png"] == "rust"
+
+
+def test_spaces_around_headers_and_cells(noise: Noise) -> None:
+    from pyarrow import Table, parquet
+
+    folder = noise({"rust": 1})
+    (folder / "t.csv").write_text("path , label\nrust/IMG_0000.png , rust\n")
+    rows = {" path": ["rust/IMG_0000.png "], "label": [" rust"], "group": [float("nan")]}
+    parquet.write_table(Table.from_pydict(rows), folder / "t.parquet")
+    for name in ("t.csv", "t.parquet"):
+        assert labels(folder / name) == {"rust/IMG_0000.png": "rust"}
+
+
+def test_what_pandas_calls_missing_is_no_class(noise: Noise) -> None:
+    from pyarrow import Table, parquet
+
+    folder = noise({"rust": 2})
+    rows = {"path": ["rust/IMG_0000.png", "rust/IMG_0001.png"], "label": [1.0, float("nan")]}
+    parquet.write_table(Table.from_pydict(rows), folder / "t.parquet")
+    with pytest.raises(LazarusError, match="no label in row 3"):
+        list_photos(folder / "t.parquet")
+
+
+def test_damaged_tables(noise: Noise) -> None:
+    from pyarrow import Table, parquet
+
+    folder = noise({"rust": 1})
+    (folder / "t.csv").write_bytes(b"path,label\nrust/IMG\0_0000.png,rust\n")
+    with pytest.raises(LazarusError, match=r"t.csv' is (damaged|no CSV)"):
+        list_photos(folder / "t.csv")
+    rows = {"path": [f"rust/{n}.png" for n in range(1000)], "label": ["rust"] * 1000}
+    parquet.write_table(Table.from_pydict(rows), folder / "t.parquet")
+    content = bytearray((folder / "t.parquet").read_bytes())
+    content[4:400] = bytes(396)
+    (folder / "t.parquet").write_bytes(content)
+    with pytest.raises(LazarusError, match="cannot be read as a Parquet file"):
+        list_photos(folder / "t.parquet")
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
