@@ -7,7 +7,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Set
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ from lazarus_pl.data.check_outside import check_outside
 from lazarus_pl.data.corrections import Corrections
 from lazarus_pl.data.listing import LabelFrom
 from lazarus_pl.data.manifest import Manifest
+from lazarus_pl.data.photo import Photo
 from lazarus_pl.data.rejected import Rejected
 from lazarus_pl.data.split.split_spec import SplitSpec
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
@@ -183,20 +184,35 @@ class Extraction:
         later = len(views.photos(manifest)) * self._views.count if views else 0
         extracted = photos.run(partial(self._engine.bind, root, manifest), later, self._say)
         with lock:
-            manifest = _complete(manifest, *jobs.outcome())
-            manifest.write(self._out)
+            manifest = self._finished(manifest, jobs)
         if not views or not maker:
             return manifest, extracted, 0
         left = len(views.photos(manifest)) * self._views.count
         engine = partial(self._engine.bind, root, manifest, left)
         return manifest, extracted, views.run(header, root, manifest, maker, engine, verify)
 
+    def _finished(self, prepared: Manifest, jobs: JobFolder) -> Manifest:
+        """Writes the manifest without what has no features, unless it is no longer this call's."""
+        there = Manifest.read(self._out)
+        if not set(map(_place, there.photos)) <= set(map(_place, prepared.photos)):
+            _LOG.warning(
+                "another process has listed or divided the photos of '%s' otherwise meanwhile: "
+                "what it wrote stays",
+                self._out,
+            )
+            return there
+        manifest = _complete(prepared, *jobs.outcome())
+        manifest.write(self._out)
+        return manifest
+
     def _may_be_sealed(self, manifest: Manifest) -> bool:
         """Whether the cache is what this call made of it, and the next one need not look again."""
         if any(item.reason.startswith(_MAY_PASS) for item in manifest.quarantine):
             return False
         # another process may have been told another split meanwhile
-        return Manifest.read(self._out) == manifest
+        header = CacheHeader.read(self._out)
+        is_ours = (header.split, header.label_from) == (_as_json(self._split), self._label_from)
+        return is_ours and Manifest.read(self._out) == manifest
 
     def _asked(self, views: ViewExtraction | None) -> list[Any]:
         """All that determines what is to be done, beside photos and cache."""
@@ -228,6 +244,9 @@ class Extraction:
             header.split,
             header.label_from,
         )
+        if old is not None and not keep_sides:
+            # if this is interrupted, nobody takes the sides of one split for those of another
+            replace(old, split={}).write(self._out)
         root, manifest = build_manifest(
             self._data,
             self._out,
@@ -285,6 +304,11 @@ class Extraction:
             f"'{error.filename or self._out}' cannot be read or written ({error.strerror}): "
             "check its permissions, or name another folder with --out"
         )
+
+
+def _place(photo: Photo) -> tuple[str, str, str, str]:
+    """Where a photo stands in a dataset."""
+    return photo.path, photo.sha256, photo.label, photo.split
 
 
 def _complete(manifest: Manifest, done: Set[str], reasons: Mapping[str, str]) -> Manifest:

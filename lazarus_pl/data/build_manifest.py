@@ -44,7 +44,8 @@ def build_manifest(
         folder: Where ``manifest.csv`` and ``quarantine.csv`` are written.
         split: How photos are divided.
         label_from: How labels are read off folders.
-        keep_sides: Leave every photo of the manifest in the folder on the side it has there.
+        keep_sides: Leave every photo of the manifest in the folder on the side it has there, also
+            if it was moved or renamed.
         corrections: Other labels and exclusions than the data's.
 
     Returns:
@@ -101,9 +102,22 @@ def leave_scan(photos: Sequence[Photo], folder: Path) -> None:
 
 
 def _settled(before: Sequence[Photo], now: Sequence[Photo]) -> dict[str, str]:
-    """Sides of photos that are what they were; another photo under the same name is a new one."""
-    digests = {photo.path: photo.sha256 for photo in now}
-    return {photo.path: photo.split for photo in before if digests.get(photo.path) == photo.sha256}
+    """Sides of photos that are what they were, be it elsewhere.
+
+    Another photo under the same name is a new one, and so is a copy of one that is still there.
+    """
+    listed = {(photo.path, photo.sha256) for photo in now}
+    settled, moved = {}, {}
+    for photo in before:
+        if (photo.path, photo.sha256) in listed:
+            settled[photo.path] = photo.split
+        else:
+            moved.setdefault(photo.sha256, set()).add(photo.split)
+    for photo in now:
+        sides = moved.get(photo.sha256, set())
+        if photo.path not in settled and len(sides) == 1:
+            settled[photo.path] = next(iter(sides))
+    return settled
 
 
 def _with_quarantine(

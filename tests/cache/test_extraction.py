@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,8 +20,9 @@ from lazarus_pl.cache.extraction import Extraction, ExtractionSummary
 from lazarus_pl.cache.feature_cache import FeatureCache
 from lazarus_pl.cache.job_file import JobFile
 from lazarus_pl.cache.job_plan import JobPlan, Row
+from lazarus_pl.cache.photo_extraction import PhotoExtraction
 from lazarus_pl.data import decode
-from lazarus_pl.data.split.split_spec import SplitSpec
+from lazarus_pl.data.split.split_spec import SplitSpec, Strategy
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
 from lazarus_pl.encoder.measured_engine import Candidate, MeasuredEngine
 from lazarus_pl.errors import LazarusError
@@ -249,6 +251,70 @@ def test_photos_that_vanish_meanwhile_are_told_and_the_cache_is_whole(
     assert summary.photos == 189
     assert "vanished, changed or could not be read" in caplog.text
     assert len(all_features(tmp_path / "cache")) == 189
+
+
+def sides_of(cache: Path) -> dict[str, str]:
+    return {photo.path: photo.split for photo in FeatureCache(cache).manifest.photos}
+
+
+def divided(data: Path, out: Path, strategy: Strategy) -> ExtractionSummary:
+    split = SplitSpec(strategy)
+    spec = EncoderSpec(weights="random")
+    return Extraction(data, out, spec, split, lambda _: MeanColourEngine()).run()
+
+
+def test_sides_of_one_split_are_not_kept_for_another_after_an_interruption(
+    noise: Noise, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, out = noise({"a": 60, "b": 60}), tmp_path / "cache"
+    divided(data, out, "leaf")
+    by_leaf = sides_of(out)
+    write = CacheHeader.write
+
+    def interrupted(header: CacheHeader, folder: Path) -> None:
+        if header.split.get("strategy") == "random":
+            raise KeyboardInterrupt
+        write(header, folder)
+
+    monkeypatch.setattr(CacheHeader, "write", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        divided(data, out, "random")
+    monkeypatch.undo()
+    divided(data, out, "leaf")
+    assert sides_of(out) == by_leaf
+
+
+@pytest.mark.parametrize("more", [False, True])
+def test_who_is_slower_does_not_write_over_another_division(
+    more: bool,
+    noise: Noise,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    data, out = noise({"a": 60, "b": 60}), tmp_path / "cache"
+    run, calls = PhotoExtraction.run, iter(range(9))
+
+    def overtaken(self: PhotoExtraction, *words: Any) -> int:  # noqa: ANN401
+        done = run(self, *words)
+        if next(calls) == 0:
+            if more:
+                noise({"a": 70})
+            divided(data, out, "random" if more else "leaf")
+        return done
+
+    monkeypatch.setattr(PhotoExtraction, "run", overtaken)
+    divided(data, out, "random")
+    assert "another process has listed or divided" in caplog.text
+    after = sides_of(out)
+    assert len(after) == (130 if more else 120)
+    if not more:
+        divided(data, tmp_path / "other", "leaf")
+        assert after == sides_of(tmp_path / "other")
+    again = divided(data, out, "random" if more else "leaf")
+    assert (sides_of(out), again.extracted) == (after, 0)
+    divided(data, out, "random")
+    assert (sides_of(out) == after) == more
 
 
 def test_a_passing_want_of_memory_is_no_reason_to_give_a_photo_up(

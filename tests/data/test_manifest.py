@@ -257,6 +257,35 @@ def test_another_photo_under_the_same_name_is_not_settled(noise: Noise, tmp_path
     assert (sides["a/IMG_0000.png"], sides["a/IMG_0039.png"]) != ("train", "test")
 
 
+def test_photos_that_are_moved_and_classes_that_are_renamed_keep_their_sides(
+    noise: Noise, tmp_path: Path
+) -> None:
+    data = noise({"a": 40, "b": 40})
+    build(data, tmp_path / "out")
+    # later photos are divided among themselves: all anew, sides would be others
+    noise({"a": 60, "b": 60})
+    before = build_manifest(data, tmp_path / "out", SplitSpec(), keep_sides=True)[1]
+    sides = {photo.sha256: photo.split for photo in before.photos}
+    assert sides != {photo.sha256: photo.split for photo in build(data, tmp_path / "new").photos}
+    (data / "all").mkdir()
+    (data / "a").rename(data / "all" / "healthy")
+    (data / "b").rename(data / "all" / "b")
+    after = build_manifest(data, tmp_path / "out", SplitSpec(), keep_sides=True)[1]
+    assert after.class_names == ("b", "healthy")
+    assert {photo.sha256: photo.split for photo in after.photos} == sides
+
+
+def test_a_copy_does_not_take_the_side_of_a_photo_that_is_still_there(
+    noise: Noise, tmp_path: Path
+) -> None:
+    data = noise({"a": 40, "b": 40})
+    first = {photo.path: photo.split for photo in build(data, tmp_path / "out").photos}
+    shutil.copy(data / "a" / "IMG_0000.png", data / "a" / "IMG_0039.png")
+    again = build_manifest(data, tmp_path / "out", SplitSpec(), keep_sides=True)[1]
+    moved = {p.path for p in again.photos if p.split not in (first[p.path], "unused")}
+    assert moved <= {"a/IMG_0039.png"}
+
+
 def test_a_quarantine_that_is_lost_or_damaged_costs_no_sides(noise: Noise, tmp_path: Path) -> None:
     data, out = noise({"a": 4, "b": 4}), tmp_path / "out"
     (data / "a" / "broken.png").write_bytes(b"no photo")
