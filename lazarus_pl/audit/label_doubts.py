@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy.typing as npt
 
 from lazarus_pl.audit.audit_data import AuditData
 from lazarus_pl.audit.quick_head import quick_probabilities
+from lazarus_pl.data.corrections import decided_rows
 from lazarus_pl.data.table import write_table
 
 _FOLDS = 5
@@ -64,9 +66,20 @@ def label_doubts(data: AuditData) -> dict[str, Any] | None:
 def write_doubts(doubts: list[dict[str, Any]], path: Path) -> None:
     """Writes doubts as a table with an empty column ``action``, for a person to fill in.
 
-    ``lazarus extract --corrections`` takes it back.
+    ``lazarus extract --corrections`` takes it back. What is filled in already stays, also of photos
+    that are in doubt no more.
+
+    Raises:
+        LazarusError: If the file that is there is no such table.
     """
-    write_table(path, _COLUMNS, ([doubt.get(name, "") for name in _COLUMNS] for doubt in doubts))
+    decided = decided_rows(path)
+    fresh = [{**doubt, **_decision(decided.pop(doubt["path"], {}))} for doubt in doubts]
+    rows = (*fresh, *decided.values())
+    write_table(path, _COLUMNS, ([row.get(name, "") for name in _COLUMNS] for row in rows))
+
+
+def _decision(row: Mapping[str, str]) -> dict[str, str]:
+    return {name: row[name] for name in ("action", "suggested") if name in row}
 
 
 def _out_of_fold(data: AuditData) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]:

@@ -102,7 +102,8 @@ def run_audit(
         each key means.
 
     Raises:
-        LazarusError: If the data or the cache cannot be used.
+        LazarusError: If the data or the cache cannot be used, or ``label_doubts.csv`` is there and
+            no such table.
         OSError: If the report cannot be written.
     """
     from lazarus_pl.audit.report.write_report import write_report
@@ -123,11 +124,11 @@ def run_audit(
         "seconds": round(time.monotonic() - started, 1),
     }
     report["findings"] = [asdict(finding) for finding in findings(report)]
-    if report["label_doubts"]:
-        write_doubts(report["label_doubts"]["doubts"], out / "label_doubts.csv")
     with replace_file(out / "audit.json") as file:
         file.write(json.dumps(report, indent=1).encode("utf-8", "surrogateescape"))
     write_report(report, found, out)
+    if report["label_doubts"]:
+        write_doubts(report["label_doubts"]["doubts"], out / "label_doubts.csv")
     return report
 
 

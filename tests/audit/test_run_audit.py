@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
+from lazarus_pl.data.corrections import Corrections
 from lazarus_pl.data.manifest import Manifest
 from tests.conftest import Lazarus, save_noise
 
@@ -66,11 +67,14 @@ def test_with_a_cache(drawn: Path, cache: Path, tmp_path: Path, lazarus: Lazarus
         )
     with (out / "label_doubts.csv").open(encoding="utf-8") as file:
         assert len(list(csv.DictReader(file))) == len(report["label_doubts"]["doubts"])
+    with (out / "label_doubts.csv").open("a", encoding="utf-8") as file:
+        file.write("healthy/0000.0.jpg,healthy,rust,1,0,relabel\n")
     again = lazarus(
         *("audit", "--data", drawn, "--out", out, "--cache", cache, "--costs", "false"),
         *("--split.strategy", "random"),
     )
     assert again.code == 0, again.err
+    assert Corrections.read(out / "label_doubts.csv").labels == {"healthy/0000.0.jpg": "rust"}
     flattering = _report(out)
     assert flattering["leak"]["in_use"]["strategy"] == "random"
     assert flattering["leak"]["in_use"]["share_with_sibling"] > 0.5
@@ -217,6 +221,7 @@ def test_real_photos_show_their_leak_and_their_black_borders(
     out = tmp_path / "audit"
     words = ("audit", "--data", real_data / "plantvillage-mini", "--out", out, "--costs", "false")
     assert lazarus(*words, "--split.strategy", "random").code == 0
+    assert Corrections.read(out / "label_doubts.csv").labels == {"healthy/0000.0.jpg": "rust"}
     flattering = _report(out)
     assert flattering["leak"]["in_use"]["share_with_sibling"] > 0.9
     assert flattering["duplicates"]["across_splits"]["number"] > 0

@@ -25,6 +25,8 @@ from lazarus_pl.data.listing import Listed
 from lazarus_pl.data.photo import Photo
 from lazarus_pl.data.split.assign_splits import assign_splits
 from lazarus_pl.data.split.split_spec import SplitSpec
+from lazarus_pl.data.table import read_table, write_table
+from lazarus_pl.errors import LazarusError
 from lazarus_pl.tasks.classification_task import _class_weights
 
 RNG = np.random.default_rng(0)
@@ -420,6 +422,31 @@ def test_wrong_labels_are_found_and_can_be_taken_back(tmp_path: Path) -> None:
     stay, _ = Corrections.read(table).apply([Listed(p.path, p.label) for p in photos])
     truth = {photo.path: photo.label for photo in data.photos}
     assert all(item.label == truth[item.path] for item in stay if item.path in doubted)
+
+
+def test_what_a_person_decided_stays_in_the_table(tmp_path: Path) -> None:
+    def doubt(path: str) -> dict[str, str]:
+        return {"path": path, "label": "a", "suggested": "b", "confidence": "0.9"}
+
+    table = tmp_path / "label_doubts.csv"
+    write_doubts([doubt("1"), doubt("2"), doubt("3")], table)
+    rows = read_table(table)
+    assert [row["action"] for row in rows] == ["", "", ""]
+    rows[0] |= {"action": "relabel", "suggested": "c"}
+    rows[1] |= {"action": "keep"}
+    write_table(table, list(rows[0]), [list(row.values()) for row in rows])
+    write_doubts([doubt("4"), doubt("2"), {**doubt("5"), "suggested": "d"}], table)
+    after = {row["path"]: (row["action"], row["suggested"]) for row in read_table(table)}
+    assert after == {"4": ("", "b"), "2": ("keep", "b"), "5": ("", "d"), "1": ("relabel", "c")}
+    assert Corrections.read(table).labels == {"1": "c"}
+
+
+def test_a_table_of_doubts_that_is_something_else_is_left_alone(tmp_path: Path) -> None:
+    table = tmp_path / "label_doubts.csv"
+    table.write_text("name;decision\na;b\n")
+    with pytest.raises(LazarusError, match="label_doubts.csv' have no column 'action'"):
+        write_doubts([], table)
+    assert table.read_text() == "name;decision\na;b\n"
 
 
 def test_without_cleanlab_the_reason_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from lazarus_pl.data.corrections import Corrections
 from lazarus_pl.data.manifest import Manifest
-from lazarus_pl.pipeline.run.digests import config_text, digest_of
+from lazarus_pl.pipeline.run.digests import digest_of
 from lazarus_pl.pipeline.run.extract_photos import extract_photos
 from lazarus_pl.pipeline.run.schedule import Schedule
 from lazarus_pl.pipeline.run.stage import Records, Stage
@@ -25,7 +27,8 @@ class ExtractStage(Stage):
     def inputs(self) -> Any:  # noqa: ANN401  # anything that can be written as text
         """The photos, the encoder and the split."""
         asked = self.settings
-        corrections = config_text(asked.corrections) if asked.corrections else ""
+        # what it decides, not its text: an audit may add rows to be filled in
+        corrections = asdict(Corrections.read(asked.corrections)) if asked.corrections else ""
         return [
             asked.listing,
             asked.label_from,
