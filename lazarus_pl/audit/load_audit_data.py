@@ -12,6 +12,7 @@ import numpy.typing as npt
 from lazarus_pl.audit.audit_data import AuditData
 from lazarus_pl.audit.survey import Surveyed, survey_photos
 from lazarus_pl.cache.feature_cache import FeatureCache
+from lazarus_pl.data.corrections import Corrections
 from lazarus_pl.data.listing import LabelFrom, check_classes, list_photos
 from lazarus_pl.data.rejected import Rejected
 from lazarus_pl.data.split.assign_splits import assign_splits
@@ -27,6 +28,7 @@ def load_audit_data(
     cache: Path | None = None,
     split: SplitSpec | None = None,
     label_from: LabelFrom = "path",
+    corrections: Corrections | None = None,
 ) -> AuditData:
     """Surveys photos and gives them sides and features.
 
@@ -39,6 +41,7 @@ def load_audit_data(
         cache: Feature cache of the same photos.
         split: How photos are divided.
         label_from: How labels are read off folders.
+        corrections: Other labels and exclusions than the data's.
 
     Raises:
         LazarusError: If there is nothing to list, or the cache is unusable or of other photos.
@@ -46,12 +49,13 @@ def load_audit_data(
     """
     features = FeatureCache(cache) if cache else None
     root, listed = list_photos(data, label_from)
+    listed, excluded = (corrections or Corrections()).apply(listed)
     check_classes(data, listed)
     # a mistake is told before the folder is made
     out.mkdir(parents=True, exist_ok=True)
     survey = survey_photos(root, listed, out)
     seen = [item for item in survey.seen if item.photo.label]
-    rejected = [*survey.rejected]
+    rejected = [*survey.rejected, *excluded]
     rejected += [
         Rejected(item.photo.path, "", "lies in no class folder, so it has no label")
         for item in survey.seen

@@ -24,6 +24,7 @@ from lazarus_pl.audit.shortcuts import shortcut_report
 from lazarus_pl.audit.unseen_sessions import unseen_sessions
 from lazarus_pl.data.atomic import replace_file
 from lazarus_pl.data.check_outside import check_outside
+from lazarus_pl.data.corrections import Corrections
 from lazarus_pl.data.listing import LabelFrom
 from lazarus_pl.data.split.split_spec import SplitSpec
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
@@ -45,6 +46,7 @@ def audit(
     encoder: EncoderSpec = _ENCODER,
     device: str = "auto",
     costs: bool = True,
+    corrections: Path | None = None,
 ) -> None:
     """Says what is wrong with a dataset and what each later step will cost, before any training.
 
@@ -61,9 +63,18 @@ def audit(
         encoder: The backbone whose costs are estimated.
         device: auto, cpu, cuda, cuda:1, mps.
         costs: Try the later steps for a few seconds and estimate what they take.
+        corrections: CSV of relabelled and excluded photos, as of lazarus extract.
     """
-    options = EngineOptions(device)
-    report = run_audit(data, out, cache, split, label_from, encoder if costs else None, options)
+    report = run_audit(
+        data,
+        out,
+        cache,
+        split,
+        label_from,
+        encoder if costs else None,
+        EngineOptions(device),
+        corrections=Corrections.read(corrections) if corrections else None,
+    )
     for finding in report["findings"]:
         print(f"{_MARKS[finding['severity']]:5}  {finding['text']}")
     print(
@@ -83,6 +94,7 @@ def run_audit(
     options: EngineOptions | None = None,
     costs: Mapping[str, Any] | None = None,
     engines: Path | None = None,
+    corrections: Corrections | None = None,
 ) -> dict[str, Any]:
     """Audits a dataset and writes the report.
 
@@ -96,6 +108,7 @@ def run_audit(
         options: How the encoder is run when the costs are tried.
         costs: ``costs``, ``costs_4gb`` and ``rates`` of an earlier audit, where they are known.
         engines: Where a converted encoder is kept for the extraction; None to keep none.
+        corrections: Other labels and exclusions than the data's.
 
     Returns:
         What stands in ``audit.json``; ``audit.schema.json`` beside the report's templates says what
@@ -112,7 +125,7 @@ def run_audit(
     if out.is_file():
         raise LazarusError(f"'{out}' is a file: name a folder with --out")
     check_outside(out, data)
-    found = load_audit_data(data, out, cache, split, label_from)
+    found = load_audit_data(data, out, cache, split, label_from, corrections)
     report = {**_sections(found, encoder, options or EngineOptions(), engines), **(costs or {})}
     report["about"] = {
         "version": __version__,

@@ -107,7 +107,8 @@ def _settled(before: Sequence[Photo], now: Sequence[Photo]) -> dict[str, str]:
     Another photo under the same name is a new one, and so is a copy of one that is still there.
     """
     listed = {(photo.path, photo.sha256) for photo in now}
-    settled, moved = {}, {}
+    settled: dict[str, str] = {}
+    moved: dict[str, set[str]] = {}
     for photo in before:
         if (photo.path, photo.sha256) in listed:
             settled[photo.path] = photo.split

@@ -14,6 +14,7 @@ import torch
 from lazarus_pl import __version__
 from lazarus_pl.cache.cache_header import CacheHeader
 from lazarus_pl.cache.views_header import ViewsHeader
+from lazarus_pl.config_text import config_text
 from lazarus_pl.data.manifest import Manifest
 from lazarus_pl.grid.grid_spec import GridRun
 from lazarus_pl.grid.run_result import RunResult
@@ -92,8 +93,8 @@ class RunResults:
         result = RunResult(
             run=run.name,
             head=run.head,
-            lr=_number(run.overrides.get("model.init_args.lr"), math.nan),
-            seed=int(_number(run.overrides.get("seed_everything"), 0)),
+            lr=_number(run.value("model.init_args.lr"), math.nan),
+            seed=int(_number(run.value("seed_everything"), 0)),
             val_macro_f1=math.nan,
             val_accuracy=math.nan,
             epochs=0,
@@ -106,13 +107,20 @@ class RunResults:
 
     def _digest(self, run: GridRun) -> str:
         if run.name not in self._digests:
-            text = run.config.read_text(encoding="utf-8", errors="surrogateescape")
-            parts = [self._data_digest, text, sorted(run.overrides.items())]
+            parts = [self._data_digest, _text(run.config), sorted(run.overrides.items())]
             if "views" in json.dumps(parts, default=str):
                 parts.append(_views_digest(self._cache))
             content = json.dumps(parts, default=str).encode()
             self._digests[run.name] = hashlib.sha256(content).hexdigest()
         return self._digests[run.name]
+
+
+def _text(config: Path) -> str:
+    try:
+        return config_text(config)
+    # what is wrong with it is told where the run is trained
+    except UnicodeDecodeError:
+        return config.read_text(encoding="utf-8", errors="surrogateescape")
 
 
 def _number(value: object, otherwise: float) -> float:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 # so few are told on the screen one by one
 _TOLD = 5
+_COLUMNS = ("file", "predicted", "probability")
+_BEGINNING = ",".join(_COLUMNS).encode()
 _DOUBT = ("answer", "candidates", "distance")
 
 
@@ -125,10 +127,24 @@ def _check_out(out: Path) -> None:
     there = next(folder for folder in out.absolute().parents if folder.exists())
     if not there.is_dir():
         raise LazarusError(f"'{out}' cannot be: '{there}' is a file, name another with --out")
+    if out.exists() and not _may_be_written_over(out):
+        raise LazarusError(
+            f"'{out}' is there and holds something else than predictions: name another file with "
+            "--out"
+        )
     if not os.access(there, os.W_OK):
         raise LazarusError(
             f"'{out}' cannot be written: '{there}' is read-only, name another file with --out"
         )
+
+
+def _may_be_written_over(file: Path) -> bool:
+    """Whether a file is empty or a table of predictions, and so no photo, checkpoint or data."""
+    try:
+        with file.open("rb") as content:
+            return content.read(len(_BEGINNING)) in (b"", _BEGINNING)
+    except OSError:
+        return True
 
 
 def predict(classifier: Classifier, root: Path, listed: Sequence[Listed]) -> Iterator[Prediction]:
@@ -176,7 +192,7 @@ def write_predictions(
         OSError: If the file cannot be written.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
-    columns = ["file", "predicted", "probability", *_DOUBT, *class_names, "reason"]
+    columns = [*_COLUMNS, *_DOUBT, *class_names, "reason"]
     write_table(out, columns, (_row(item, class_names) for item in predictions))
 
 

@@ -7,7 +7,7 @@ import json
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -115,55 +115,66 @@ def compare(
     return _compared(classifier, graph, data, data.name, photos)
 
 
+class _Seen(NamedTuple):
+    """A photo: whole, as the graph takes it, and as the checkpoint does."""
+
+    path: str
+    whole: Pixels
+    look: Pixels
+
+
 def _compared(
     classifier: Classifier, graph: OnnxGraph, data: Path, source: str, photos: int
 ) -> dict[str, Any]:
-    differences, distances, same = [], [], 0
-    for whole, looks in _read(classifier, data, photos):
-        for photo, (probabilities, verdict) in zip(whole, classifier.judged(looks), strict=True):
-            theirs = graph.run(photo[None])
+    differences, names, distances, same = [], [], [], 0
+    for batch in _read(classifier, data, photos):
+        judged = classifier.judged([item.look for item in batch])
+        for item, (probabilities, verdict) in zip(batch, judged, strict=True):
+            theirs = graph.run(item.whole[None])
+            names.append(item.path)
             differences.append(float(np.abs(theirs["probabilities"][0] - probabilities).max()))
             same += int(theirs["probabilities"][0].argmax() == probabilities.argmax())
             if verdict is not None:
                 distances.append(abs(float(theirs["distance"][0]) - verdict.distance))
     if not differences:
         raise LazarusError(f"none of the photos in '{data}' can be used: give others with --data")
-    if not max(differences) <= _MAX_DIFFERENCE:
+    # NaN is the worst
+    worst = int(np.argmax(differences))
+    if not differences[worst] <= _MAX_DIFFERENCE:
         raise LazarusError(
-            f"the graph's probabilities differ from the checkpoint's by {max(differences):.3f}, so "
-            "it is not written: use other versions of torch and onnxruntime"
+            f"the graph's probabilities for '{names[worst]}' differ from the checkpoint's by "
+            f"{differences[worst]:.3f}, so it is not written: compare it on other photos with "
+            "--data, or use other versions of torch and onnxruntime"
         )
     return {
         "photos": len(differences),
         "source": source,
         "same_class": same,
-        "max_probability_difference": max(differences),
+        "max_probability_difference": differences[worst],
         **({"max_distance_difference": max(distances)} if distances else {}),
     }
 
 
-def _read(
-    classifier: Classifier, data: Path, photos: int
-) -> Iterator[tuple[list[Pixels], list[Pixels]]]:
-    """Photos in batches: whole, as the graph takes them, and as the checkpoint does."""
+def _read(classifier: Classifier, data: Path, photos: int) -> Iterator[list[_Seen]]:
+    """Photos in batches."""
     root, listed = list_photos(data)
     found = [item.path for item in listed if item.looks_like_a_photo]
     chosen = found[:: -(-len(found) // photos)]
     with Progress("comparing", len(chosen), "photos") as progress:
         for start in range(0, len(chosen), classifier.batch_size):
-            whole, looks = [], []
+            batch = []
             for path in chosen[start : start + classifier.batch_size]:
                 progress.advance()
                 try:
                     content = read_bytes(root / path)
                     # as the README says: a large JPEG is decoded at a fraction of its size
                     image = open_photo(content, 2 * classifier.encoder.spec.image_size)
-                    looks.append(classifier.look(content))
+                    look = classifier.look(content)
                 except PhotoError:
                     continue
-                whole.append(np.asarray(image, dtype=np.uint8))
-            if whole:
-                yield whole, looks
+                batch.append(_Seen(path, np.asarray(image, dtype=np.uint8), look))
+            if batch:
+                yield batch
 
 
 def _drawn(folder: Path, photos: int) -> Path:

@@ -15,6 +15,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 from callbacks.known_gradients import with_known_gradients
+from lazarus_pl.errors import LazarusError
 from lazarus_pl.tasks.classification_task import ClassificationTask
 from lazarus_pl.tasks.show_result import draw_confusion, log_hparams
 
@@ -84,13 +85,22 @@ class StackedRun:
 
     def end_validation(self, trainer: Trainer) -> None:
         """Logs the scores of val."""
-        self._scores, self._confusion = self.task.val_scores.compute()
+        scores, confusion = self.task.val_scores.compute()
         self.task.val_scores.reset()
-        if not trainer.sanity_checking:
-            self._log(self._scores, trainer)
+        # Lightning forgets the scores of the few batches that it tries before training
+        if trainer.sanity_checking:
+            return
+        self._scores, self._confusion = scores, confusion
+        self._log(scores, trainer)
 
     def end_epoch(self, trainer: Trainer) -> None:
-        """Logs the scores of train; stops if those of val have not risen for long."""
+        """Logs the scores of train; stops if those of val have not risen for long.
+
+        Raises:
+            LazarusError: If training ends before val is scored.
+        """
+        if not self._scores:
+            raise LazarusError("val is not scored before training ends: train for longer")
         scores, _ = self.task.train_scores.compute()
         self.task.train_scores.reset()
         self._log(scores, trainer)

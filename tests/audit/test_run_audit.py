@@ -81,6 +81,30 @@ def test_with_a_cache(drawn: Path, cache: Path, tmp_path: Path, lazarus: Lazarus
     assert flattering["findings"][0]["severity"] == "fault"
 
 
+def test_photos_in_one_folder_whose_classes_corrections_name(
+    drawn: Path, tmp_path: Path, lazarus: Lazarus
+) -> None:
+    flat, rows = tmp_path / "flat", ["path,action,suggested"]
+    flat.mkdir()
+    for number, photo in enumerate(sorted(drawn.rglob("*.jpg"))):
+        name = f"{photo.parent.name}_{photo.name}"
+        shutil.copy(photo, flat / name)
+        rows.append(f"{name},{'exclude' if number == 0 else 'relabel'},{photo.parent.name}")
+    table = tmp_path / "labels.csv"
+    table.write_text("\n".join(rows))
+    words = ("audit", "--data", flat, "--out", tmp_path / "audit", "--costs", "false")
+    assert lazarus(*words).code == 2
+    extract = ("extract", "--data", flat, "--out", tmp_path / "cache", "--encoder.image_size", 64)
+    assert lazarus(*extract, "--corrections", table).code == 0
+    for more in ((), ("--cache", tmp_path / "cache")):
+        done = lazarus(*words, "--corrections", table, *more)
+        assert done.code == 0, done.err
+        report = _report(tmp_path / "audit")
+        assert report["classes"]["total"] == 44
+        assert set(report["classes"]["by_class"]) == {"healthy", "late_blight", "rust"}
+        assert report["quarantine"]["total"] == 1
+
+
 def test_unseen_sessions_are_told_class_by_class(tmp_path: Path, lazarus: Lazarus) -> None:
     photos = tmp_path / "photos"
     for label in ("blight & rot", "sound"):

@@ -444,7 +444,7 @@ def test_what_a_person_decided_stays_in_the_table(tmp_path: Path) -> None:
 def test_a_table_of_doubts_that_is_something_else_is_left_alone(tmp_path: Path) -> None:
     table = tmp_path / "label_doubts.csv"
     table.write_text("name;decision\na;b\n")
-    with pytest.raises(LazarusError, match="label_doubts.csv' have no column 'action'"):
+    with pytest.raises(LazarusError, match=r"label_doubts\.csv' have no column 'action'"):
         write_doubts([], table)
     assert table.read_text() == "name;decision\na;b\n"
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from lazarus_pl.data.folder_lock import FolderLock
 from lazarus_pl.errors import LazarusError
@@ -101,6 +102,21 @@ def test_a_grid_of_more_views_than_there_are_is_refused(
     assert done.code == 2
     assert "of every photo of train, not 99: run lazarus extract" in done.err
     assert not (tmp_path / "run").exists()
+
+
+def test_a_config_that_another_refers_to_is_part_of_it(
+    cache: Path, tmp_path: Path, lazarus: Lazarus
+) -> None:
+    shipped = yaml.safe_load(shipped_config("heads/linear.yaml").read_text(encoding="utf-8"))
+    trainer = {**shipped.pop("trainer"), "max_epochs": 2}
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump({**shipped, "trainer": "trainer.yaml"}))
+    (tmp_path / "trainer.yaml").write_text(yaml.safe_dump(trainer))
+    (tmp_path / "grid.yaml").write_text("configs: {own: own.yaml}\n")
+    words = ("grid", "-c", tmp_path / "grid.yaml", "--cache", cache, "--out", tmp_path / "run")
+    for epochs in (2, 3):
+        (tmp_path / "trainer.yaml").write_text(yaml.safe_dump({**trainer, "max_epochs": epochs}))
+        assert lazarus(*words).code == 0
+        assert [row["epochs"] for row in rows(tmp_path / "run")] == [str(epochs)]
 
 
 def test_a_run_tells_what_it_is_set_to(tmp_path: Path) -> None:

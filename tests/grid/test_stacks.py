@@ -16,6 +16,7 @@ from lightning.pytorch.strategies import SingleDeviceStrategy
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
+from lazarus_pl.errors import LazarusError
 from lazarus_pl.grid import run_trainer
 from lazarus_pl.grid.built_run import BuiltRun
 from lazarus_pl.grid.grid_spec import GridSpec
@@ -309,3 +310,20 @@ def test_runs_that_fail_together_are_trained_alone(
     assert done.code == 0, done.err
     assert "2 runs could not be trained together: out of luck" in done.err
     assert [row["error"] for row in scores(tmp_path / "run")] == ["", ""]
+
+
+def test_scores_of_the_sanity_check_are_nobodys(
+    cache: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, fits: list[int]
+) -> None:
+    """A training that ends before val is scored fails together as it fails alone."""
+    spec = write(
+        tmp_path,
+        "configs: {{linear: {heads}/linear.yaml, mlp: {heads}/mlp.yaml}}\n"
+        "overrides: {{trainer.max_steps: 2, data.init_args.batch_size: 4, seed_everything: 3}}\n",
+    )
+    with pytest.raises(LazarusError, match="all 2 runs of the grid failed"):
+        run_grid(spec, cache, tmp_path / "out")
+    assert fits == [2]
+    assert "val is not scored before training ends" in caplog.text
+    assert {row["lr"] for row in scores(tmp_path / "out")} == {"0.003", "0.001"}
+    assert {row["seed"] for row in scores(tmp_path / "out")} == {"3"}

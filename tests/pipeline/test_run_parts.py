@@ -7,6 +7,7 @@ import mmap
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from jsonargparse.typing import Path_fr
 
 from lazarus_pl.duration import read_duration, say_duration
 from lazarus_pl.errors import LazarusError
+from lazarus_pl.pipeline.run.grid_options import GridOptions
 from lazarus_pl.pipeline.run.leaf_bootstrap import LeafBootstrap
 from lazarus_pl.pipeline.run.peak_memory import PeakMemory
 from lazarus_pl.pipeline.run.report.conclusion import Conclusion
@@ -26,9 +28,14 @@ from lazarus_pl.pipeline.run.side_predictions import SidePredictions
 from lazarus_pl.pipeline.run.side_scores import SideScores
 from lazarus_pl.pipeline.run.stage_options import StageOptions
 from lazarus_pl.pipeline.run.stage_record import StageRecord, sizes
+from lazarus_pl.pipeline.run.stages.choose_stage import ChooseStage
+from lazarus_pl.pipeline.run.stages.fit_stage import FitStage
+from lazarus_pl.pipeline.run.stages.grid_stage import GridStage
+from lazarus_pl.pipeline.run.stages.patches_stage import PatchesStage
 from lazarus_pl.pipeline.run.stages.views_head_stage import ViewsHeadStage
 from lazarus_pl.pipeline.run.stages.views_stage import ViewsStage
 from lazarus_pl.views.views_spec import ViewsSpec
+from tests.conftest import save_noise
 
 
 def said(photos: int, per_leaf: int, classes: int = 3, seed: int = 0) -> SidePredictions:
@@ -234,6 +241,48 @@ def test_a_record_holds_until_something_changes(tmp_path: Path) -> None:
     assert StageRecord.read(tmp_path, "grid") is None
 
 
+def settings_of(tmp_path: Path, **options: Any) -> RunSettings:  # noqa: ANN401
+    (tmp_path / "photos" / "a").mkdir(parents=True, exist_ok=True)
+    save_noise(tmp_path / "photos" / "a" / "1.png")
+    return RunSettings(tmp_path / "photos", tmp_path / "run", **options)
+
+
+def test_the_time_of_the_grid_goes_by_its_epochs(tmp_path: Path) -> None:
+    def seconds(**overrides: int) -> float | None:
+        told = {f"trainer.{name}": value for name, value in overrides.items()}
+        stage = GridStage(settings_of(tmp_path, grid=GridOptions(overrides=told)))
+        return stage.estimate({"nine heads": 60.0})
+
+    assert seconds() == pytest.approx(60.0)
+    assert seconds(max_epochs=10) == pytest.approx(60.0 * 9 * 10 / 300)
+    assert GridStage(settings_of(tmp_path)).estimate({}) is None
+
+
+def test_other_maps_are_no_reason_to_train_again(tmp_path: Path) -> None:
+    few, many = (PatchesStage(settings_of(tmp_path, gallery=number)) for number in (0, 2))
+    assert few.digest({}) != many.digest({})
+    assert FitStage.digest(few, {}) == FitStage.digest(many, {})
+
+
+def test_the_grids_winner_may_have_learnt_from_views(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = ChooseStage(settings_of(tmp_path))
+    winner = tmp_path / "run" / "grid" / "runs" / "mlp-views4"
+    winner.mkdir(parents=True)
+    (tmp_path / "run" / "grid" / "summary.json").write_text('{"run": "mlp-views4"}')
+    given = said(60, 2)
+
+    def on_val(self: ChooseStage, before: object, stage: str, path: str) -> SidePredictions | None:
+        return given if stage == "grid" else None
+
+    monkeypatch.setattr(ChooseStage, "_on_val", on_val)
+    for views in (0, 4):
+        (winner / "config.yaml").write_text(f"data: {{init_args: {{views: {views}}}}}")
+        (candidate,) = stage._candidates({})
+        assert candidate.on_views == bool(views)
+
+
 def test_a_chart_escapes_names_and_leaves_out_what_is_not_finite() -> None:
     chart = LineChart(
         {"<i>a": [(1, 0.5), (2, float("nan")), (3, 0.7)], "b & c": [(1, 0.1)]},
@@ -304,6 +353,9 @@ def test_the_conclusion_follows_the_figures() -> None:
     assert Conclusion.of(_result(right), sessions).trust == "yes"
     alone = Conclusion.of(_result(said(12, 4)), None)
     assert "too few leaves for an interval" in alone.how_good
+    without = Conclusion.of({**_result(right), "test": None, "interval": None}, None)
+    assert without.headline == "No photos are left to say how far to trust these scores."
+    assert "There are no test photos" in without.how_good
     lonely = Conclusion.of(_result(_all_right(said(12, 4))), None)
     assert lonely.trust == "care"
     assert "too few leaves to say how far to trust" in lonely.headline

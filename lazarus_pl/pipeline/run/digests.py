@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from lazarus_pl.config_text import config_text
 from lazarus_pl.data.listing import LabelFrom, list_photos
 from lazarus_pl.data.sha256_of_file import sha256_of_file
 from lazarus_pl.errors import LazarusError
@@ -42,15 +43,15 @@ def listing_digest(data: Path, label_from: LabelFrom) -> str:
     return digest.hexdigest()
 
 
-def config_text(path: Path) -> str:
-    """What a config file says.
+def text_of(config: Path) -> str:
+    """What a config file says, as :func:`~lazarus_pl.config_text.config_text` has it.
 
     Raises:
         LazarusError: If it cannot be read.
     """
     try:
-        return path.read_text(encoding="utf-8")
+        return config_text(config)
     except (OSError, UnicodeDecodeError) as error:
         raise LazarusError(
-            f"the config file '{path}' cannot be read ({error}): name a YAML file in UTF-8"
+            f"the config file '{config}' cannot be read ({error}): name a YAML file in UTF-8"
         ) from error

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from lazarus_pl.data.corrections import Corrections
 from lazarus_pl.data.listing import LabelFrom
 from lazarus_pl.data.split.split_spec import SplitSpec
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
@@ -97,6 +98,15 @@ class RunSettings:
         """The file that the encoder's weights were given as, if they were."""
         weights = self.encoder.weights
         return weights if Path(weights).is_file() else None
+
+    @cached_property
+    def decisions(self) -> Corrections | None:
+        """What the corrections say, if there are any.
+
+        Raises:
+            LazarusError: If they cannot be read.
+        """
+        return Corrections.read(self.corrections) if self.corrections else None
 
     @cached_property
     def listing(self) -> str:

@@ -57,7 +57,7 @@ class Conclusion:
             trust = "yes"
         return cls(
             trust=trust,
-            headline=_headline(trust, bool(faults), result["interval"] is not None),
+            headline=_headline(trust, bool(faults), side, result["interval"] is not None),
             how_good=_how_good(result, scores, side),
             confuses=_confuses(scores),
             reasons=[*faults, *cautions, _ELSEWHERE],
@@ -74,9 +74,11 @@ def _findings(audit: Mapping[str, Any] | None, severity: str) -> list[Mapping[st
     return [f for f in (audit or {}).get("findings", []) if f["severity"] == severity]
 
 
-def _headline(trust: Trust, flattered: bool, has_interval: bool) -> str:
+def _headline(trust: Trust, flattered: bool, side: str, has_interval: bool) -> str:
     if trust == "no" and flattered:
         return "Do not trust these scores: the data flatter them."
+    if trust == "care" and side == "val":
+        return "No photos are left to say how far to trust these scores."
     if trust == "care" and not has_interval:
         return "Test has too few leaves to say how far to trust these scores."
     return {

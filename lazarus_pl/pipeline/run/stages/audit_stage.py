@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,8 @@ class AuditStage(Stage):
         """The photos, and what their costs depend on."""
         asked = self.settings
         encoder = [asked.encoder, asked.weights_digest]
-        return [asked.listing, asked.split, encoder, asked.engine_options]
+        corrections = [asdict(asked.decisions)] if asked.decisions else []
+        return [asked.listing, asked.split, encoder, asked.engine_options, *corrections]
 
     def estimate(self, costs: Mapping[str, float]) -> float | None:
         """By the number of photos."""
@@ -55,6 +57,7 @@ class AuditStage(Stage):
             encoder=asked.encoder,
             options=asked.engine_options,
             engines=asked.engines if _is_for_us(asked.cache) else None,
+            corrections=asked.decisions,
         )
         costs = {key: report[key] for key in ("costs", "costs_4gb", "rates")}
         with replace_file(folder / "costs.json") as file:

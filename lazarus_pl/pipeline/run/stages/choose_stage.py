@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,8 @@ class ChooseStage(Stage):
         asked = self.settings
         candidates = list(self._candidates(before))
         if not candidates:
-            raise LazarusError("there is no model to choose: every training failed")
+            earlier = f"; '{asked.best}' is of an earlier call" if asked.best.exists() else ""
+            raise LazarusError(f"there is no model to choose: every training failed{earlier}")
         # val lies beside train, and is content long before photos of another day are: there those
         # that learnt from views are ahead of their equals on val
         best = choose(candidates)
@@ -89,15 +90,16 @@ class ChooseStage(Stage):
             if said is None:
                 continue
             scores, interval = SideScores.of(said), LeafBootstrap.of(said, self.settings.seed or 0)
-            yield Candidate(
+            candidate = Candidate(
                 title or _grid_winner(self.settings.out),
                 stage,
                 path,
                 scores.macro_f1,
                 scores.accuracy,
                 interval.error if interval else None,
-                bool(configured(self.settings.out / stage / "config.yaml", {}, VIEWS)),
             )
+            config = candidate.folder(self.settings.out) / "config.yaml"
+            yield replace(candidate, on_views=bool(configured(config, {}, VIEWS)))
 
     def _on_val(self, before: Records, stage: str, path: str) -> SidePredictions | None:
         """What a model says of val, if there is such a model."""

@@ -7,7 +7,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from lazarus_pl.data.corrections import Corrections
 from lazarus_pl.data.manifest import Manifest
 from lazarus_pl.pipeline.run.digests import digest_of
 from lazarus_pl.pipeline.run.extract_photos import extract_photos
@@ -28,7 +27,7 @@ class ExtractStage(Stage):
         """The photos, the encoder and the split."""
         asked = self.settings
         # what it decides, not its text: an audit may add rows to be filled in
-        corrections = asdict(Corrections.read(asked.corrections)) if asked.corrections else ""
+        corrections = asdict(asked.decisions) if asked.decisions else ""
         return [
             asked.listing,
             asked.label_from,

@@ -40,5 +40,6 @@ class FindingsStage(Stage):
             cache=asked.cache,
             label_from=asked.label_from,
             costs=costs,
+            corrections=asked.decisions,
         )
         return StageOutcome((folder / "audit.json", folder / "audit.html"))

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from lazarus_pl.cache.views_header import ViewsHeader
 from lazarus_pl.fit_words import configured
 from lazarus_pl.pipeline.run.check_overrides import check_overrides
-from lazarus_pl.pipeline.run.digests import config_text, file_digest
+from lazarus_pl.pipeline.run.digests import file_digest, text_of
 from lazarus_pl.pipeline.run.made_views import made_views
 from lazarus_pl.pipeline.run.resumable_fit import FitEnd, ResumableFit, epochs_of
 from lazarus_pl.pipeline.run.run_settings import RunSettings
@@ -61,7 +61,7 @@ class FitStage(Stage):
 
     def inputs(self) -> Any:  # noqa: ANN401  # anything that can be written as text
         """The config and what differs from it."""
-        return [config_text(self.config), self.values()]
+        return [text_of(self.config), self.values()]
 
     def views(self, before: Records) -> dict[str, Any]:
         """Config values that train on this run's views; none where it made none.
@@ -115,7 +115,8 @@ class FitStage(Stage):
             self.settings.budget.seconds,
             self.least_share,
         )
-        return fitting.run(self.digest(before), self.estimate(costs), allowed, schedule)
+        # of the training alone: a subclass may do more, which is no reason to train again
+        return fitting.run(FitStage.digest(self, before), self.estimate(costs), allowed, schedule)
 
     def outcome(self, end: FitEnd, *files: Path) -> StageOutcome:
         """What a training gave."""

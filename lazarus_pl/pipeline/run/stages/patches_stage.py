@@ -7,6 +7,7 @@ from itertools import zip_longest
 
 from lazarus_pl.data.manifest import Manifest
 from lazarus_pl.pipeline.run.chain import read_costs
+from lazarus_pl.pipeline.run.digests import digest_of
 from lazarus_pl.pipeline.run.gallery import Shown, make_gallery
 from lazarus_pl.pipeline.run.schedule import Schedule
 from lazarus_pl.pipeline.run.stage import Records
@@ -27,6 +28,10 @@ class PatchesStage(FitStage):
     shipped = "patches/patches.yaml"
     # the maps are learnt after the diagnosis
     least_share = 0.75
+
+    def digest(self, before: Records) -> str:
+        """Of the training, and of how many maps are drawn."""
+        return digest_of(super().digest(before), self.settings.gallery)
 
     def estimate(self, costs: Mapping[str, float]) -> float | None:
         """By what the audit tried of a head over patches; a map takes about a second."""
