@@ -14,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
+from lazarus_pl.export.onnx_graph import OnnxGraph
 from lazarus_pl.export.resample import Resample
 from tests.conftest import Lazarus
 
@@ -127,3 +128,26 @@ def test_mistakes(trained: dict[str, Path], cache: Path, tmp_path: Path, lazarus
     torch.save(content, tmp_path / "x.ckpt")
     done = lazarus("export", "--ckpt", tmp_path / "x.ckpt", "--out", tmp_path / "e")
     assert (done.code, "run lazarus calibrate again" in done.err) == (2, True)
+
+
+@pytest.mark.parametrize("wrong", [0.02, float("nan")])
+def test_a_photo_on_which_the_graph_differs_is_named(
+    wrong: float,
+    trained: dict[str, Path],
+    drawn: Path,
+    tmp_path: Path,
+    lazarus: Lazarus,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run, calls = OnnxGraph.run, iter(range(9))
+
+    def off(graph: OnnxGraph, photos: np.ndarray) -> dict[str, np.ndarray]:
+        said = run(graph, photos)
+        return {**said, "probabilities": said["probabilities"] + wrong * (next(calls) == 1)}
+
+    monkeypatch.setattr(OnnxGraph, "run", off)
+    words = ("--out", tmp_path / "out", "--data", drawn / "healthy", "--photos", 3)
+    done = lazarus("export", "--ckpt", trained["mlp"], *words)
+    assert done.code == 2
+    assert re.search(r"for 'leaf \d{4}\.\d\.jpg' differ from the checkpoint's by (0.02|nan)", done.err)
+    assert not list((tmp_path / "out").glob("*"))

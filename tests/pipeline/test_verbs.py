@@ -243,6 +243,29 @@ def test_classify_mistakes(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("victim", ["photo", "table", "checkpoint"])
+def test_classify_writes_over_nothing_but_predictions(
+    victim: str, checkpoint: Path, drawn: Path, tmp_path: Path, lazarus: Lazarus
+) -> None:
+    shutil.copytree(drawn, tmp_path / "photos")
+    photo = min((tmp_path / "photos").rglob("*.jpg"))
+    table, mine = tmp_path / "photos.csv", tmp_path / "mine.ckpt"
+    table.write_text(f"path,label\n{photo},healthy\n")
+    shutil.copy(checkpoint, mine)
+    out = {"photo": photo, "table": table, "checkpoint": mine}[victim]
+    before = out.read_bytes()
+    done = lazarus("classify", "--ckpt", mine, "--data", table, "--out", out)
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert "holds something else than predictions" in done.err
+    assert out.read_bytes() == before
+    for empty in ("", None):
+        fine = tmp_path / "fine.csv"
+        if empty is not None:
+            fine.write_text(empty)
+        assert lazarus("classify", "--ckpt", mine, "--data", table, "--out", fine).code == 0
+    assert fine.read_text().startswith("file,predicted,probability,")
+
+
 def test_classify_refuses_a_checkpoint_without_an_encoder(
     checkpoint: Path, drawn: Path, tmp_path: Path, lazarus: Lazarus
 ) -> None:
