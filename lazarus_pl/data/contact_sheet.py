@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
+
+from lazarus_pl.picture_font import picture_font
 
 _MARGIN = 6
 _CAPTION = 22
@@ -29,7 +31,7 @@ def contact_sheet(
     height = len(rows) * (step + _CAPTION) + _MARGIN
     sheet = Image.new("RGB", (longest * step + _MARGIN, height), "white")
     draw = ImageDraw.Draw(sheet)
-    font = ImageFont.load_default(15)
+    font = picture_font(15)
     for number, (caption, pictures) in enumerate(rows.items()):
         top = _MARGIN + number * (step + _CAPTION)
         draw.text((_MARGIN, top), caption, fill="black", font=font)

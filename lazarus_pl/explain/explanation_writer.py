@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
+import re
 from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,7 +18,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from lazarus_pl.data.atomic import replace_file
+from lazarus_pl.data.atomic import NOTHING_CAN_BE_WRITTEN, replace_file
 from lazarus_pl.data.contact_sheet import contact_sheet
 from lazarus_pl.data.table import Cell, write_table
 from lazarus_pl.explain.photo_maps import PhotoMaps
@@ -41,6 +43,10 @@ _COLUMNS = (
     "map",
     "reason",
 )
+_TABLE = "explanations.csv"
+_SEPARATORS = re.compile(r"[/\\]")
+# by Windows, and by memory cards wherever they are
+_REFUSED = re.compile(r'[<>:"|?*\x00-\x1f]')
 _SHEET = 24
 _SHEET_ROW = 8
 _SIDE = 192
@@ -71,7 +77,12 @@ class ExplanationWriter:
         self._stems: set[str] = set()
         self._sheets: dict[str, list[Future[Pixels]]] = defaultdict(list)
         self._threads = ThreadPoolExecutor(os.cpu_count())
-        self._under_way: deque[Future[Pixels]] = deque()
+        self._under_way: deque[tuple[dict[str, Any], Future[Pixels]]] = deque()
+        self._error: OSError | None = None
+        # of an earlier call; what is not ours stays
+        if (out / _TABLE).is_file():
+            for sheet in (out / "sheets").glob("*.jpg"):
+                sheet.unlink()
         for folder in ("maps", "pictures", "sheets"):
             (out / folder).mkdir(parents=True, exist_ok=True)
 
@@ -102,7 +113,7 @@ class ExplanationWriter:
                 the maps.
 
         Raises:
-            OSError: If a file of an earlier photo could not be written.
+            OSError: If nothing more can be written.
         """
         said = maps.probability if told is None else told
         stem, order = self._stem(file), (-said).argsort(kind="stable")
@@ -112,30 +123,40 @@ class ExplanationWriter:
         written = self._threads.submit(self._write, stem, pixels, maps, name, chance, words)
         if len(self._sheets[target]) < _SHEET:
             self._sheets[target].append(written)
-        self._under_way.append(written)
+        row = {
+            "file": file,
+            "predicted": name,
+            "probability": chance,
+            "target": target,
+            "severity": maps.severity,
+            "outside": maps.outside,
+            "effective_patches": maps.effective_patches,
+            "deletion": maps.deletion,
+            "insertion": maps.insertion,
+            "completeness_error": maps.completeness,
+            "weak": maps.weak,
+            "map": f"maps/{stem}.npz",
+            "reason": "",
+            "picture": f"pictures/{stem}.png",
+            "second": self._names[order[1]] if len(order) > 1 else "",
+            "second_probability": float(said[order[1]]) if len(order) > 1 else 0.0,
+            "map_says": "" if told is None else self._names[int(maps.probability.argmax())],
+        }
+        self._rows.append(row)
+        self._under_way.append((row, written))
         if len(self._under_way) > _UNDER_WAY:
-            self._under_way.popleft().result()
-        self._rows.append(
-            {
-                "file": file,
-                "predicted": name,
-                "probability": chance,
-                "target": target,
-                "severity": maps.severity,
-                "outside": maps.outside,
-                "effective_patches": maps.effective_patches,
-                "deletion": maps.deletion,
-                "insertion": maps.insertion,
-                "completeness_error": maps.completeness,
-                "weak": maps.weak,
-                "map": f"maps/{stem}.npz",
-                "reason": "",
-                "picture": f"pictures/{stem}.png",
-                "second": self._names[order[1]] if len(order) > 1 else "",
-                "second_probability": float(said[order[1]]) if len(order) > 1 else 0.0,
-                "map_says": "" if told is None else self._names[int(maps.probability.argmax())],
-            }
-        )
+            self._settle()
+
+    def _settle(self) -> None:
+        """Waits for the files of the earliest photo that is under way."""
+        row, written = self._under_way.popleft()
+        try:
+            written.result()
+        except OSError as error:
+            row |= {"map": "", "picture": "", "reason": f"cannot be written: {error.strerror}"}
+            self._error = self._error or error
+            if error.errno in NOTHING_CAN_BE_WRITTEN:
+                raise
 
     def _write(
         self,
@@ -156,6 +177,7 @@ class ExplanationWriter:
                 grad_cam=maps.grad_cam,
                 lesions=maps.lesions,
                 predicted=np.array(name),
+                target=np.array(self._names[maps.target]),
                 probability=np.float32(chance),
                 severity=np.float32(maps.severity),
             )
@@ -175,16 +197,17 @@ class ExplanationWriter:
         """Waits for the photos' files, and writes the table, a sheet a class and ``index.html``.
 
         Raises:
-            OSError: If a file could not be written.
+            OSError: If a file could not be written; the others are.
         """
-        # where one cannot be written, the others are
         self._threads.shutdown()
         while self._under_way:
-            self._under_way.popleft().result()
+            self._settle()
         cells = ([_cell(row[name]) for name in _COLUMNS] for row in self._rows)
-        write_table(self.out / "explanations.csv", _COLUMNS, cells)
+        write_table(self.out / _TABLE, _COLUMNS, cells)
         for name, written in self._sheets.items():
-            pictures = [each.result() for each in written]
+            pictures = [each.result() for each in written if each.exception() is None]
+            if not pictures:
+                continue
             rows = {
                 f"{plain_name(name)}{' ' * start}": pictures[start : start + _SHEET_ROW]
                 for start in range(0, len(pictures), _SHEET_ROW)
@@ -192,6 +215,8 @@ class ExplanationWriter:
             with replace_file(self.out / "sheets" / f"{_file_name(name)}.jpg") as sheet:
                 contact_sheet(rows, _SIDE).save(sheet, "JPEG", quality=_QUALITY)
         self._write_page()
+        if self._error is not None:
+            raise self._error
 
     def _write_page(self) -> None:
         classes: dict[str, list[dict[str, Any]]] = defaultdict(list)
@@ -231,13 +256,12 @@ class ExplanationWriter:
     def _stem(self, file: str) -> str:
         """The photo's stem; where folders repeat it, with as many of them as tell it apart."""
         parts = Path(file).with_suffix("").parts
-        for count in range(1, len(parts) + 1):
-            stem = _file_name("__".join(parts[-count:]))
-            # Windows and macOS take names for one that differ in capitals alone
-            if stem.casefold() not in self._stems:
-                break
-        else:
-            stem = f"{stem}_{len(self._stems)}"
+        stems = [_file_name("__".join(parts[-count:])) for count in range(1, len(parts) + 1)]
+        numbered = (f"{stems[-1]}_{number}" for number in itertools.count(2))
+        # Windows and macOS take names for one that differ in capitals alone
+        stem = next(
+            each for each in itertools.chain(stems, numbered) if each.casefold() not in self._stems
+        )
         self._stems.add(stem.casefold())
         return stem
 
@@ -255,7 +279,7 @@ def _address(path: str) -> str:
 
 def _file_name(name: str) -> str:
     """As the photo's; a digest stands for the end of one that has no room for what is added."""
-    name = name.replace("/", "__").replace("\\", "__")
+    name = _SEPARATORS.sub("__", _REFUSED.sub("_", name))
     raw = name.encode("utf-8", "surrogateescape")
     if len(raw) <= _LONGEST_NAME:
         return name

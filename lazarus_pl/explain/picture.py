@@ -8,9 +8,10 @@ from functools import cache, lru_cache
 import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from lazarus_pl.explain.localisation_score import laid_over
+from lazarus_pl.picture_font import picture_font
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -118,7 +119,7 @@ def _wrapped(line: str, room: int) -> list[str]:
     rows = [first]
     for part in others:
         longer = f"{rows[-1]}, {part}"
-        if len(rows) == 1 and _font(13).getlength(longer) > room:
+        if len(rows) == 1 and picture_font(13).getlength(longer) > room:
             rows.append(part)
         else:
             rows[-1] = longer
@@ -135,17 +136,11 @@ def _scale() -> Pixels:
 @lru_cache(maxsize=512)
 def _words(text: str, size: int, shade: int) -> Pixels:
     """A line of text on white, ``(h, w, 1)``."""
-    font = _font(size)
+    font = picture_font(size)
     _, _, right, bottom = font.getbbox(text)
     strip = Image.new("L", (max(1, math.ceil(right)), max(1, math.ceil(bottom))), 255)
     ImageDraw.Draw(strip).text((0, 0), text, fill=shade, font=font)
     return np.asarray(strip)[..., None]
-
-
-@cache
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """Pillow's own font, which it would unpack again each time."""
-    return ImageFont.load_default(size)
 
 
 def _colours(strength: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -62,6 +62,7 @@ def explain(
         out: Folder for pictures, maps, explanations.csv, sheets and index.html.
         target: Class to explain; by default the predicted one.
         methods: Some of attention, evidence, ig, gradcam; by default all that the checkpoint has.
+            Only ig and gradcam take time, and only they are left out where they are not named.
         weights: File of the encoder's weights, where the extraction was given a file.
         device: auto, cpu, cuda, cuda:1, mps.
         precision: Of the encoder; auto takes 32 on a CPU, 16 on a GPU from Volta on.
@@ -192,14 +193,14 @@ def explain_all(
     """
     with Progress("explaining", len(listed), "photos") as progress:
         for batch in _batches(classifier, root, listed):
-            usable = [(item.path, seen) for item, seen in batch if not isinstance(seen, str)]
+            usable = [(item.path, seen[0]) for item, seen in batch if not isinstance(seen, str)]
+            wanted = _wanted([file for file, _ in usable], target, told)
+            drawn = _drawn(classifier, [read for _, read in usable], wanted, methods)
             for item, seen in batch:
                 if isinstance(seen, str):
                     writer.refuse(item.path, seen)
-            wanted = _wanted([file for file, _ in usable], target, told)
-            drawn = _drawn(classifier, [seen[0] for _, seen in usable], wanted, methods)
-            for (file, seen), maps in zip(usable, drawn, strict=True):
-                writer.add(file, seen[1], maps, told[file] if told else None)
+                else:
+                    writer.add(item.path, seen[1], next(drawn), told[item.path] if told else None)
             progress.advance(len(batch))
 
 

@@ -33,8 +33,10 @@ def confusion_figure(counts: npt.NDArray[np.int64], class_names: Sequence[str]) 
         text = str(counts[row, column])
         axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=8)
     places = range(len(class_names))
-    axes.set_xticks(places, class_names, rotation=45, ha="right", rotation_mode="anchor")
-    axes.set_yticks(places, class_names)
+    # a dollar in a name begins no formula
+    told = {"parse_math": False}
+    axes.set_xticks(places, class_names, rotation=45, ha="right", rotation_mode="anchor", **told)
+    axes.set_yticks(places, class_names, **told)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     return figure

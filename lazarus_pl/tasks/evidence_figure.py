@@ -23,7 +23,8 @@ def evidence_figure(maps: npt.NDArray[np.float32], names: Sequence[str]) -> Figu
     for place, (values, name) in enumerate(zip(maps, names, strict=True), start=1):
         axes = figure.add_subplot(rows, columns, place)
         image = axes.imshow(values, cmap="RdBu_r", vmin=-limit, vmax=limit)
-        axes.set_title(name.replace("___", " "), fontsize=7)
+        # a dollar in a name begins no formula
+        axes.set_title(name.replace("___", " "), fontsize=7, parse_math=False)
         axes.set_axis_off()
     figure.colorbar(image, ax=figure.axes, label="for the class | for sound tissue", shrink=0.8)
     return figure

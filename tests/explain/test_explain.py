@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from lazarus_pl.encoder.engine_options import EngineOptions
@@ -18,10 +19,12 @@ from lazarus_pl.explain import explanation_writer
 from lazarus_pl.explain.attribution import integrated_gradients
 from lazarus_pl.explain.deletion import deletion_insertion
 from lazarus_pl.explain.localisation_score import laid_over, localisation_score
-from lazarus_pl.explain.picture import _colours, as_png, overlay, photo_and_map, picture
+from lazarus_pl.explain.picture import _colours, _words, as_png, overlay, photo_and_map, picture
 from lazarus_pl.heads.head import Head
 from lazarus_pl.heads.patch_head import PatchHead
 from lazarus_pl.pipeline.classifier import Classifier
+from lazarus_pl.tasks.confusion_figure import confusion_figure
+from lazarus_pl.tasks.evidence_figure import evidence_figure
 from tests.conftest import Lazarus
 
 ROOT = Path(__file__).parent.parent.parent
@@ -312,6 +315,89 @@ def test_stems_that_differ_in_capitals_alone_are_files_of_their_own(
     with (out / "explanations.csv").open(encoding="utf-8") as file:
         maps = [row["map"].casefold() for row in csv.DictReader(file)]
     assert len(set(maps)) == len(maps) == 2
+
+
+def rows_of(out: Path) -> list[dict[str, str]]:
+    with (out / "explanations.csv").open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_stems_never_meet(
+    checkpoints: dict[str, Path], drawn: Path, tmp_path: Path, lazarus: Lazarus
+) -> None:
+    source = next((drawn / "rust").iterdir())
+    names = ["0/x_2.png", "x.png", "x.tif", "x.jpg", "x_3.png", "a?b.jpg", "a:b.jpg"]
+    for name in names:
+        (tmp_path / "new" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, tmp_path / "new" / name)
+    out = tmp_path / "out"
+    words = ("--ckpt", checkpoints["mlp"], "--data", tmp_path / "new", "--out", out)
+    assert lazarus("explain", *words).code == 0
+    maps = [row["map"] for row in rows_of(out)]
+    assert len(set(maps)) == len(maps) == len(names)
+    assert not set("".join(maps)) & set('<>:"|?*')
+    assert all((out / each).is_file() for each in maps)
+
+
+def test_a_file_that_cannot_be_written_costs_no_other(
+    checkpoints: dict[str, Path], drawn: Path, tmp_path: Path, lazarus: Lazarus
+) -> None:
+    (tmp_path / "new").mkdir()
+    source = next((drawn / "rust").iterdir())
+    for number in range(40):
+        shutil.copy(source, tmp_path / "new" / f"{number:02d}.jpg")
+    out = tmp_path / "out"
+    (out / "pictures" / "01.png").mkdir(parents=True)
+    words = ("--ckpt", checkpoints["mlp"], "--data", tmp_path / "new", "--out", out)
+    done = lazarus("explain", *words)
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert "cannot be written" in done.err
+    rows = rows_of(out)
+    assert len(rows) == 40
+    assert [row["file"] for row in rows if row["reason"]] == ["01.jpg"]
+    assert rows[1]["reason"].startswith("cannot be written: ")
+    assert rows[1]["map"] == ""
+    assert len(list((out / "sheets").iterdir())) >= 1
+    page = (out / "index.html").read_text(encoding="utf-8")
+    assert "pictures/00.png" in page
+    assert "pictures/39.png" in page
+    assert "pictures/01.png" not in page
+
+
+def test_rows_are_in_the_order_of_the_files_and_sheets_those_of_this_call(
+    checkpoints: dict[str, Path], drawn: Path, tmp_path: Path, lazarus: Lazarus
+) -> None:
+    (tmp_path / "new").mkdir()
+    for number, folder in enumerate(("rust", "healthy", "late_blight")):
+        shutil.copy(next((drawn / folder).iterdir()), tmp_path / "new" / f"{number}.jpg")
+    (tmp_path / "new" / "1a.jpg").write_bytes(b"no photo")
+    out = tmp_path / "out"
+    words = ("--ckpt", checkpoints["patches"], "--data", tmp_path / "new", "--out", out)
+    assert lazarus("explain", *words, "--methods", "[evidence]").code == 0
+    rows = rows_of(out)
+    assert [row["file"] for row in rows] == ["0.jpg", "1.jpg", "1a.jpg", "2.jpg"]
+    assert [bool(row["reason"]) for row in rows] == [False, False, True, False]
+    assert lazarus("explain", *words, "--methods", "[evidence]", "--target", "rust").code == 0
+    assert [path.name for path in (out / "sheets").iterdir()] == ["rust.jpg"]
+    for row in rows_of(out):
+        if row["map"]:
+            arrays = np.load(out / row["map"])
+            assert str(arrays["target"]) == row["target"] == "rust"
+            assert str(arrays["predicted"]) == row["predicted"]
+
+
+def test_letters_of_many_languages_are_drawn() -> None:
+    drawn_as = {letter: _words(letter, 15, 0).tobytes() for letter in "éüßøŁαЖ\uffff"}
+    assert len(set(drawn_as.values())) == len(drawn_as)
+
+
+def test_a_dollar_in_a_class_name_begins_no_formula() -> None:
+    names = ["rust $_$", "$\\frac$"]
+    for figure in (
+        confusion_figure(np.eye(2, dtype=np.int64), names),
+        evidence_figure(np.ones((2, 4, 4), np.float32), names),
+    ):
+        FigureCanvasAgg(figure).draw()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere file names are text")

@@ -149,5 +149,7 @@ def test_a_photo_on_which_the_graph_differs_is_named(
     words = ("--out", tmp_path / "out", "--data", drawn / "healthy", "--photos", 3)
     done = lazarus("export", "--ckpt", trained["mlp"], *words)
     assert done.code == 2
-    assert re.search(r"for 'leaf \d{4}\.\d\.jpg' differ from the checkpoint's by (0.02|nan)", done.err)
+    assert re.search(
+        r"for 'leaf \d{4}\.\d\.jpg' differ from the checkpoint's by (0.02|nan)", done.err
+    )
     assert not list((tmp_path / "out").glob("*"))
