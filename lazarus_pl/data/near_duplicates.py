@@ -27,7 +27,7 @@ def near_pairs(
     Yields:
         Places of the left and of the right photos, left before right, and their distances in bits.
     """
-    hashes = np.array([int(value, 16) for value in phashes], dtype=np.uint64)
+    hashes = _bits(phashes)
     for start in range(0, len(hashes), _CHUNK):
         for other in range(start, len(hashes), _CHUNK):
             block, against = hashes[start : start + _CHUNK], hashes[other : other + _CHUNK]
@@ -37,6 +37,31 @@ def near_pairs(
             left, right = left + start, right + other
             forward = left < right
             yield left[forward], right[forward], distance[forward]
+
+
+def nearest(
+    phashes: Sequence[str], among: Sequence[str], max_distance: int = MAX_DISTANCE
+) -> dict[int, int]:
+    """The photo that looks most like each one, the first of several.
+
+    Args:
+        phashes: 16 hex digits a photo.
+        among: Those of the photos to choose from.
+        max_distance: Bits in which the two may differ.
+
+    Returns:
+        Places in ``among`` by places in ``phashes``, where there is one that is near enough.
+    """
+    found: dict[int, int] = {}
+    if not among:
+        return found
+    others = _bits(among)
+    for place, one in enumerate(_bits(phashes)):
+        distances = _popcount(one ^ others)
+        best = int(distances.argmin())
+        if distances[best] <= max_distance:
+            found[place] = best
+    return found
 
 
 def near_duplicate_groups(
@@ -76,6 +101,10 @@ def _joined(
     _, joined = connected_components(graph, directed=False)
     after: npt.NDArray[np.intp] = joined[groups].astype(np.intp)
     return after
+
+
+def _bits(phashes: Sequence[str]) -> npt.NDArray[np.uint64]:
+    return np.array([int(value, 16) for value in phashes], dtype=np.uint64)
 
 
 def _popcount(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint8]:

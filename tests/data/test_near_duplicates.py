@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lazarus_pl.data.near_duplicates import near_duplicate_groups, near_pairs
+from lazarus_pl.data.near_duplicates import near_duplicate_groups, near_pairs, nearest
 
 
 def brute_force(hashes: list[int], distance: int) -> list[int]:
@@ -70,3 +70,13 @@ def test_a_burst_takes_no_memory_for_each_of_its_pairs() -> None:
         tracemalloc.stop()
     assert groups.tolist() == [0] * 4096 + [1]
     assert most < 120e6
+
+
+def test_nearest_is_the_first_of_the_most_alike() -> None:
+    among = [f"{value:016x}" for value in (0, 0xFF, 0xF0, 0xF0)]
+    assert nearest([f"{value:016x}" for value in (1, 0xFE, 0x70, 2**63 - 1)], among) == {
+        0: 0,
+        1: 1,
+        2: 2,
+    }
+    assert nearest([among[0]], []) == nearest([], among) == {}

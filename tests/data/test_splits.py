@@ -157,6 +157,41 @@ def test_exact_duplicates_stay_on_one_side() -> None:
         assert all(len(found) == 1 for found in by_sha.values())
 
 
+def alike(label: str, count: int) -> tuple[list[Photo], list[Photo]]:
+    """Numbered photos, and a smaller copy of each whose name has no number."""
+    rng = random.Random(label)
+    looks = [rng.getrandbits(63) | 1 for _ in range(count)]
+    return (
+        [photo(f"{label}/IMG_{n:04d}.jpg", phash=look) for n, look in enumerate(looks)],
+        [
+            photo(f"{label}/{chr(97 + n // 26)}{chr(97 + n % 26)}-small.jpg", phash=look ^ 0b10110)
+            for n, look in enumerate(looks)
+        ],
+    )
+
+
+def test_near_copies_without_a_number_lie_where_the_numbered_ones_lie() -> None:
+    pairs = [alike(label, 200) for label in "ab"]
+    numbered, copies = ([p for pair in pairs for p in pair[place]] for place in (0, 1))
+    assigned = {p.path: p for p in assign_splits([*numbered, *copies], SplitSpec())}
+    for one, other in zip(numbered, copies, strict=True):
+        assert assigned[one.path].split == assigned[other.path].split
+        assert assigned[one.path].group == assigned[other.path].group
+    assert (
+        sides(assign_splits(numbered, SplitSpec())).items() <= sides([*assigned.values()]).items()
+    )
+
+
+def test_near_copies_that_are_settled_elsewhere_stay(caplog: pytest.LogCaptureFixture) -> None:
+    numbered, copies = alike("a", 200)
+    others = camera("b", range(200))
+    settled = sides(assign_splits([*numbered, *others], SplitSpec()))
+    settled |= {copy.path: ("train", "val", "test")[n % 3] for n, copy in enumerate(copies)}
+    after = sides(assign_splits([*numbered, *copies, *others], SplitSpec(), settled))
+    assert after == settled
+    assert "settled on different sides" not in caplog.text
+
+
 def test_names_without_numbers_fall_back_to_near_duplicates_and_say_so(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from lazarus_pl.data.leaf_name import LeafName
-from lazarus_pl.data.near_duplicates import MAX_DISTANCE, near_duplicate_groups
+from lazarus_pl.data.near_duplicates import MAX_DISTANCE, near_duplicate_groups, nearest
 from lazarus_pl.data.photo import Photo
 from lazarus_pl.data.split.balanced import deal_groups
 from lazarus_pl.data.split.fill_empty_sides import fill_empty_sides, too_few
@@ -87,6 +87,10 @@ def _leaf(photos: Sequence[Photo], spec: SplitSpec, settled: Mapping[str, str]) 
         else:
             numbered.append(Numbered(photo, name))
     sides, groups = split_ranges(numbered, spec, settled, find_copies(photos, settled))
+    for path, like in _beside(unnumbered, [item.photo for item in numbered]).items():
+        if settled.get(path, sides[like]) == sides[like]:
+            sides[path], groups[path] = sides[like], groups[like]
+    unnumbered = [photo for photo in unnumbered if photo.path not in sides]
     if unnumbered:
         _LOG.warning(
             "%d of %d file names carry no running number: those photos are grouped by near "
@@ -98,6 +102,17 @@ def _leaf(photos: Sequence[Photo], spec: SplitSpec, settled: Mapping[str, str]) 
         groups.update(alike)
         sides.update(deal_groups(unnumbered, alike, spec, settled))
     return sides, groups
+
+
+def _beside(photos: Sequence[Photo], numbered: Sequence[Photo]) -> dict[str, str]:
+    """The numbered photo of the same class that each one is nearly a copy of, by path."""
+    found: dict[str, str] = {}
+    for label in {photo.label for photo in photos}:
+        mine = sorted((p for p in photos if p.label == label), key=lambda photo: photo.path)
+        theirs = sorted((p for p in numbered if p.label == label), key=lambda photo: photo.path)
+        near = nearest([p.phash for p in mine], [p.phash for p in theirs])
+        found |= {mine[one].path: theirs[other].path for one, other in near.items()}
+    return found
 
 
 def _near_duplicates(photos: Sequence[Photo], spec: SplitSpec) -> dict[str, str]:
