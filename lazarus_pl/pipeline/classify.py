@@ -99,13 +99,16 @@ def classify(
         views,
         photos=len(listed),
     )
-    predictions = list(predict(classifier, root, listed))
+    predictions: list[Prediction] = []
     try:
-        write_predictions(predictions, classifier.class_names, out)
-    except OSError as error:
-        raise LazarusError(
-            f"'{out}' cannot be written ({error.strerror}): name another file with --out"
-        ) from error
+        for prediction in predict(classifier, root, listed):
+            predictions.append(prediction)
+    except BaseException:
+        if predictions:
+            _write(predictions, classifier.class_names, out)
+            print(f"only {len(predictions)} of {len(listed)} photos stand in '{out}'")
+        raise
+    _write(predictions, classifier.class_names, out)
     few = len(predictions) <= _TOLD
     usable = sum(p.probability is not None for p in predictions)
     unusable = len(predictions) - usable
@@ -118,6 +121,15 @@ def classify(
     ):
         if line:
             print(line)
+
+
+def _write(predictions: Sequence[Prediction], class_names: Sequence[str], out: Path) -> None:
+    try:
+        write_predictions(predictions, class_names, out)
+    except OSError as error:
+        raise LazarusError(
+            f"'{out}' cannot be written ({error.strerror}): name another file with --out"
+        ) from error
 
 
 def _check_out(out: Path) -> None:

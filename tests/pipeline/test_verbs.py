@@ -7,6 +7,7 @@ import zipfile
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,9 @@ from lazarus_pl.encoder.engine import Engine
 from lazarus_pl.encoder.engine_options import EngineOptions
 from lazarus_pl.encoder.make_engine import make_engine
 from lazarus_pl.encoder.torch_engine import TorchEngine
+from lazarus_pl.errors import LazarusError
 from lazarus_pl.pipeline import classifier, demo
+from lazarus_pl.pipeline.classifier import Classifier
 from lazarus_pl.pipeline.classify import Prediction, said_of
 from lazarus_pl.pipeline.run.grid_options import GridOptions
 from lazarus_pl.pipeline.run.run_settings import RunSettings
@@ -241,6 +244,31 @@ def test_classify_mistakes(
     assert done.code == 2
     assert said in done.err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, LazarusError("the memory is full")])
+def test_classify_keeps_what_it_has_when_it_ends_early(
+    error: BaseException,
+    checkpoint: Path,
+    drawn: Path,
+    tmp_path: Path,
+    lazarus: Lazarus,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    judged, calls = Classifier.judged, iter(range(99))
+
+    def ends(self: Classifier, pixels: Any) -> Any:  # noqa: ANN401
+        if next(calls) == 2:
+            raise error
+        return judged(self, pixels)
+
+    monkeypatch.setattr(Classifier, "judged", ends)
+    out = tmp_path / "out.csv"
+    words = ("--data", drawn, "--out", out, "--batch_size", 8, "--engine", "torch")
+    done = lazarus("classify", "--ckpt", checkpoint, *words)
+    assert done.code != 0
+    assert f"only 16 of 45 photos stand in '{out}'" in done.out
+    assert len(rows(out)) == 16
 
 
 @pytest.mark.parametrize("victim", ["photo", "table", "checkpoint"])
