@@ -52,13 +52,16 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--trials", type=int, default=20, help="of each fault")
+    parser.add_argument("--only", choices=(*_FAULTS, _IN_A_ROW), help="one of the faults")
     options = parser.parse_args()
+    kinds = (options.only,) if options.only else (*_FAULTS, _IN_A_ROW)
     cache = options.out / "cache"
     photos = subset(options.data, options.out / "photos", _PHOTOS)
     Extraction(photos, cache, EncoderSpec(), SplitSpec(), make_engine, say=print).run()
     start = _head(cache, options.out / "head")
-    rows = list(_rows(cache, start, options.out / "trials", options.trials))
-    report("faults", rows, {"trials": options.trials, "photos": _PHOTOS})
+    rows = list(_rows(cache, start, options.out / "trials", options.trials, kinds))
+    name = f"faults_{_word(options.only)}" if options.only else "faults"
+    report(name, rows, {"trials": options.trials, "photos": _PHOTOS})
 
 
 def _head(cache: Path, out: Path) -> Path:
@@ -74,11 +77,17 @@ def _words(cache: Path, out: Path) -> list[str]:
     return [f"--data.init_args.cache={cache}", f"--trainer.default_root_dir={out}"]
 
 
-def _rows(cache: Path, start: Path, out: Path, trials: int) -> Iterator[Row]:
+def _word(kind: str) -> str:
+    return kind.replace(" ", "_")
+
+
+def _rows(
+    cache: Path, start: Path, out: Path, trials: int, kinds: tuple[str, ...]
+) -> Iterator[Row]:
     photos = test_side(cache)
-    for kind in (*_FAULTS, _IN_A_ROW):
+    for kind in kinds:
         for guarded in (True, False):
-            trial = out / f"{kind.replace(' ', '_')}-{'guarded' if guarded else 'bare'}"
+            trial = out / f"{_word(kind)}-{'guarded' if guarded else 'bare'}"
             lost = [
                 _lost(cache, start, kind, seed, guarded, trial / str(seed), photos)
                 for seed in range(trials)
