@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,6 +27,9 @@ COLUMNS = (
 class Leaderboard:
     """Ranks runs by macro-F1 on val; failed runs come last.
 
+    On a small val many are equal: then the more accurate one is ahead, and of those the one that is
+    surer of what is right (its loss is lower).
+
     Args:
         results: Of all runs.
 
@@ -34,9 +38,7 @@ class Leaderboard:
     """
 
     def __init__(self, results: Sequence[RunResult]) -> None:
-        self.results = sorted(
-            results, key=lambda r: (bool(r.error), -r.val_macro_f1, -r.val_accuracy, r.seconds)
-        )
+        self.results = sorted(results, key=_rank)
 
     @property
     def best(self) -> RunResult | None:
@@ -77,3 +79,8 @@ class Leaderboard:
             ]
             for rank, result in enumerate(self.results, start=1)
         ]
+
+
+def _rank(result: RunResult) -> tuple[bool, float, float, float, float]:
+    loss = math.inf if math.isnan(result.val_loss) else result.val_loss
+    return bool(result.error), -result.val_macro_f1, -result.val_accuracy, loss, result.seconds

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -28,6 +29,7 @@ class RunResult:
         digest: Of all that determines the run; a finished run with the same digest is not
             repeated.
         error: Why the run failed, or nothing.
+        val_loss: Of the same epoch; NaN where it is not known.
     """
 
     run: str
@@ -41,6 +43,7 @@ class RunResult:
     checkpoint: str
     digest: str
     error: str = ""
+    val_loss: float = math.nan
 
     def write(self, folder: Path) -> None:
         """Writes ``result.json`` in one atomic step."""

@@ -79,6 +79,7 @@ class RunResults:
             seconds=seconds,
             checkpoint=best.resolve().relative_to(self._out.resolve()).as_posix(),
             digest=self._digest(run),
+            val_loss=scores.get("val/loss", math.nan),
         )
         result.write(self.folder(run))
 

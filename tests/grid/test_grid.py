@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 import shutil
 from pathlib import Path
@@ -272,22 +273,27 @@ def test_an_axis_without_values() -> None:
 
 
 def test_the_leaderboard_ranks_by_macro_f1_then_accuracy_and_failed_last(tmp_path: Path) -> None:
-    def result(name: str, f1: float, accuracy: float, error: str = "") -> RunResult:
-        return RunResult(name, name, 0.1, 0, f1, accuracy, 1, 1.0, "c", "d", error)
+    def result(
+        name: str, f1: float, accuracy: float, error: str = "", loss: float = math.nan
+    ) -> RunResult:
+        return RunResult(name, name, 0.1, 0, f1, accuracy, 1, 1.0, "c", "d", error, loss)
 
     board = Leaderboard(
         [
             result("failed", float("nan"), float("nan"), "why | not"),
             result("low", 0.2, 0.9),
             result("tie", 0.5, 0.6),
-            result("best", 0.5, 0.7),
+            result("unknown", 0.5, 0.7),
+            result("unsure", 0.5, 0.7, loss=0.9),
+            result("best", 0.5, 0.7, loss=0.4),
         ]
     )
-    assert [r.run for r in board.results] == ["best", "tie", "low", "failed"]
+    order = ["best", "unsure", "unknown", "tie", "low", "failed"]
+    assert [r.run for r in board.results] == order
     assert board.best is not None
     assert board.best.run == "best"
     board.write(tmp_path)
-    assert len(rows(tmp_path)) == 4
+    assert len(rows(tmp_path)) == 6
     assert RunResult.read(tmp_path) is None
     board.results[0].write(tmp_path)
     assert RunResult.read(tmp_path) == board.results[0]
