@@ -34,17 +34,30 @@ def _texts(path: Path, seen: set[Path]) -> Iterator[str]:
     except yaml.YAMLError:
         return
     for value in _values(content):
-        named = path.parent / value
-        if named.suffix in _SUFFIXES and named.is_file() and named.resolve() not in seen:
+        named = named_file(path, value)
+        if named is not None and named.resolve() not in seen:
             yield from _texts(named, seen)
 
 
-def _values(content: object) -> Iterator[str]:
-    if isinstance(content, str):
-        yield content
-    elif isinstance(content, dict):
-        for value in content.values():
-            yield from _values(value)
-    elif isinstance(content, list):
-        for value in content:
-            yield from _values(value)
+def named_file(config: Path, value: str) -> Path | None:
+    """The config file that a value of another one names, if there is one."""
+    named = config.parent / value
+    try:
+        return named if named.suffix in _SUFFIXES and named.is_file() else None
+    # such as a name that is too long for one
+    except (OSError, ValueError):
+        return None
+
+
+def _values(content: object) -> list[str]:
+    """All texts in what YAML gives, whose lists and mappings may hold themselves."""
+    found: list[str] = []
+    waiting, seen = [content], set()
+    while waiting:
+        value = waiting.pop(0)
+        if isinstance(value, str):
+            found.append(value)
+        elif isinstance(value, (dict, list)) and id(value) not in seen:
+            seen.add(id(value))
+            waiting += value.values() if isinstance(value, dict) else value
+    return found

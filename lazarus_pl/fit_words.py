@@ -9,6 +9,8 @@ from typing import Any
 
 import yaml
 
+from lazarus_pl.config_text import named_file
+
 # nobody looks at a run among many, or at one that is told of elsewhere
 QUIET = ("--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false")
 # what TensorBoardLogger would begin every run with, a metric of -1
@@ -33,9 +35,11 @@ def configured(config: Path, values: Mapping[str, Any], key: str) -> Any:  # noq
     if key in values:
         return values[key]
     try:
-        value = yaml.safe_load(config.read_text(encoding="utf-8"))
+        place, value = config, yaml.safe_load(config.read_text(encoding="utf-8"))
         for part in key.split("."):
             value = value[part]
+            if isinstance(value, str) and (named := named_file(place, value)):
+                place, value = named, yaml.safe_load(named.read_text(encoding="utf-8"))
         return value
     except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError):
         return None

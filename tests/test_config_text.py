@@ -35,3 +35,11 @@ def test_what_is_no_yaml_is_told_where_it_is_read(tmp_path: Path) -> None:
     assert config_text(tmp_path / "a.yaml") == "a: [\n"
     with pytest.raises(FileNotFoundError):
         config_text(tmp_path / "b.yaml")
+
+
+def test_odd_values_are_no_files(tmp_path: Path) -> None:
+    text = f"a: &a [*a, {'x' * 300}.yaml, 'b\\0.yaml', 3]\n".replace("'b\\0", '"b\\0').replace(
+        ".yaml', 3", '.yaml", 3'
+    )
+    (tmp_path / "a.yaml").write_text(text)
+    assert config_text(tmp_path / "a.yaml") == text

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from lazarus_pl.audit.audit_data import AuditData
 from lazarus_pl.audit.quick_head import quick_probabilities
-from lazarus_pl.data.corrections import decided_rows
+from lazarus_pl.data.corrections import rows_of
 from lazarus_pl.data.table import write_table
 
 _FOLDS = 5
@@ -66,20 +66,24 @@ def label_doubts(data: AuditData) -> dict[str, Any] | None:
 def write_doubts(doubts: list[dict[str, Any]], path: Path) -> None:
     """Writes doubts as a table with an empty column ``action``, for a person to fill in.
 
-    ``lazarus extract --corrections`` takes it back. What is filled in already stays, also of photos
-    that are in doubt no more.
+    ``lazarus extract --corrections`` takes it back. Rows with an action stay, also of photos that
+    are in doubt no more, and so do columns that a person added.
 
     Raises:
         LazarusError: If the file that is there is no such table.
     """
-    decided = decided_rows(path)
-    fresh = [{**doubt, **_decision(decided.pop(doubt["path"], {}))} for doubt in doubts]
-    rows = (*fresh, *decided.values())
-    write_table(path, _COLUMNS, ([row.get(name, "") for name in _COLUMNS] for row in rows))
+    before = rows_of(path)
+    rows = [_merged(doubt, before.pop(doubt["path"], {})) for doubt in doubts]
+    rows += [row for row in before.values() if row["action"].strip()]
+    columns = list(dict.fromkeys((*_COLUMNS, *(name for row in rows for name in row))))
+    write_table(path, columns, ([row.get(name, "") for name in columns] for row in rows))
 
 
-def _decision(row: Mapping[str, str]) -> dict[str, str]:
-    return {name: row[name] for name in ("action", "suggested") if name in row}
+def _merged(doubt: Mapping[str, Any], row: Mapping[str, str]) -> dict[str, Any]:
+    """What is in doubt now, and what a person wrote beside it before."""
+    decided = ("action", "suggested") if row.get("action", "").strip() else ()
+    theirs = {name: row[name] for name in row if name in decided or name not in _COLUMNS}
+    return {**doubt, **theirs}
 
 
 def _out_of_fold(data: AuditData) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]:

@@ -13,7 +13,7 @@ from lazarus_pl.audit.audit_data import AuditData
 from lazarus_pl.audit.survey import Surveyed, survey_photos
 from lazarus_pl.cache.feature_cache import FeatureCache
 from lazarus_pl.data.corrections import Corrections
-from lazarus_pl.data.listing import LabelFrom, check_classes, list_photos
+from lazarus_pl.data.listing import LabelFrom, check_classes, check_sides, list_photos
 from lazarus_pl.data.rejected import Rejected
 from lazarus_pl.data.split.assign_splits import assign_splits
 from lazarus_pl.data.split.split_spec import SplitSpec
@@ -32,8 +32,8 @@ def load_audit_data(
 ) -> AuditData:
     """Surveys photos and gives them sides and features.
 
-    With a cache its labels (which may be corrected), its sides unless others are asked for, and its
-    features are taken; photos that it does not hold are left out, with the reason.
+    With a cache its labels, unless they are corrected here, its sides unless others are asked for,
+    and its features are taken; photos that it does not hold are left out, with the reason.
 
     Args:
         data: Folder of class folders, or table.
@@ -49,7 +49,9 @@ def load_audit_data(
     """
     features = FeatureCache(cache) if cache else None
     root, listed = list_photos(data, label_from)
-    listed, excluded = (corrections or Corrections()).apply(listed)
+    check_sides(listed)
+    decided = corrections or Corrections()
+    listed, excluded = decided.apply(listed)
     check_classes(data, listed)
     # a mistake is told before the folder is made
     out.mkdir(parents=True, exist_ok=True)
@@ -63,7 +65,7 @@ def load_audit_data(
     ]
     in_use, settled = _split_in_use(split, features)
     if features is not None:
-        seen, absent = _joined(seen, features, data, settled)
+        seen, absent = _joined(seen, features, data, settled, decided)
         rejected += absent
     problem = ""
     photos = tuple(item.photo for item in seen)
@@ -92,12 +94,21 @@ def _split_in_use(asked: SplitSpec | None, cache: FeatureCache | None) -> tuple[
     if cache is None:
         return SplitSpec(), False
     settings = dict(cache.header.split)
+    if not settings:
+        raise LazarusError(
+            f"the photos of '{cache.folder}' are being divided, or that was interrupted: run "
+            "lazarus extract again"
+        )
     settings["fractions"] = tuple(settings["fractions"])
     return SplitSpec(**settings), True
 
 
 def _joined(
-    seen: Sequence[Surveyed], cache: FeatureCache, data: Path, settled: bool
+    seen: Sequence[Surveyed],
+    cache: FeatureCache,
+    data: Path,
+    settled: bool,
+    corrections: Corrections,
 ) -> tuple[list[Surveyed], list[Rejected]]:
     """Photos with the cache's labels, and its sides if those are in use; and those not in it."""
     known = {(photo.path, photo.sha256): photo for photo in cache.manifest.photos}
@@ -107,7 +118,8 @@ def _joined(
     for item in seen:
         photo = known.get((item.photo.path, item.photo.sha256))
         if photo is not None:
-            ours = photo if settled else replace(item.photo, label=photo.label)
+            label = corrections.labels.get(photo.path, photo.label)
+            ours = replace(photo if settled else item.photo, label=label)
             stay.append(Surveyed(ours, item.measures))
             continue
         reason = reasons.get(item.photo.path, "has no features in the cache: extract again")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Set
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lazarus_pl.cache.bound_engine import BoundEngine
 from lazarus_pl.cache.cache_header import CacheHeader
@@ -75,6 +75,15 @@ def may_extract_into(folder: Path) -> bool:
     if not folder.is_dir():
         return False
     return {entry.name for entry in folder.iterdir() if not is_temporary(entry)} <= _OURS
+
+
+class _Done(NamedTuple):
+    """What a call did: the photos that have features, how many photos and views, whether all."""
+
+    manifest: Manifest
+    extracted: int
+    views: int
+    is_whole: bool
 
 
 class Extraction:
@@ -155,11 +164,10 @@ class Extraction:
             extracted = made = 0
             told = seal.read(self._asked(views)) if seal.is_there and not verify else None
             if told is None:
-                manifest, extracted, made = self._do(views, verify)
-                told = _told(manifest)
+                done = self._do(views, verify)
+                extracted, made, told = done.extracted, done.views, _told(done.manifest)
                 with JobFolder.lock_of(self._out):
-                    is_complete = views is None or views.is_complete
-                    if is_complete and self._may_be_sealed(manifest):
+                    if done.is_whole and self._may_be_sealed(done.manifest):
                         seal.write(self._asked(views), told)
         except OSError as error:
             raise self._explained(error) from error
@@ -168,8 +176,8 @@ class Extraction:
         seconds = time.monotonic() - started
         return ExtractionSummary(**told, extracted=extracted, views=made, seconds=seconds)
 
-    def _do(self, views: ViewExtraction | None, verify: bool) -> tuple[Manifest, int, int]:
-        """Looks at everything and does what is left: the manifest, and photos and views done."""
+    def _do(self, views: ViewExtraction | None, verify: bool) -> _Done:
+        """Looks at everything and does what is left."""
         lock = JobFolder.lock_of(self._out)
         with lock:
             header, root, manifest = self._prepare()
@@ -184,14 +192,15 @@ class Extraction:
         later = len(views.photos(manifest)) * self._views.count if views else 0
         extracted = photos.run(partial(self._engine.bind, root, manifest), later, self._say)
         with lock:
-            manifest = self._finished(manifest, jobs)
+            manifest, is_ours = self._finished(manifest, jobs)
         if not views or not maker:
-            return manifest, extracted, 0
+            return _Done(manifest, extracted, 0, is_ours)
         left = len(views.photos(manifest)) * self._views.count
         engine = partial(self._engine.bind, root, manifest, left)
-        return manifest, extracted, views.run(header, root, manifest, maker, engine, verify)
+        made = views.run(header, root, manifest, maker, engine, verify)
+        return _Done(manifest, extracted, made, is_ours and views.is_complete)
 
-    def _finished(self, prepared: Manifest, jobs: JobFolder) -> Manifest:
+    def _finished(self, prepared: Manifest, jobs: JobFolder) -> tuple[Manifest, bool]:
         """Writes the manifest without what has no features, unless it is no longer this call's."""
         there = Manifest.read(self._out)
         if not set(map(_place, there.photos)) <= set(map(_place, prepared.photos)):
@@ -200,19 +209,17 @@ class Extraction:
                 "what it wrote stays",
                 self._out,
             )
-            return there
+            return there, False
         manifest = _complete(prepared, *jobs.outcome())
         manifest.write(self._out)
-        return manifest
+        return manifest, True
 
     def _may_be_sealed(self, manifest: Manifest) -> bool:
         """Whether the cache is what this call made of it, and the next one need not look again."""
         if any(item.reason.startswith(_MAY_PASS) for item in manifest.quarantine):
             return False
         # another process may have been told another split meanwhile
-        header = CacheHeader.read(self._out)
-        is_ours = (header.split, header.label_from) == (_as_json(self._split), self._label_from)
-        return is_ours and Manifest.read(self._out) == manifest
+        return Manifest.read(self._out) == manifest
 
     def _asked(self, views: ViewExtraction | None) -> list[Any]:
         """All that determines what is to be done, beside photos and cache."""
@@ -244,9 +251,12 @@ class Extraction:
             header.split,
             header.label_from,
         )
-        if old is not None and not keep_sides:
+
+        def unsettle() -> None:
             # if this is interrupted, nobody takes the sides of one split for those of another
-            replace(old, split={}).write(self._out)
+            if old is not None and not keep_sides:
+                replace(old, split={}).write(self._out)
+
         root, manifest = build_manifest(
             self._data,
             self._out,
@@ -254,6 +264,7 @@ class Extraction:
             self._label_from,
             keep_sides,
             self._corrections,
+            unsettle,
         )
         header.write(self._out)
         return header, root, manifest

@@ -32,7 +32,7 @@ class JobFile:
             ``(n, H, W, C)``, whose rows of failed photos are zero; grids of photos in windows are
             ragged, and failed photos have none. In the file those are the members ``grid16``, all
             cells one behind the other, and ``grid16.shapes``.
-        failed: Reasons of the rows that could not be decoded.
+        failed: Reasons of the rows that could not be decoded, be it for good or then.
         gone: Rows whose file vanished or changed in the meantime, or could not be read then: to be
             done again.
     """

@@ -121,16 +121,20 @@ class JobFolder:
         """Which photos have features, and why others could not be decoded, by their SHA-256."""
         done: set[str] = set()
         reasons: dict[str, str] = {}
+        passing: dict[str, str] = {}
         for number, job in enumerate(self.plan.jobs):
             state = self._look(number, job)
             if state is None:
                 continue
             for place, row in enumerate(job):
                 if place in state.failed:
-                    reasons[row.sha256] = state.failed[place]
+                    told = passing if place in state.gone else reasons
+                    told[row.sha256] = state.failed[place]
                 elif place not in state.gone:
                     done.add(row.sha256)
-        return done - reasons.keys(), reasons
+        done -= reasons.keys()
+        later = {sha256: reason for sha256, reason in passing.items() if sha256 not in done}
+        return done, {**later, **reasons}
 
     def _look(self, number: int, rows: Sequence[Row]) -> JobState | None:
         """The state of a job; a damaged file is taken away, so that its job is done again."""

@@ -202,7 +202,7 @@ class JobRunner:
             self._index.key,
             rows_digest(rows),
             layers,
-            {item.row: item.reason for item in encoded.unusable if not item.gone},
+            {item.row: item.reason for item in encoded.unusable if item.reason},
             tuple(item.row for item in encoded.unusable if item.gone),
         )
 

@@ -48,8 +48,8 @@ class PhotoReader:
             return [ReadRow(job, row, None, gone=True) for row in places]
         try:
             pixels = self._pixels(data, photo, views)
-        except PassingError:
-            return [ReadRow(job, row, None, gone=True) for row in places]
+        except PassingError as error:
+            return [ReadRow(job, row, None, str(error), gone=True) for row in places]
         except PhotoError as error:
             return [ReadRow(job, row, None, str(error)) for row in places]
         return [ReadRow(job, row, seen) for row, seen in zip(places, pixels, strict=True)]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lazarus_pl.data.check_same_data import check_same_data
 from lazarus_pl.data.corrections import Corrections
-from lazarus_pl.data.listing import LabelFrom, Listed, check_classes, list_photos
+from lazarus_pl.data.listing import LabelFrom, Listed, check_classes, check_sides, list_photos
 from lazarus_pl.data.manifest import Manifest
 from lazarus_pl.data.photo import Photo
 from lazarus_pl.data.rejected import Rejected
@@ -33,6 +33,7 @@ def build_manifest(
     label_from: LabelFrom = "path",
     keep_sides: bool = False,
     corrections: Corrections | None = None,
+    before_writing: Callable[[], None] = lambda: None,
 ) -> tuple[Path, Manifest]:
     """Scans and splits a dataset and writes its manifest into a folder.
 
@@ -47,6 +48,7 @@ def build_manifest(
         keep_sides: Leave every photo of the manifest in the folder on the side it has there, also
             if it was moved or renamed.
         corrections: Other labels and exclusions than the data's.
+        before_writing: Called when nothing can go wrong any more but writing.
 
     Returns:
         The root that the photos' paths are relative to, and the manifest.
@@ -57,6 +59,7 @@ def build_manifest(
             written all the same.
     """
     root, listed = list_photos(data, label_from)
+    check_sides(listed)
     listed, excluded = (corrections or Corrections()).apply(listed)
     check_classes(data, listed)
     check_same_data(data, root, listed, folder)
@@ -82,6 +85,7 @@ def build_manifest(
         manifest = Manifest(tuple(assign_splits(labelled, split, settled)), quarantine)
     except LazarusError as error:
         raise _with_quarantine(error, quarantine, folder) from error
+    before_writing()
     manifest.write(folder)
     shutil.rmtree(folder / _PARTIAL, ignore_errors=True)
     _warn(manifest, folder)

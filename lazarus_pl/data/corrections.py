@@ -84,15 +84,15 @@ class Corrections:
         return stay, out
 
 
-def decided_rows(path: Path) -> dict[str, dict[str, str]]:
-    """Rows in which a person has filled in an action, by path; none where there is no such file.
+def rows_of(path: Path) -> dict[str, dict[str, str]]:
+    """Rows of such a table by path; none where there is no such file.
 
     Raises:
         LazarusError: If the file is not such a table.
     """
     if not path.exists():
         return {}
-    return {row["path"]: row for row in _rows(path) if row["action"].strip()}
+    return {row["path"]: row for row in _rows(path)}
 
 
 def _rows(path: Path) -> list[dict[str, str]]:

@@ -103,18 +103,28 @@ def list_photos(data: Path, label_from: LabelFrom = "path") -> tuple[Path, list[
 
 
 def check_classes(data: Path, listed: Sequence[Listed]) -> None:
-    """Refuses data in which no photo has a class, or the side of the split is part of it.
+    """Refuses data in which no photo has a class.
 
     Raises:
-        LazarusError: If there is no label at all, or photos lie in class folders beside some of
-            train, val and test.
+        LazarusError: If there is no label at all.
     """
-    labelled = [item for item in listed if item.label and item.looks_like_a_photo]
-    if not labelled:
+    if not any(item.label for item in listed if item.looks_like_a_photo):
         raise LazarusError(
             f"the photos of '{data}' have no class: put those of each class into a folder of its "
             "own and give the folder that holds these, or give a table"
         )
+
+
+def check_sides(listed: Sequence[Listed]) -> None:
+    """Refuses data in which the side of the split is part of the class.
+
+    Args:
+        listed: As :func:`list_photos` gives it, before anybody corrects it.
+
+    Raises:
+        LazarusError: If photos lie in class folders beside some of train, val and test.
+    """
+    labelled = [item for item in listed if item.label and item.looks_like_a_photo]
     tops = {item: split_name(item.label.split("/")[0]) for item in labelled}
     sides = sorted(set(SIDES) & set(tops.values()))
     beside = next((item for item, top in tops.items() if top not in SIDES), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -104,9 +105,11 @@ def classify(
         for prediction in predict(classifier, root, listed):
             predictions.append(prediction)
     except BaseException:
-        if predictions:
-            _write(predictions, classifier.class_names, out)
-            print(f"only {len(predictions)} of {len(listed)} photos stand in '{out}'")
+        part = out.with_name(f"{out.stem}.partial{out.suffix}")
+        # what it ended of is what is told
+        with contextlib.suppress(LazarusError):
+            _write(predictions, classifier.class_names, part)
+            print(f"{len(predictions)} of {len(listed)} photos stand in '{part}'")
         raise
     _write(predictions, classifier.class_names, out)
     few = len(predictions) <= _TOLD

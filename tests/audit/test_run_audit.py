@@ -7,6 +7,7 @@ import functools
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,12 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
+from lazarus_pl.audit.load_audit_data import load_audit_data
+from lazarus_pl.cache.cache_header import CacheHeader
 from lazarus_pl.data.corrections import Corrections
 from lazarus_pl.data.manifest import Manifest
+from lazarus_pl.data.split.split_spec import SplitSpec
+from lazarus_pl.errors import LazarusError
 from tests.conftest import Lazarus, save_noise
 
 SCHEMA = json.loads((files("lazarus_pl.audit.report") / "audit.schema.json").read_text())
@@ -103,6 +108,25 @@ def test_photos_in_one_folder_whose_classes_corrections_name(
         assert report["classes"]["total"] == 44
         assert set(report["classes"]["by_class"]) == {"healthy", "late_blight", "rust"}
         assert report["quarantine"]["total"] == 1
+
+
+def test_corrections_go_before_the_labels_of_a_cache(
+    drawn: Path, cache: Path, tmp_path: Path
+) -> None:
+    first = Manifest.read(cache).photos[0]
+    decided = Corrections({first.path: "rust"})
+    for split in (None, SplitSpec()):
+        found = load_audit_data(drawn, tmp_path / "audit", cache, split, corrections=decided)
+        assert {p.label for p in found.photos if p.path == first.path} == {"rust"} != {first.label}
+
+
+def test_a_cache_that_is_being_divided_is_a_sentence(
+    drawn: Path, cache: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(cache, tmp_path / "cache")
+    replace(CacheHeader.read(cache), split={}).write(tmp_path / "cache")
+    with pytest.raises(LazarusError, match="run lazarus extract again"):
+        load_audit_data(drawn, tmp_path / "audit", tmp_path / "cache")
 
 
 def test_unseen_sessions_are_told_class_by_class(tmp_path: Path, lazarus: Lazarus) -> None:

@@ -432,12 +432,18 @@ def test_what_a_person_decided_stays_in_the_table(tmp_path: Path) -> None:
     write_doubts([doubt("1"), doubt("2"), doubt("3")], table)
     rows = read_table(table)
     assert [row["action"] for row in rows] == ["", "", ""]
+    rows = [{**row, "note": f"seen {row['path']}"} for row in rows]
     rows[0] |= {"action": "relabel", "suggested": "c"}
     rows[1] |= {"action": "keep"}
     write_table(table, list(rows[0]), [list(row.values()) for row in rows])
     write_doubts([doubt("4"), doubt("2"), {**doubt("5"), "suggested": "d"}], table)
-    after = {row["path"]: (row["action"], row["suggested"]) for row in read_table(table)}
-    assert after == {"4": ("", "b"), "2": ("keep", "b"), "5": ("", "d"), "1": ("relabel", "c")}
+    names = ("path", "action", "suggested", "note")
+    assert [tuple(row[name] for name in names) for row in read_table(table)] == [
+        ("4", "", "b", ""),
+        ("2", "keep", "b", "seen 2"),
+        ("5", "", "d", ""),
+        ("1", "relabel", "c", "seen 1"),
+    ]
     assert Corrections.read(table).labels == {"1": "c"}
 
 

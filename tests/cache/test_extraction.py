@@ -22,6 +22,7 @@ from lazarus_pl.cache.job_file import JobFile
 from lazarus_pl.cache.job_plan import JobPlan, Row
 from lazarus_pl.cache.photo_extraction import PhotoExtraction
 from lazarus_pl.data import decode
+from lazarus_pl.data.corrections import Corrections
 from lazarus_pl.data.split.split_spec import SplitSpec, Strategy
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
 from lazarus_pl.encoder.measured_engine import Candidate, MeasuredEngine
@@ -284,6 +285,44 @@ def test_sides_of_one_split_are_not_kept_for_another_after_an_interruption(
     assert sides_of(out) == by_leaf
 
 
+def test_a_mistake_costs_no_sides(noise: Noise, tmp_path: Path) -> None:
+    data, out = noise({"a": 60, "b": 60}), tmp_path / "cache"
+    divided(data, out, "leaf")
+    # later photos are divided among themselves: all anew, sides would be others
+    noise({"a": 90, "b": 90})
+    divided(data, out, "leaf")
+    before = sides_of(out)
+    with pytest.raises(LazarusError, match="finds no group"):
+        divided(data, out, "grouped")
+    divided(data, out, "leaf")
+    assert sides_of(out) == before
+
+
+def test_who_is_slower_does_not_take_another_calls_labels_for_its_own(
+    noise: Noise, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, out = noise({"a": 60, "b": 60}), tmp_path / "cache"
+    run, calls = PhotoExtraction.run, iter(range(9))
+
+    def relabelled(label: str) -> str:
+        spec, corrections = EncoderSpec(weights="random"), Corrections({"a/IMG_0000.png": label})
+        engine = MeanColourEngine()
+        words = (data, out, spec, SplitSpec(), lambda _: engine)
+        Extraction(*words, corrections=corrections).run()
+        photos = FeatureCache(out).manifest.photos
+        return next(photo.label for photo in photos if photo.path == "a/IMG_0000.png")
+
+    def overtaken(self: PhotoExtraction, *words: Any) -> int:  # noqa: ANN401
+        done = run(self, *words)
+        if next(calls) == 0:
+            relabelled("a")
+        return done
+
+    monkeypatch.setattr(PhotoExtraction, "run", overtaken)
+    assert relabelled("b") == "a"
+    assert relabelled("b") == "b"
+
+
 @pytest.mark.parametrize("more", [False, True])
 def test_who_is_slower_does_not_write_over_another_division(
     more: bool,
@@ -331,6 +370,8 @@ def test_a_passing_want_of_memory_is_no_reason_to_give_a_photo_up(
     monkeypatch.setattr(decode, "decode", short)
     first = extract(data, tmp_path / "cache")
     assert (first.photos, first.quarantined) == (79, 1)
+    (rejected,) = FeatureCache(tmp_path / "cache").manifest.quarantine
+    assert rejected.reason == "needs more memory than there is"
     again = extract(data, tmp_path / "cache")
     assert (again.photos, again.quarantined, again.extracted) == (80, 0, 1)
     assert len(all_features(tmp_path / "cache")) == 80

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lazarus_pl.data.listing import check_classes, list_photos
+from lazarus_pl.data.listing import check_sides, list_photos
 from lazarus_pl.errors import LazarusError
 from tests.conftest import Lazarus, save_noise
 
@@ -62,7 +62,7 @@ def test_a_photo_in_no_folder_does_not_make_sides_classes(shared: str, tmp_path:
         ("", ""),
         *((label, side) for side in ("train", "test") for label in ("rust", "healthy")),
     }
-    check_classes(tmp_path, listed)
+    check_sides(listed)
 
 
 def test_class_folders_beside_sides_are_refused(tmp_path: Path) -> None:
@@ -70,12 +70,12 @@ def test_class_folders_beside_sides_are_refused(tmp_path: Path) -> None:
         (tmp_path / folder).mkdir(parents=True)
         save_noise(tmp_path / folder / "a 1.png")
     with pytest.raises(LazarusError, match=r"'samples/rust/a 1.png' lies beside .* train and val"):
-        check_classes(tmp_path, list_photos(tmp_path)[1])
+        check_sides(list_photos(tmp_path)[1])
 
 
 def test_a_class_may_have_the_name_of_a_side(noise: Noise) -> None:
     folder = noise({"test": 1, "healthy": 1})
-    check_classes(folder, list_photos(folder)[1])
+    check_sides(list_photos(folder)[1])
     assert set(labels(folder).values()) == {"test", "healthy"}
 
 

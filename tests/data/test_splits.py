@@ -182,6 +182,28 @@ def test_near_copies_without_a_number_lie_where_the_numbered_ones_lie() -> None:
     )
 
 
+def test_near_copies_of_near_copies_stay_together() -> None:
+    numbered, copies = alike("a", 200)
+    bits = {copy.path: int(copy.phash, 16) ^ (0b111100 << 30) for copy in copies}
+    further = [photo(path.replace("small", "tiny"), phash=bits[path]) for path in bits]
+    photos = [*numbered, *copies, *further, *camera("b", range(200))]
+    after = sides(assign_splits(photos, SplitSpec()))
+    assert all(after[path] == after[path.replace("small", "tiny")] for path in bits)
+
+
+@pytest.mark.parametrize("numbers", [1, 20])
+def test_where_all_photos_look_alike_a_likeness_tells_nothing(numbers: int) -> None:
+    looks = [1 << 60 | 1 << one | 1 << other for one in range(40) for other in range(one)]
+    odd = [
+        photo(f"a/{chr(97 + n // 26)}{chr(97 + n % 26)}.jpg", phash=look)
+        for n, look in enumerate(looks[:300])
+    ]
+    few = [photo(f"a/IMG_{n:04d}.jpg", phash=looks[300 + n]) for n in range(numbers)]
+    after = sides(assign_splits([*odd, *few, *camera("b", range(200))], SplitSpec()))
+    counts = Counter(after[item.path] for item in odd)
+    assert min(counts[side] for side in ("val", "test")) > 30
+
+
 def test_near_copies_that_are_settled_elsewhere_stay(caplog: pytest.LogCaptureFixture) -> None:
     numbered, copies = alike("a", 200)
     others = camera("b", range(200))

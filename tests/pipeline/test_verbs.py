@@ -263,12 +263,14 @@ def test_classify_keeps_what_it_has_when_it_ends_early(
         return judged(self, pixels)
 
     monkeypatch.setattr(Classifier, "judged", ends)
-    out = tmp_path / "out.csv"
+    out, part = tmp_path / "out.csv", tmp_path / "out.partial.csv"
+    out.write_text("file,predicted,probability,of,an,earlier,call\n")
     words = ("--data", drawn, "--out", out, "--batch_size", 8, "--engine", "torch")
     done = lazarus("classify", "--ckpt", checkpoint, *words)
     assert done.code != 0
-    assert f"only 16 of 45 photos stand in '{out}'" in done.out
-    assert len(rows(out)) == 16
+    assert f"16 of 45 photos stand in '{part}'" in done.out
+    assert len(rows(part)) == 16
+    assert "earlier" in out.read_text()
 
 
 @pytest.mark.parametrize("victim", ["photo", "table", "checkpoint"])

@@ -87,10 +87,6 @@ def _leaf(photos: Sequence[Photo], spec: SplitSpec, settled: Mapping[str, str]) 
         else:
             numbered.append(Numbered(photo, name))
     sides, groups = split_ranges(numbered, spec, settled, find_copies(photos, settled))
-    for path, like in _beside(unnumbered, [item.photo for item in numbered]).items():
-        if settled.get(path, sides[like]) == sides[like]:
-            sides[path], groups[path] = sides[like], groups[like]
-    unnumbered = [photo for photo in unnumbered if photo.path not in sides]
     if unnumbered:
         _LOG.warning(
             "%d of %d file names carry no running number: those photos are grouped by near "
@@ -99,19 +95,31 @@ def _leaf(photos: Sequence[Photo], spec: SplitSpec, settled: Mapping[str, str]) 
             len(photos),
         )
         alike = _near_duplicates(unnumbered, spec)
-        groups.update(alike)
-        sides.update(deal_groups(unnumbered, alike, spec, settled))
+        beside = _beside(unnumbered, alike, [item.photo for item in numbered])
+        for photo in unnumbered:
+            like = beside.get(alike[photo.path])
+            if like and settled.get(photo.path, sides[like]) == sides[like]:
+                sides[photo.path], groups[photo.path] = sides[like], groups[like]
+        others = [photo for photo in unnumbered if photo.path not in sides]
+        groups.update({photo.path: alike[photo.path] for photo in others})
+        sides.update(deal_groups(others, alike, spec, settled))
     return sides, groups
 
 
-def _beside(photos: Sequence[Photo], numbered: Sequence[Photo]) -> dict[str, str]:
-    """The numbered photo of the same class that each one is nearly a copy of, by path."""
+def _beside(
+    photos: Sequence[Photo], groups: Mapping[str, str], numbered: Sequence[Photo]
+) -> dict[str, str]:
+    """The numbered photo of the same class that a group has a near copy of, by group."""
     found: dict[str, str] = {}
-    for label in {photo.label for photo in photos}:
+    for label in sorted({photo.label for photo in photos}):
         mine = sorted((p for p in photos if p.label == label), key=lambda photo: photo.path)
         theirs = sorted((p for p in numbered if p.label == label), key=lambda photo: photo.path)
+        # where all look alike, a likeness tells nothing
+        if _alike([*mine, *theirs], len(SIDES))[1] < MAX_DISTANCE:
+            continue
         near = nearest([p.phash for p in mine], [p.phash for p in theirs])
-        found |= {mine[one].path: theirs[other].path for one, other in near.items()}
+        for one, other in near.items():
+            found.setdefault(groups[mine[one].path], theirs[other].path)
     return found
 
 

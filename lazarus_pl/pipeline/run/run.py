@@ -13,7 +13,7 @@ from pathlib import Path
 from lazarus_pl.data.check_outside import check_outside
 from lazarus_pl.data.check_same_data import check_same_data
 from lazarus_pl.data.folder_lock import FolderLock
-from lazarus_pl.data.listing import LabelFrom, check_classes, list_photos
+from lazarus_pl.data.listing import LabelFrom, check_classes, check_sides, list_photos
 from lazarus_pl.data.split.split_spec import SplitSpec
 from lazarus_pl.duration import say_duration
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
@@ -158,6 +158,7 @@ def run_chain(settings: RunSettings) -> int:
         raise LazarusError(f"'{settings.out}' is a file: name a folder with --out")
     check_outside(settings.out, settings.data)
     root, listed = list_photos(settings.data, settings.label_from)
+    check_sides(listed)
     if settings.corrections is None:
         check_classes(settings.data, listed)
     # a mistake is told before the folder is made

@@ -19,7 +19,7 @@ from lazarus_pl.shipped_config import shipped_config
 
 _SEED = "seed_everything"
 # linear and MLP for 40, attention for 20, at three learning rates each
-_EPOCHS_OF_NINE = 300
+_NINE, _EPOCHS_OF_NINE = 9, 300
 
 
 class GridStage(Stage):
@@ -49,9 +49,11 @@ class GridStage(Stage):
         epochs = [run.value(EPOCHS) for run in self._runs]
         # a config that says nothing is told where it is trained
         known = [number for number in epochs if isinstance(number, int) and number > 0]
-        if nine is None or not known:
-            return nine
-        return nine * sum(known) / len(known) * len(epochs) / _EPOCHS_OF_NINE
+        if nine is None:
+            return None
+        usual = _EPOCHS_OF_NINE / _NINE
+        epochs_a_run = sum(known) / len(known) if known else usual
+        return nine * len(epochs) / _NINE * epochs_a_run / usual
 
     def run(self, before: Records, allowed: float | None, schedule: Schedule) -> StageOutcome:
         """Trains the runs that are not trained yet, and again those that failed."""
