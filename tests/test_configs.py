@@ -9,11 +9,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from lazarus_pl.data.manifest import Manifest
 from lazarus_pl.doubt.doubt import Doubt
 from lazarus_pl.tasks.load_task import load_task
+from lazarus_pl.tasks.read_checkpoint import read_checkpoint
 from tests.conftest import Lazarus
 
 ROOT = Path(__file__).parent.parent
@@ -331,5 +333,10 @@ def test_two_processes_train_together(viewed: Path, tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    task = load_task(tmp_path / "lightning_logs" / "version_0" / "checkpoints" / "best.ckpt")
+    best = tmp_path / "lightning_logs" / "version_0" / "checkpoints" / "best.ckpt"
+    task = load_task(best)
     assert all(value.isfinite().all() for value in task.state_dict().values())
+    # no photo is repeated for the device that has one less
+    val = len(Manifest.read(viewed).side("val"))
+    assert val % 2 == 1
+    assert np.sum(read_checkpoint(best)["lazarus"]["confusion"]) == val

@@ -16,6 +16,7 @@ from lazarus_pl.cache.read_task import ReadTask
 from lazarus_pl.data.decode import PassingError, PhotoError, read_bytes
 from lazarus_pl.data.photo import Photo
 from lazarus_pl.encoder.windows_spec import WindowsSpec
+from lazarus_pl.errors import LazarusError
 
 if TYPE_CHECKING:
     from lazarus_pl.views.view_maker import ViewMaker
@@ -68,5 +69,11 @@ class PhotoReader:
         self, data: bytes, photo: Photo, views: Sequence[int]
     ) -> list[npt.NDArray[np.uint8]]:
         if self.maker is not None:
-            return self.maker.views(data, photo.sha256, views)
+            try:
+                return self.maker.views(data, photo.sha256, views)
+            except LazarusError as error:
+                raise LazarusError(
+                    f"{error}; it is '{photo.path}': leave it out with --corrections, or change "
+                    "the policy"
+                ) from error
         return [self.windows.read(data, self.size, self.interpolation)] * len(views)

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from lightning.pytorch import LightningDataModule
+from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
 from torch.utils.data import DataLoader, Sampler, SequentialSampler, default_convert
 
 from lazarus_pl.cache.cached_views import CachedViews
@@ -69,6 +70,8 @@ class CachedFeatureDataModule(LightningDataModule):
             raise LazarusError(f"views {views} must be 0, a number, or all")
         if num_workers < 0:
             raise LazarusError(f"num_workers {num_workers} must be at least 0")
+        if not layers:
+            raise LazarusError("layers names none: give [pooled], or layers of the cache")
         self.cache = cache
         self.layers = tuple(layers)
         self.batch_size = batch_size
@@ -177,7 +180,7 @@ class CachedFeatureDataModule(LightningDataModule):
     def val_dataloader(self) -> DataLoader[Batch]:
         """Validation photos in the manifest's order."""
         dataset = CachedDataset(self._features, self.layers, self._features.indices("val"))
-        return self._loader(dataset, SequentialSampler(dataset))
+        return self._loader(dataset, self._in_order(dataset))
 
     def test_dataloader(self) -> DataLoader[Batch]:
         """Test photos in the manifest's order.
@@ -191,11 +194,21 @@ class CachedFeatureDataModule(LightningDataModule):
                 "--split.fractions that leave some"
             )
         dataset = CachedDataset(self._features, self.layers, self._features.indices("test"))
-        return self._loader(dataset, SequentialSampler(dataset))
+        return self._loader(dataset, self._in_order(dataset))
 
     def predict_dataloader(self) -> DataLoader[Batch]:
         """The same as :meth:`test_dataloader`."""
         return self.test_dataloader()
+
+    def _in_order(self, dataset: CachedDataset) -> Sampler[int]:
+        """Every photo once: what Lightning would do repeats some for devices with fewer."""
+        trainer = self.trainer
+        if trainer is None or not 1 < trainer.world_size <= len(dataset):
+            return SequentialSampler(dataset)
+        sampler: Sampler[int] = UnrepeatedDistributedSampler(
+            dataset, trainer.world_size, trainer.global_rank, shuffle=False
+        )
+        return sampler
 
     def _sampler(self) -> EpochSampler:
         views = self._views.count if self._views else 0

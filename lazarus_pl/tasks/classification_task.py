@@ -245,7 +245,10 @@ class ClassificationTask(LightningModule):
         loss = self.loss(logits, batch["target"])
         # weights that are trained on are no longer those that were calibrated
         fitting = self.trainer.state.fn == TrainerFn.FITTING
-        scores.update(loss, logits, batch["target"], None if fitting else self._temperature)
+        temperature = None if fitting else self._temperature
+        weights = self.loss.weight
+        weight = None if weights is None else weights[batch["target"]].sum()
+        scores.update(loss, logits, batch["target"], temperature, weight)
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Tensor]:
         """Class probabilities ``(B, classes)`` and the photos' places in the manifest."""

@@ -53,7 +53,12 @@ class EpochScores(nn.Module):
         self._tables = MetricCollection(tables)
 
     def update(
-        self, loss: Tensor, logits: Tensor, target: Tensor, temperature: float | None = None
+        self,
+        loss: Tensor,
+        logits: Tensor,
+        target: Tensor,
+        temperature: float | None = None,
+        weight: Tensor | None = None,
     ) -> None:
         """Adds a batch.
 
@@ -62,8 +67,10 @@ class EpochScores(nn.Module):
             logits: ``(B, classes)``.
             target: Class indices ``(B,)``.
             temperature: Of a calibrated task; None where it is not.
+            weight: What the batch's mean counts, where classes have weights: their sum over its
+                photos. The number of photos if None.
         """
-        self._loss.update(loss.detach(), len(target))
+        self._loss.update(loss.detach(), len(target) if weight is None else weight)
         self._averaged.update(logits, target)
         self._tables.update(logits, target)
         if temperature:

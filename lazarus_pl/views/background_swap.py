@@ -54,6 +54,10 @@ class BackgroundSwap(nn.Module):
     ) -> None:
         super().__init__()
         check_share("p", p)
+        if sources is not None and not isinstance(sources, Mapping):
+            raise LazarusError("sources need weights: {drawn: 2, surroundings: 1}")
+        if sources and folder and _FOLDER not in sources:
+            raise LazarusError(f"'{folder}' is never drawn from: add {_FOLDER} to the sources")
         weights = sources or {_DRAWN: 1.0, **({_FOLDER: 1.0} if folder else {})}
         self._p = p
         self._backgrounds = MixedBackgrounds(

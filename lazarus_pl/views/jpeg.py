@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from typing import TypeGuard
 
 import numpy as np
 import torch
@@ -28,10 +29,10 @@ class JPEG(nn.Module):
 
     def __init__(self, quality: int | Sequence[int]) -> None:
         super().__init__()
-        low, high = (quality, quality) if isinstance(quality, int) else quality
-        if not 1 <= low <= high <= 100:
+        ends = tuple(quality) if isinstance(quality, Sequence) else (quality, quality)
+        if not _are_qualities(ends):
             raise LazarusError(f"quality {quality} cannot be: give 1 to 100, or two such numbers")
-        self._low, self._high = low, high
+        self._low, self._high = ends
 
     def forward(self, pixels: Tensor) -> Tensor:
         """The photo, uint8 ``(3, H, W)``, after compression."""
@@ -42,3 +43,10 @@ class JPEG(nn.Module):
         with Image.open(buffer) as compressed:
             read = np.array(compressed.convert("RGB"))
         return as_tensor(read)
+
+
+def _are_qualities(ends: Sequence[object]) -> TypeGuard[tuple[int, int]]:
+    match ends:
+        case [int() as low, int() as high]:
+            return 1 <= low <= high <= 100
+    return False

@@ -102,7 +102,7 @@ class PolicyBuilder:
         return kinds[name]
 
     def _value(self, key: str, value: object) -> object:
-        if key == "folder":
+        if key == "folder" and value is not None:
             return self._where.parent / str(value)
         if key in _ENUMERATIONS and isinstance(value, str):
             return _ENUMERATIONS[key](value)

@@ -54,7 +54,7 @@ class ViewPolicy:
             "chains": self.content,
             "folders": [_listing(folder) for folder in self._folders()],
         }
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
     @classmethod
     def find(cls, name: str) -> ViewPolicy:
@@ -97,7 +97,7 @@ class ViewPolicy:
     def _folders(self) -> Iterator[Path]:
         for chain in self.chains:
             for _, arguments in _all_steps(chain):
-                if "folder" in arguments:
+                if arguments.get("folder") is not None:
                     yield self.path.parent / str(arguments["folder"])
 
 
@@ -124,9 +124,10 @@ def _step(step: object) -> Step:
     if not isinstance(step, Mapping) or len(step) != 1:
         raise ValueError(f"'{step}' is no step")
     name, arguments = next(iter(step.items()))
-    if not isinstance(arguments or {}, Mapping):
+    arguments = {} if arguments is None else arguments
+    if not isinstance(arguments, Mapping):
         raise ValueError(f"the arguments of '{name}' have no names")
-    arguments = dict(arguments or {})
+    arguments = dict(arguments)
     if "transforms" in arguments:
         arguments["transforms"] = _nested(arguments["transforms"])
     return str(name), arguments

@@ -109,6 +109,17 @@ def folder(out: Path) -> Path:
     return only
 
 
+def test_a_photo_that_a_policy_cannot_take_is_named(
+    data: Path, policy: Path, tmp_path: Path
+) -> None:
+    extract(data, tmp_path / "cache", 0, policy)
+    train = FeatureCache(tmp_path / "cache").manifest.side("train")
+    save_noise(data / train[7].path, 12)
+    policy.write_text("- RandomCrop: {size: 14}\n")
+    with pytest.raises(LazarusError, match=f"12x12 pixels: .*; it is '{train[7].path}'"):
+        extract(data, tmp_path / "cache", 1, policy)
+
+
 def test_views_that_memory_did_not_suffice_for_are_made_by_the_next_call(
     data: Path, policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,6 +20,11 @@ def order(data: CachedFeatureDataModule, epoch: int) -> list[int]:
     return [int(index) for batch in loader for index in batch["index"]]
 
 
+def test_no_layer_is_a_sentence(cache: Path) -> None:
+    with pytest.raises(LazarusError, match="layers names none"):
+        CachedFeatureDataModule(str(cache), ())
+
+
 def test_batches_hold_the_features_of_their_photos(cache: Path) -> None:
     data = CachedFeatureDataModule(str(cache), ("pooled", "grid16"), batch_size=7)
     features = FeatureCache(cache)

@@ -48,6 +48,35 @@ def data(cache: Path) -> CachedFeatureDataModule:
     return CachedFeatureDataModule(str(cache), batch_size=8)
 
 
+@pytest.mark.parametrize("weights", ["none", "balanced"])
+def test_the_loss_of_a_side_does_not_depend_on_the_batch(
+    weights: str, cache: Path, tmp_path: Path
+) -> None:
+    losses = []
+    for size in (1, 2, 4, 256):
+        data = CachedFeatureDataModule(str(cache), batch_size=size)
+        seed_everything(0)
+        task = build(data, class_weights=weights)
+        # as if one class were rare
+        if task.loss.weight is not None:
+            task.loss.weight.mul_(torch.tensor([9.0, 1.0, 0.1]))
+        scores = trainer(tmp_path).validate(task, datamodule=data, verbose=False)[0]
+        losses.append(scores["val/loss"])
+    assert losses == pytest.approx([losses[0]] * 4, rel=1e-5)
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "64-true"])
+def test_the_head_may_be_of_another_precision(
+    precision: str, data: CachedFeatureDataModule, tmp_path: Path
+) -> None:
+    task = build(data, head="mlp")
+    fitted = trainer(tmp_path, precision=precision)
+    fitted.fit(task, datamodule=data)
+    assert float(fitted.callback_metrics["val/macro_f1"]) > 0.3
+    wanted = {"bf16-true": torch.bfloat16, "64-true": torch.float64}[precision]
+    assert {each.dtype for each in task.head.parameters()} == {wanted}
+
+
 def test_metrics_agree_with_scikit_learn(data: CachedFeatureDataModule, tmp_path: Path) -> None:
     seed_everything(0)
     task = build(data)

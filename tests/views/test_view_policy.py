@@ -44,6 +44,14 @@ def build(found: ViewPolicy) -> None:
         ("- BackgroundSwap: {folder: nowhere}", "nowhere' is no folder"),
         ("- BackgroundSwap: {sources: {surroundings: 1}}", "at least one photo"),
         ("- BackgroundSwap: {donors: [a.jpg]}", "has no argument 'donors'"),
+        ("- BackgroundSwap: {sources: {grass: 1}, folder: mine}", "is never drawn from"),
+        ("- BackgroundSwap: {sources: [drawn]}", "sources need weights"),
+        ("- BackgroundSwap: {sources: {drawn: .nan}}", "weights of 0 and above"),
+        ("- BackgroundSwap: {sources: {drawn: .inf}}", "weights of 0 and above"),
+        ("- JPEG: {quality: 50.5}", "quality 50.5 cannot be"),
+        ("- JPEG: {quality: [3]}", "quality [3] cannot be"),
+        ("- RandomHorizontalFlip: 0", "arguments of 'RandomHorizontalFlip' have no names"),
+        ("- RandomHorizontalFlip: false", "arguments of 'RandomHorizontalFlip' have no names"),
     ],
 )
 def test_mistakes_name_what_is_wrong(text: str, said: str, tmp_path: Path) -> None:
@@ -52,6 +60,14 @@ def test_mistakes_name_what_is_wrong(text: str, said: str, tmp_path: Path) -> No
     assert said in str(error.value)
     assert "policy.yaml" in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_nothing_stands_for_the_defaults(tmp_path: Path) -> None:
+    found = policy(tmp_path, "- RandomHorizontalFlip:\n- BackgroundSwap: {folder: null}\n")
+    build(found)
+    assert found.chains[0][0] == ("RandomHorizontalFlip", {})
+    assert len(found.digest) == 64
+    assert len(policy(tmp_path, "- RandomRotation: {degrees: 2020-01-01}").digest) == 64
 
 
 def test_shipped_policies_are_found_by_name() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -23,7 +24,7 @@ class MixedBackgrounds:
 
     def __init__(self, sources: Sequence[tuple[BackgroundSource, float]]) -> None:
         weights = [weight for _, weight in sources]
-        if not sources or min(weights) < 0 or sum(weights) <= 0:
+        if not (sources and min(weights) >= 0 and 0 < sum(weights) < math.inf):
             raise LazarusError("backgrounds need weights of 0 and above, one of them above 0")
         self.sources = [source for source, _ in sources]
         self.shares = np.array(weights) / sum(weights)
