@@ -57,6 +57,8 @@ def test_the_loss_of_a_side_does_not_depend_on_the_batch(
         data = CachedFeatureDataModule(str(cache), batch_size=size)
         seed_everything(0)
         task = build(data, class_weights=weights)
+        for parameter in task.head.parameters():
+            torch.nn.init.normal_(parameter)
         # as if one class were rare
         if task.loss.weight is not None:
             task.loss.weight.mul_(torch.tensor([9.0, 1.0, 0.1]))
