@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torchmetrics import MeanMetric, Metric, MetricCollection
+from torchmetrics import Metric, MetricCollection, SumMetric
 from torchmetrics.classification import (
     MulticlassAccuracy,
     MulticlassCalibrationError,
@@ -34,8 +34,9 @@ class EpochScores(nn.Module):
         self._side = side
         nothing = torch.zeros(classes, classes, dtype=torch.long)
         self.register_buffer("_nothing", nothing, persistent=False)
-        # a loss that is not finite must be seen as such
-        self._loss = MeanMetric(nan_strategy="disable")
+        # a loss that is not finite must be seen as such; so told, MeanMetric ignores its weights
+        self._losses = SumMetric(nan_strategy="disable")
+        self._counted = SumMetric(nan_strategy="disable")
         self._calibrated = MulticlassCalibrationError(classes, n_bins=_BINS)
         averaged: dict[str, Metric | MetricCollection] = {
             "accuracy": MulticlassAccuracy(classes, average="micro")
@@ -70,7 +71,9 @@ class EpochScores(nn.Module):
             weight: What the batch's mean counts, where classes have weights: their sum over its
                 photos. The number of photos if None.
         """
-        self._loss.update(loss.detach(), len(target) if weight is None else weight)
+        counts = torch.tensor(float(len(target))) if weight is None else weight
+        self._losses.update(loss.detach() * counts)
+        self._counted.update(counts)
         self._averaged.update(logits, target)
         self._tables.update(logits, target)
         if temperature:
@@ -82,7 +85,8 @@ class EpochScores(nn.Module):
         Returns:
             The scores, and counts ``(classes, classes)`` whose rows are the truth; zeros for train.
         """
-        scores = {f"{self._side}/loss": self._loss.compute(), **self._averaged.compute()}
+        loss = self._losses.compute() / self._counted.compute()
+        scores = {f"{self._side}/loss": loss, **self._averaged.compute()}
         if self._calibrated.update_called:
             scores[f"{self._side}/calibration_error_calibrated"] = self._calibrated.compute()
         tables = self._tables.compute()
@@ -91,5 +95,11 @@ class EpochScores(nn.Module):
 
     def reset(self) -> None:
         """Starts anew."""
-        for metric in (self._loss, self._averaged, self._calibrated, self._tables):
+        for metric in (
+            self._losses,
+            self._counted,
+            self._averaged,
+            self._calibrated,
+            self._tables,
+        ):
             metric.reset()
