@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from lazarus_pl.cache.read_row import ReadRow
 from lazarus_pl.cache.read_task import ReadTask
-from lazarus_pl.data.decode import PassingError, PhotoError, read_bytes
+from lazarus_pl.data.decode import PhotoError, read_bytes
 from lazarus_pl.data.photo import Photo
 from lazarus_pl.encoder.windows_spec import WindowsSpec
 from lazarus_pl.errors import LazarusError
@@ -49,10 +49,8 @@ class PhotoReader:
             return [ReadRow(job, row, None, gone=True) for row in places]
         try:
             pixels = self._pixels(data, photo, views)
-        except PassingError as error:
-            return [ReadRow(job, row, None, str(error), gone=True) for row in places]
         except PhotoError as error:
-            return [ReadRow(job, row, None, str(error)) for row in places]
+            return [ReadRow(job, row, None, str(error), error.may_pass) for row in places]
         return [ReadRow(job, row, seen) for row, seen in zip(places, pixels, strict=True)]
 
     def _read(self, photo: Photo | None) -> bytes | None:

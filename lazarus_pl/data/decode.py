@@ -30,11 +30,15 @@ warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 class PhotoError(Exception):
-    """A photo cannot be used; the text is the reason that stands in the quarantine."""
+    """A photo cannot be used; the text is the reason that stands in the quarantine.
 
+    Attributes:
+        may_pass: Whether the photo is not to blame, so that it may be usable another time.
+    """
 
-class PassingError(PhotoError):
-    """A photo cannot be used now, through no fault of its own: another time it may be."""
+    def __init__(self, reason: str, may_pass: bool = False) -> None:
+        super().__init__(reason)
+        self.may_pass = may_pass
 
 
 def read_bytes(path: Path) -> bytes:
@@ -53,9 +57,9 @@ def read_bytes(path: Path) -> bytes:
             raise PhotoError(f"{size / 1e6:,.0f} MB are more than any photo has")
         data = path.read_bytes()
     except OSError as error:
-        raise PassingError(f"cannot be read: {error.strerror or error}") from error
+        raise PhotoError(f"cannot be read: {error.strerror or error}", may_pass=True) from error
     except MemoryError as error:
-        raise PassingError("needs more memory than there is") from error
+        raise PhotoError("needs more memory than there is", may_pass=True) from error
     if not data:
         raise PhotoError("empty file")
     return data
@@ -82,7 +86,7 @@ def opened(data: bytes) -> Iterator[Image.Image]:
     except Image.DecompressionBombError as error:
         raise PhotoError("more pixels than any photo has (decompression bomb)") from error
     except MemoryError as error:
-        raise PassingError("needs more memory than there is") from error
+        raise PhotoError("needs more memory than there is", may_pass=True) from error
     # A broken file can make a decoder raise anything; the job must go on.
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__

@@ -269,7 +269,6 @@ def test_real_photos_show_their_leak_and_their_black_borders(
     out = tmp_path / "audit"
     words = ("audit", "--data", real_data / "plantvillage-mini", "--out", out, "--costs", "false")
     assert lazarus(*words, "--split.strategy", "random").code == 0
-    assert Corrections.read(out / "label_doubts.csv").labels == {"healthy/0000.0.jpg": "rust"}
     flattering = _report(out)
     assert flattering["leak"]["in_use"]["share_with_sibling"] > 0.9
     assert flattering["duplicates"]["across_splits"]["number"] > 0
