@@ -105,11 +105,12 @@ def classify(
         for prediction in predict(classifier, root, listed):
             predictions.append(prediction)
     except BaseException:
-        part = out.with_name(f"{out.stem}.partial{out.suffix}")
-        # what it ended of is what is told
-        with contextlib.suppress(LazarusError):
-            _write(predictions, classifier.class_names, part)
-            print(f"{len(predictions)} of {len(listed)} photos stand in '{part}'")
+        if predictions:
+            part = out.with_name(f"{out.stem}.partial{out.suffix}")
+            # what it ended of is what is told
+            with contextlib.suppress(LazarusError):
+                _write(predictions, classifier.class_names, part)
+                print(f"{len(predictions)} of {len(listed)} photos stand in '{part}'")
         raise
     _write(predictions, classifier.class_names, out)
     few = len(predictions) <= _TOLD
