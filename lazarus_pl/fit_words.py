@@ -37,9 +37,10 @@ def configured(config: Path, values: Mapping[str, Any], key: str) -> Any:  # noq
     try:
         place, value = config, yaml.safe_load(config.read_text(encoding="utf-8"))
         for part in key.split("."):
-            value = value[part]
+            # a file that holds what the key leads into
             if isinstance(value, str) and (named := named_file(place, value)):
                 place, value = named, yaml.safe_load(named.read_text(encoding="utf-8"))
+            value = value[part]
         return value
     except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError):
         return None

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from lazarus_pl.encoder.engine import Engine
 
 _LOG = logging.getLogger(__name__)
-_GONE = "vanished, changed or could not be read while it was extracted, extract again"
+_GONE = "vanished, changed or could not be read while it was extracted"
 # reasons that the next call may not find again: such files are looked at every time
 _MAY_PASS = (_GONE, "cannot be read", "needs more memory")
 # what a killed first call leaves
@@ -335,9 +335,14 @@ def _complete(manifest: Manifest, done: Set[str], reasons: Mapping[str, str]) ->
             f"'{rejected[0].path}': {rejected[0].reason}): check that the data are still there, "
             "and run the same command again"
         )
-    gone = [item.path for item in rejected if item.reason == _GONE]
-    if gone:
-        _LOG.warning("%d photos cannot be used, such as '%s': %s", len(gone), gone[0], _GONE)
+    passing = [item for item in rejected if item.reason.startswith(_MAY_PASS)]
+    if passing:
+        _LOG.warning(
+            "%d photos cannot be used now, such as '%s' (%s): the same command tries again",
+            len(passing),
+            passing[0].path,
+            passing[0].reason,
+        )
     return Manifest(
         tuple(photo for photo in manifest.photos if photo.sha256 in done),
         tuple(sorted((*manifest.quarantine, *rejected), key=lambda item: item.path)),

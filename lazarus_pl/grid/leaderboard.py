@@ -27,8 +27,8 @@ COLUMNS = (
 class Leaderboard:
     """Ranks runs by macro-F1 on val; failed runs come last.
 
-    On a small val many are equal: then the more accurate one is ahead, and of those the one that is
-    surer of what is right (its loss is lower).
+    On a small val many are equal: then the more accurate one is ahead, and of those the one whose
+    loss is lower, which is surer of what is right where all have one kind of loss.
 
     Args:
         results: Of all runs.

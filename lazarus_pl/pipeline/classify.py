@@ -105,8 +105,8 @@ def classify(
         for prediction in predict(classifier, root, listed):
             predictions.append(prediction)
     except BaseException:
-        if predictions:
-            part = out.with_name(f"{out.stem}.partial{out.suffix}")
+        part = out.with_name(f"{out.stem}.partial{out.suffix}")
+        if predictions and _may_be_written_over(part):
             # what it ended of is what is told
             with contextlib.suppress(LazarusError):
                 _write(predictions, classifier.class_names, part)
@@ -143,7 +143,7 @@ def _check_out(out: Path) -> None:
     there = next(folder for folder in out.absolute().parents if folder.exists())
     if not there.is_dir():
         raise LazarusError(f"'{out}' cannot be: '{there}' is a file, name another with --out")
-    if out.exists() and not _may_be_written_over(out):
+    if not _may_be_written_over(out):
         raise LazarusError(
             f"'{out}' is there and holds something else than predictions: name another file with "
             "--out"
@@ -155,7 +155,7 @@ def _check_out(out: Path) -> None:
 
 
 def _may_be_written_over(file: Path) -> bool:
-    """Whether a file is empty or a table of predictions, and so no photo, checkpoint or data."""
+    """Whether a file is not there, empty or a table of predictions: no photo, model or data."""
     try:
         with file.open("rb") as content:
             return content.read(len(_BEGINNING)) in (b"", _BEGINNING)

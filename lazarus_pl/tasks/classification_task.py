@@ -148,7 +148,12 @@ class ClassificationTask(LightningModule):
         return [{"params": list(self.parameters())}]
 
     def setup(self, stage: str) -> None:
-        """Takes the statistics of the training photos; a checkpoint's own come after."""
+        """Takes the statistics of the training photos; a checkpoint's own come after.
+
+        Raises:
+            LazarusError: If the whole task is to be in another precision than float32.
+        """
+        self.check_precision()
         statistics = getattr(getattr(self.trainer, "datamodule", None), "feature_statistics", None)
         if stage != "fit" or statistics is None:
             return
@@ -156,6 +161,19 @@ class ClassificationTask(LightningModule):
             standardise = self.standardise[layer]
             assert isinstance(standardise, Standardise)
             standardise.fit(mean, deviation)
+
+    def check_precision(self) -> None:
+        """Refuses a trainer that would convert the whole task.
+
+        Raises:
+            LazarusError: If its precision is not float32 or mixed.
+        """
+        precision = str(self.trainer.precision)
+        if precision.endswith("-true") and precision != "32-true":
+            raise LazarusError(
+                f"trainer.precision {precision} is not for this task, whose statistics and sums "
+                "are in float32: set it to 32-true, bf16-mixed or 16-mixed"
+            )
 
     def forward(self, features: Mapping[str, Tensor], mask: Tensor | None = None) -> Tensor:
         """Logits ``(B, classes)`` of cached features by layer.

@@ -169,8 +169,10 @@ class FinetuneTask(ClassificationTask):
         Those of a checkpoint that is continued come after.
 
         Raises:
-            LazarusError: If the start does not hold them, or is of other data.
+            LazarusError: If the start does not hold them, or is of other data, or the whole task is
+                to be in another precision than float32.
         """
+        self.check_precision()
         if not self._begun:
             self.load_start()
         if stage == "fit" and (self.start_penalty or self.output_penalty):

@@ -35,22 +35,22 @@ class Standardise(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Features of any float dtype, channels last, to the same shape.
 
-        In the precision of the statistics, and then in autocast's dtype where there is one: else
-        each layer that reads them would convert them again.
+        In float32, and then in autocast's dtype where there is one: else each layer that reads
+        them would convert them again.
         """
         kind = features.device.type
-        dtype = self.mean.dtype
+        dtype = torch.float32
         if torch.is_autocast_enabled(kind):
             dtype = torch.get_autocast_dtype(kind)
         shift = -self.mean * self.scale
         if kind == "cpu" and features.dtype == torch.float16 and not features.requires_grad:
             return self._in_parts(features, shift, dtype)
-        return torch.addcmul(shift, features.to(self.mean.dtype), self.scale).to(dtype)
+        return torch.addcmul(shift, features.float(), self.scale).to(dtype)
 
     def _in_parts(self, features: Tensor, shift: Tensor, dtype: torch.dtype) -> Tensor:
         """The same, a few rows at once: what lies between stays in the processor's cache."""
         out = torch.empty(features.shape, dtype=dtype)
         rows = max(1, _PART // max(1, features[:1].numel()))
         for part, given in zip(torch.split(out, rows), torch.split(features, rows), strict=True):
-            part.copy_(torch.addcmul(shift, given.to(self.mean.dtype), self.scale))
+            part.copy_(torch.addcmul(shift, given.float(), self.scale))
         return out

@@ -204,6 +204,24 @@ def test_where_all_photos_look_alike_a_likeness_tells_nothing(numbers: int) -> N
     assert min(counts[side] for side in ("val", "test")) > 30
 
 
+def test_one_likeness_does_not_take_much_of_a_class_along() -> None:
+    numbered, _ = alike("a", 200)
+    # each looks like the next one, and the last like a numbered photo of test
+    last = int(numbered[190].phash, 16)
+    looks = [last ^ (1 << 62)]
+    for step in range(199):
+        looks.append(looks[-1] ^ (0b1111 << (step % 15 * 4)))
+    chain = [
+        photo(f"a/{chr(97 + n // 26)}{chr(97 + n % 26)}.jpg", phash=look)
+        for n, look in enumerate(looks)
+    ]
+    loners = [photo(f"a/loner{letter}.jpg") for letter in "abcdef"]
+    photos = [*numbered, *chain, *loners, *camera("b", range(200))]
+    after = sides(assign_splits(photos, SplitSpec()))
+    assert len({after[item.path] for item in chain}) == 1, "one group"
+    assert {after[item.path] for item in chain} == {"train"}
+
+
 def test_near_copies_that_are_settled_elsewhere_stay(caplog: pytest.LogCaptureFixture) -> None:
     numbered, copies = alike("a", 200)
     others = camera("b", range(200))

@@ -123,6 +123,10 @@ def test_a_config_that_another_refers_to_is_part_of_it(
 def test_a_run_tells_what_it_is_set_to(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("data: {init_args: {views: 2}}\nmodel: 3\n")
     run = GridRun("a", "a", tmp_path / "a.yaml", {"model.init_args.lr": 0.1})
+    (tmp_path / "part.yaml").write_text("x: {y: part.yaml}")
+    (tmp_path / "b.yaml").write_text("trainer: part.yaml\npolicy: part.yaml\n")
+    other = GridRun("b", "b", tmp_path / "b.yaml", {})
+    assert (other.value("trainer.x.y"), other.value("policy")) == ("part.yaml", "part.yaml")
     keys = ("data.init_args.views", "model.init_args.lr", "model.init_args.x", "data.seed")
     assert [run.value(key) for key in keys] == [2, 0.1, None, None]
     assert GridRun("a", "a", tmp_path / "no.yaml", {}).value("model") is None

@@ -271,6 +271,10 @@ def test_classify_keeps_what_it_has_when_it_ends_early(
     assert f"16 of 45 photos stand in '{part}'" in done.out
     assert len(rows(part)) == 16
     assert "earlier" in out.read_text()
+    part.write_text("path,label\n")
+    monkeypatch.setattr(Classifier, "judged", lambda *_: (_ for _ in ()).throw(error))
+    assert lazarus("classify", "--ckpt", checkpoint, *words).code != 0
+    assert part.read_text() == "path,label\n"
 
 
 @pytest.mark.parametrize("victim", ["photo", "table", "checkpoint"])

@@ -67,16 +67,14 @@ def test_the_loss_of_a_side_does_not_depend_on_the_batch(
     assert losses == pytest.approx([losses[0]] * 4, rel=1e-5)
 
 
-@pytest.mark.parametrize("precision", ["bf16-true", "64-true"])
-def test_the_head_may_be_of_another_precision(
-    precision: str, data: CachedFeatureDataModule, tmp_path: Path
+@pytest.mark.parametrize("precision", ["bf16-true", "16-true", "64-true"])
+@pytest.mark.parametrize("verb", ["fit", "validate"])
+def test_another_precision_as_a_whole_is_a_sentence(
+    precision: str, verb: str, data: CachedFeatureDataModule, tmp_path: Path
 ) -> None:
-    task = build(data, head="mlp")
-    fitted = trainer(tmp_path, precision=precision)
-    fitted.fit(task, datamodule=data)
-    assert float(fitted.callback_metrics["val/macro_f1"]) > 0.3
-    wanted = {"bf16-true": torch.bfloat16, "64-true": torch.float64}[precision]
-    assert {each.dtype for each in task.head.parameters()} == {wanted}
+    begin = getattr(trainer(tmp_path, precision=precision), verb)
+    with pytest.raises(LazarusError, match=f"{precision} is not for this task.* bf16-mixed"):
+        begin(build(data), datamodule=data)
 
 
 def test_metrics_agree_with_scikit_learn(data: CachedFeatureDataModule, tmp_path: Path) -> None:

@@ -95,10 +95,14 @@ def _leaf(photos: Sequence[Photo], spec: SplitSpec, settled: Mapping[str, str]) 
             len(photos),
         )
         alike = _near_duplicates(unnumbered, spec)
-        beside = _beside(unnumbered, alike, [item.photo for item in numbered])
+        beside = _beside(unnumbered, alike, [item.photo for item in numbered], spec)
+        sizes, largest = Counter(alike.values()), _largest_block(photos, spec)
         for photo in unnumbered:
             like = beside.get(alike[photo.path])
-            if like and settled.get(photo.path, sides[like]) == sides[like]:
+            # one likeness is no reason to take much of a class to another side
+            if like is None or sizes[alike[photo.path]] > largest:
+                continue
+            if settled.get(photo.path, sides[like]) == sides[like]:
                 sides[photo.path], groups[photo.path] = sides[like], groups[like]
         others = [photo for photo in unnumbered if photo.path not in sides]
         groups.update({photo.path: alike[photo.path] for photo in others})
@@ -107,7 +111,7 @@ def _leaf(photos: Sequence[Photo], spec: SplitSpec, settled: Mapping[str, str]) 
 
 
 def _beside(
-    photos: Sequence[Photo], groups: Mapping[str, str], numbered: Sequence[Photo]
+    photos: Sequence[Photo], groups: Mapping[str, str], numbered: Sequence[Photo], spec: SplitSpec
 ) -> dict[str, str]:
     """The numbered photo of the same class that a group has a near copy of, by group."""
     found: dict[str, str] = {}
@@ -115,7 +119,7 @@ def _beside(
         mine = sorted((p for p in photos if p.label == label), key=lambda photo: photo.path)
         theirs = sorted((p for p in numbered if p.label == label), key=lambda photo: photo.path)
         # where all look alike, a likeness tells nothing
-        if _alike([*mine, *theirs], len(SIDES))[1] < MAX_DISTANCE:
+        if _alike([*mine, *theirs], len(spec.sides))[1] < MAX_DISTANCE:
             continue
         near = nearest([p.phash for p in mine], [p.phash for p in theirs])
         for one, other in near.items():
