@@ -253,7 +253,9 @@ class LazarusCLI(LightningCLI):
         """Says so where fine-tuning was in vain, and where batches were taken in parts."""
         if self.split:
             print(f"memory: {self.split}")
-        for callback in self._callbacks:
+        # scores of what was trained on say nothing
+        told = () if "val" in getattr(self.datamodule, "train_on", ()) else self._callbacks
+        for callback in told:
             if isinstance(callback, MetricRollback) and callback.start_is_best:
                 print(
                     f"no epoch was better on val than the start ({callback.monitor} "

@@ -41,8 +41,12 @@ def checkpoints(
     elif action == "diff":
         print(_difference(folder, _other(entries, entry, against), entry))
     else:
+        best = folder / "best.ckpt"
+        was_calibrated = "doubt" in _said_by(best)
         _promote(folder, entries, entry)
-        print(f"version {entry['version']} is '{folder / 'best.ckpt'}' now")
+        print(f"version {entry['version']} is '{best}' now")
+        if was_calibrated and "doubt" not in _said_by(best):
+            print(f"it is not calibrated as the one before was: lazarus calibrate --ckpt '{best}'")
 
 
 def _folder(run: Path) -> Path:
@@ -143,14 +147,37 @@ def _moved(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, float]:
 def _promote(folder: Path, entries: list[Entry], entry: Entry) -> None:
     from callbacks.version_files import link_or_copy, write_versions
 
-    _content(folder, entry)
+    content = _content(folder, entry)
     for each in entries:
         each["promoted"] = each is entry
         each["why"] = [reason for reason in each["why"] if reason != "promoted"]
     entry["why"].append("promoted")
     # what points to the file first: at no moment does the index name a best that is not there
-    link_or_copy(folder / "best.ckpt", folder / entry["file"])
+    if not _is_there(content, folder / "best.ckpt"):
+        link_or_copy(folder / "best.ckpt", folder / entry["file"])
     write_versions(folder, entries)
+
+
+def _is_there(content: Mapping[str, Any], best: Path) -> bool:
+    """Whether the best is this version and calibrated, which the version's own file is not."""
+    import torch
+
+    from lazarus_pl.tasks.read_checkpoint import read_checkpoint
+
+    if "doubt" not in _said_by(best):
+        return False
+    old, new = read_checkpoint(best)["state_dict"], content["state_dict"]
+    return old.keys() == new.keys() and all(torch.equal(old[name], new[name]) for name in new)
+
+
+def _said_by(checkpoint: Path) -> dict[str, Any]:
+    """What a checkpoint says of itself; nothing where there is none that can be read."""
+    from lazarus_pl.tasks.read_checkpoint import read_checkpoint
+
+    try:
+        return dict(read_checkpoint(checkpoint)["lazarus"])
+    except LazarusError:
+        return {}
 
 
 def _content(folder: Path, entry: Entry) -> dict[str, Any]:

@@ -148,12 +148,7 @@ class ClassificationTask(LightningModule):
         return [{"params": list(self.parameters())}]
 
     def setup(self, stage: str) -> None:
-        """Takes the statistics of the training photos; a checkpoint's own come after.
-
-        Raises:
-            LazarusError: If the whole task is to be in another precision than float32.
-        """
-        self.check_precision()
+        """Takes the statistics of the training photos; a checkpoint's own come after."""
         statistics = getattr(getattr(self.trainer, "datamodule", None), "feature_statistics", None)
         if stage != "fit" or statistics is None:
             return
@@ -162,12 +157,15 @@ class ClassificationTask(LightningModule):
             assert isinstance(standardise, Standardise)
             standardise.fit(mean, deviation)
 
-    def check_precision(self) -> None:
+    def configure_model(self) -> None:
         """Refuses a trainer that would convert the whole task.
 
         Raises:
-            LazarusError: If its precision is not float32 or mixed.
+            LazarusError: If its precision is neither float32 nor mixed.
         """
+        # a checkpoint is loaded without one
+        if self._trainer is None:
+            return
         precision = str(self.trainer.precision)
         if precision.endswith("-true") and precision != "32-true":
             raise LazarusError(

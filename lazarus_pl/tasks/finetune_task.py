@@ -169,10 +169,8 @@ class FinetuneTask(ClassificationTask):
         Those of a checkpoint that is continued come after.
 
         Raises:
-            LazarusError: If the start does not hold them, or is of other data, or the whole task is
-                to be in another precision than float32.
+            LazarusError: If the start does not hold them, or is of other data.
         """
-        self.check_precision()
         if not self._begun:
             self.load_start()
         if stage == "fit" and (self.start_penalty or self.output_penalty):
@@ -282,7 +280,9 @@ class FinetuneTask(ClassificationTask):
         if "val/macro_f1" not in scores:
             return scores
         recall = _recall(confusion)
-        if self.trainer.sanity_checking and math.isinf(self.trainer.num_sanity_val_steps):
+        whole = self.trainer.sanity_checking and math.isinf(self.trainer.num_sanity_val_steps)
+        # a run that is continued is not at its start
+        if whole and self.trainer.global_step == 0:
             self.start_recall.copy_(recall)
         counts = confusion.sum(dim=1)
         worst = ((self.start_recall - recall) * (counts > 0)).max().clamp_min(0)

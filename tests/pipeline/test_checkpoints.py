@@ -10,6 +10,7 @@ import pytest
 import torch
 from lightning.pytorch import LightningModule, Trainer
 
+from lazarus_pl.tasks.read_checkpoint import read_checkpoint
 from tests.conftest import Lazarus
 
 ROOT = Path(__file__).parent.parent.parent
@@ -85,6 +86,25 @@ def test_a_run_that_goes_on_elsewhere_takes_its_history_along(
     assert [entry["parent"] for entry in entries][-2:] == [4, 5]
     assert (folder / "best.ckpt").read_bytes() == (folder / "v0003.ckpt").read_bytes()
     assert all((folder / entry["file"]).is_file() for entry in entries)
+
+
+def test_promoting_says_so_where_a_calibration_is_lost(
+    run: Path, cache: Path, lazarus: Lazarus
+) -> None:
+    folder = run / "checkpoints"
+    best = folder / "best.ckpt"
+    entries = json.loads((folder / "versions.json").read_text())
+    lowest = min(entries, key=lambda entry: float(entry["metric"]))["version"]
+    other = next(entry["version"] for entry in entries if entry["version"] != lowest)
+    calibrated = lazarus("calibrate", "--ckpt", best, "--cache", cache, "--coverage", 0.6)
+    assert calibrated.code == 0, calibrated.err
+    again = lazarus("checkpoints", "promote", run, f"--version={lowest}")
+    assert "not calibrated" not in again.out
+    assert "doubt" in read_checkpoint(best)["lazarus"]
+    lost = lazarus("checkpoints", "promote", run, f"--version={other}")
+    assert f"lazarus calibrate --ckpt '{best}'" in lost.out
+    assert best.read_bytes() == (folder / f"v{other:04d}.ckpt").read_bytes()
+    assert "calibrated" not in lazarus("checkpoints", "promote", run, f"--version={lowest}").out
 
 
 def test_what_is_promoted_while_a_run_goes_on_stays(

@@ -402,6 +402,20 @@ def test_a_start_without_recalls_is_measured(
     torch.testing.assert_close(task.start_recall, counts.diagonal() / counts.sum(dim=1))
 
 
+def test_a_continued_run_keeps_the_recalls_of_its_start(
+    starts: dict[str, Path], data: CachedFeatureDataModule, tmp_path: Path
+) -> None:
+    task = FinetuneTask(str(starts["mlp"]), **_linked(data))
+    first = _trainer(None, max_epochs=1, sanity=-1)
+    first.fit(task, datamodule=data)
+    task.start_recall.fill_(0.9)
+    first.save_checkpoint(tmp_path / "last.ckpt")
+    again = FinetuneTask(str(starts["mlp"]), **_linked(data))
+    run = _trainer(None, max_epochs=2, sanity=-1)
+    run.fit(again, datamodule=data, ckpt_path=tmp_path / "last.ckpt")
+    assert torch.equal(again.start_recall, torch.full((3,), 0.9))
+
+
 def test_a_fine_tuning_in_vain_says_so(
     starts: dict[str, Path],
     viewed: Path,
