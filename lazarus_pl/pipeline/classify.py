@@ -159,8 +159,8 @@ def _may_be_written_over(file: Path) -> bool:
     try:
         with file.open("rb") as content:
             return content.read(len(_BEGINNING)) in (b"", _BEGINNING)
-    except OSError:
-        return True
+    except OSError as error:
+        return isinstance(error, FileNotFoundError)
 
 
 def predict(classifier: Classifier, root: Path, listed: Sequence[Listed]) -> Iterator[Prediction]:

@@ -416,7 +416,9 @@ def test_a_continued_run_keeps_the_recalls_of_its_start(
     assert torch.equal(again.start_recall, torch.full((3,), 0.9))
 
 
-def test_a_fine_tuning_in_vain_says_so(
+@pytest.mark.parametrize("sides", ["[train]", "[train, val]"])
+def test_a_fine_tuning_in_vain_says_so_where_val_can_tell(
+    sides: str,
     starts: dict[str, Path],
     viewed: Path,
     tmp_path: Path,
@@ -427,10 +429,11 @@ def test_a_fine_tuning_in_vain_says_so(
     done = lazarus(
         *("fit", "-c", CONFIG, f"--data.init_args.cache={viewed}", QUIET),
         *(f"--model.init_args.start={starts['mlp']}", "--model.init_args.lr=3"),
-        "--trainer.max_epochs=2",
+        *("--trainer.max_epochs=2", f"--data.init_args.train_on={sides}"),
     )
     assert done.code == 0, done.err
-    assert "no epoch was better on val than the start (val/guarded_macro_f1 0." in done.out
+    said = "no epoch was better on val than the start (val/guarded_macro_f1 0." in done.out
+    assert said == ("val" not in sides)
 
 
 @pytest.mark.slow
