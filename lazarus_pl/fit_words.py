@@ -32,25 +32,35 @@ def configured(config: Path, values: Mapping[str, Any], key: str) -> Any:  # noq
 
     What is wrong with a config is told where it is read for good.
     """
-    if key in values:
-        return values[key]
-    try:
-        place, value = config, yaml.safe_load(config.read_text(encoding="utf-8"))
-        for part in key.split("."):
-            # a file that holds what the key leads into
-            if isinstance(value, str) and (named := named_file(place, value)):
-                place, value = named, yaml.safe_load(named.read_text(encoding="utf-8"))
-            value = value[part]
-        return value
-    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError):
-        return None
+    return values[key] if key in values else _at(config, key)[1]
 
 
 def callbacks_of(config: Path, values: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The callbacks that a config or what overrides it names, whether it lists one or several."""
-    listed = configured(config, values, CALLBACKS) or []
-    listed = [listed] if isinstance(listed, dict) else listed
+    place, listed = (config, values[CALLBACKS]) if CALLBACKS in values else _at(config, CALLBACKS)
+    if isinstance(listed, str) and (named := named_file(place, listed)):
+        listed = _read(named)
+    listed = listed if isinstance(listed, list) else [listed]
     return [item for item in listed if isinstance(item, dict)]
+
+
+def _at(config: Path, key: str) -> tuple[Path, Any]:
+    """What a config file sets a key to, and the file that says so: one that it names, maybe."""
+    place, value = config, _read(config)
+    for part in key.split("."):
+        if isinstance(value, str) and (named := named_file(place, value)):
+            place, value = named, _read(named)
+        if not isinstance(value, dict):
+            return place, None
+        value = value.get(part)
+    return place, value
+
+
+def _read(config: Path) -> Any:  # noqa: ANN401  # whatever YAML says
+    try:
+        return yaml.safe_load(config.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return None
 
 
 def logger_word(folder: Path, name: str, version: str) -> str:

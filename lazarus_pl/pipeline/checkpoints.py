@@ -41,12 +41,7 @@ def checkpoints(
     elif action == "diff":
         print(_difference(folder, _other(entries, entry, against), entry))
     else:
-        best = folder / "best.ckpt"
-        was_calibrated = "doubt" in _said_by(best)
-        _promote(folder, entries, entry)
-        print(f"version {entry['version']} is '{best}' now")
-        if was_calibrated and "doubt" not in _said_by(best):
-            print(f"it is not calibrated as the one before was: lazarus calibrate --ckpt '{best}'")
+        print(_promote(folder, entries, entry))
 
 
 def _folder(run: Path) -> Path:
@@ -144,7 +139,8 @@ def _moved(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, float]:
     return {stage: (change[stage] / length[stage]) ** 0.5 for stage in change if length[stage] > 0}
 
 
-def _promote(folder: Path, entries: list[Entry], entry: Entry) -> None:
+def _promote(folder: Path, entries: list[Entry], entry: Entry) -> str:
+    """Makes a version the best, and says so."""
     from callbacks.version_files import link_or_copy, write_versions
 
     content = _content(folder, entry)
@@ -153,31 +149,33 @@ def _promote(folder: Path, entries: list[Entry], entry: Entry) -> None:
         each["why"] = [reason for reason in each["why"] if reason != "promoted"]
     entry["why"].append("promoted")
     # what points to the file first: at no moment does the index name a best that is not there
-    if not _is_there(content, folder / "best.ckpt"):
-        link_or_copy(folder / "best.ckpt", folder / entry["file"])
+    best = folder / "best.ckpt"
+    before = None if "doubt" in content["lazarus"] else _calibrated(best)
+    said = f"version {entry['version']} is '{best}' now"
+    if before is None or not _same_weights(before, content):
+        link_or_copy(best, folder / entry["file"])
+        if before is not None:
+            said += f"\nit is not calibrated as the one before: lazarus calibrate --ckpt '{best}'"
     write_versions(folder, entries)
+    return said
 
 
-def _is_there(content: Mapping[str, Any], best: Path) -> bool:
-    """Whether the best is this version and calibrated, which the version's own file is not."""
-    import torch
-
-    from lazarus_pl.tasks.read_checkpoint import read_checkpoint
-
-    if "doubt" not in _said_by(best):
-        return False
-    old, new = read_checkpoint(best)["state_dict"], content["state_dict"]
-    return old.keys() == new.keys() and all(torch.equal(old[name], new[name]) for name in new)
-
-
-def _said_by(checkpoint: Path) -> dict[str, Any]:
-    """What a checkpoint says of itself; nothing where there is none that can be read."""
+def _calibrated(best: Path) -> dict[str, Any] | None:
+    """The best checkpoint, if it can be read and was calibrated."""
     from lazarus_pl.tasks.read_checkpoint import read_checkpoint
 
     try:
-        return dict(read_checkpoint(checkpoint)["lazarus"])
+        content = read_checkpoint(best)
     except LazarusError:
-        return {}
+        return None
+    return content if "doubt" in content["lazarus"] else None
+
+
+def _same_weights(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    import torch
+
+    old, new = one["state_dict"], other["state_dict"]
+    return old.keys() == new.keys() and all(torch.equal(old[name], new[name]) for name in new)
 
 
 def _content(folder: Path, entry: Entry) -> dict[str, Any]:

@@ -105,8 +105,8 @@ def classify(
         for prediction in predict(classifier, root, listed):
             predictions.append(prediction)
     except BaseException:
-        part = out.with_name(f"{out.stem}.partial{out.suffix}")
-        if predictions and _may_be_written_over(part):
+        part = _part(out)
+        if predictions:
             # what it ended of is what is told
             with contextlib.suppress(LazarusError):
                 _write(predictions, classifier.class_names, part)
@@ -143,15 +143,21 @@ def _check_out(out: Path) -> None:
     there = next(folder for folder in out.absolute().parents if folder.exists())
     if not there.is_dir():
         raise LazarusError(f"'{out}' cannot be: '{there}' is a file, name another with --out")
-    if not _may_be_written_over(out):
-        raise LazarusError(
-            f"'{out}' is there and holds something else than predictions: name another file with "
-            "--out"
-        )
+    for file in (out, _part(out)):
+        if not _may_be_written_over(file):
+            raise LazarusError(
+                f"'{file}' is there and holds something else than predictions: name another file "
+                "with --out"
+            )
     if not os.access(there, os.W_OK):
         raise LazarusError(
             f"'{out}' cannot be written: '{there}' is read-only, name another file with --out"
         )
+
+
+def _part(out: Path) -> Path:
+    """Where predictions stand that are not all."""
+    return out.with_name(f"{out.stem}.partial{out.suffix}")
 
 
 def _may_be_written_over(file: Path) -> bool:

@@ -148,7 +148,12 @@ class ClassificationTask(LightningModule):
         return [{"params": list(self.parameters())}]
 
     def setup(self, stage: str) -> None:
-        """Takes the statistics of the training photos; a checkpoint's own come after."""
+        """Takes the statistics of the training photos; a checkpoint's own come after.
+
+        Raises:
+            LazarusError: As :meth:`check_precision`.
+        """
+        self.check_precision()
         statistics = getattr(getattr(self.trainer, "datamodule", None), "feature_statistics", None)
         if stage != "fit" or statistics is None:
             return
@@ -157,15 +162,12 @@ class ClassificationTask(LightningModule):
             assert isinstance(standardise, Standardise)
             standardise.fit(mean, deviation)
 
-    def configure_model(self) -> None:
+    def check_precision(self) -> None:
         """Refuses a trainer that would convert the whole task.
 
         Raises:
             LazarusError: If its precision is neither float32 nor mixed.
         """
-        # a checkpoint is loaded without one
-        if self._trainer is None:
-            return
         precision = str(self.trainer.precision)
         if precision.endswith("-true") and precision != "32-true":
             raise LazarusError(

@@ -169,8 +169,12 @@ class FinetuneTask(ClassificationTask):
         Those of a checkpoint that is continued come after.
 
         Raises:
-            LazarusError: If the start does not hold them, or is of other data.
+            LazarusError: If the start does not hold them, or is of other data; as
+                :meth:`check_precision`.
         """
+        # it may be set up to be looked at, by nobody's trainer
+        if self._trainer is not None:
+            self.check_precision()
         if not self._begun:
             self.load_start()
         if stage == "fit" and (self.start_penalty or self.output_penalty):

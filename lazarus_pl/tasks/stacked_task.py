@@ -42,7 +42,6 @@ class StackedTask(LightningModule):
         for run in self.runs:
             run.task.trainer = self.trainer
         first, *others = (run.task for run in self.runs)
-        first.configure_model()
         first.setup(stage)
         for task in others:
             task.standardise.load_state_dict(first.standardise.state_dict())

@@ -13,6 +13,7 @@ import yaml
 
 from lazarus_pl.data.folder_lock import FolderLock
 from lazarus_pl.errors import LazarusError
+from lazarus_pl.fit_words import callbacks_of
 from lazarus_pl.grid.grid_progress import GridProgress
 from lazarus_pl.grid.grid_spec import GridRun, GridSpec
 from lazarus_pl.grid.leaderboard import Leaderboard
@@ -127,6 +128,9 @@ def test_a_run_tells_what_it_is_set_to(tmp_path: Path) -> None:
     (tmp_path / "b.yaml").write_text("trainer: part.yaml\npolicy: part.yaml\n")
     other = GridRun("b", "b", tmp_path / "b.yaml", {})
     assert (other.value("trainer.x.y"), other.value("policy")) == ("part.yaml", "part.yaml")
+    (tmp_path / "c.yaml").write_text("trainer: {callbacks: calls.yaml}")
+    (tmp_path / "calls.yaml").write_text("- class_path: KeepLast\n")
+    assert callbacks_of(tmp_path / "c.yaml", {}) == [{"class_path": "KeepLast"}]
     keys = ("data.init_args.views", "model.init_args.lr", "model.init_args.x", "data.seed")
     assert [run.value(key) for key in keys] == [2, 0.1, None, None]
     assert GridRun("a", "a", tmp_path / "no.yaml", {}).value("model") is None

@@ -107,6 +107,19 @@ def test_promoting_says_so_where_a_calibration_is_lost(
     assert "calibrated" not in lazarus("checkpoints", "promote", run, f"--version={lowest}").out
 
 
+def test_a_version_that_is_calibrated_itself_is_taken_as_it_is(
+    run: Path, cache: Path, lazarus: Lazarus
+) -> None:
+    folder = run / "checkpoints"
+    best, version = folder / "best.ckpt", folder / "v0004.ckpt"
+    assert lazarus("checkpoints", "promote", run, "--version=4").code == 0
+    for ckpt, coverage in ((best, 0.6), (version, 0.8)):
+        words = ("--ckpt", ckpt, "--cache", cache, "--coverage", coverage)
+        assert lazarus("calibrate", *words).code == 0
+    assert lazarus("checkpoints", "promote", run, "--version=4").code == 0
+    assert read_checkpoint(best)["lazarus"]["doubt"]["coverage"] == 0.8
+
+
 def test_what_is_promoted_while_a_run_goes_on_stays(
     words: tuple[str, ...], tmp_path: Path, lazarus: Lazarus, monkeypatch: pytest.MonkeyPatch
 ) -> None:

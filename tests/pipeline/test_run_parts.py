@@ -330,6 +330,8 @@ def test_the_conclusion_follows_the_figures() -> None:
     flattered = Conclusion.of(_result(given), leak)
     assert flattered.trust == "no"
     assert flattered.reasons[0] == "It flatters."
+    assert "never seen" not in flattered.how_good
+    assert "never seen" in careful.how_good
     right = _all_right(given)
     sure = Conclusion.of(_result(right), {"findings": []})
     assert sure.trust == "yes"

@@ -58,7 +58,7 @@ class Conclusion:
         return cls(
             trust=trust,
             headline=_headline(trust, bool(faults), side, result["interval"] is not None),
-            how_good=_how_good(result, scores, side),
+            how_good=_how_good(result, scores, side, bool(faults)),
             confuses=_confuses(scores),
             reasons=[*faults, *cautions, _ELSEWHERE],
         )
@@ -88,7 +88,9 @@ def _headline(trust: Trust, flattered: bool, side: str, has_interval: bool) -> s
     }[trust]
 
 
-def _how_good(result: Mapping[str, Any], scores: Mapping[str, Any], side: str) -> str:
+def _how_good(
+    result: Mapping[str, Any], scores: Mapping[str, Any], side: str, flattered: bool
+) -> str:
     photos = sum(map(sum, scores["confusion"]))
     right = f"{scores['accuracy']:.0%} of {photos:,} photos"
     if side == "val":
@@ -98,8 +100,10 @@ def _how_good(result: Mapping[str, Any], scores: Mapping[str, Any], side: str) -
         )
     interval = result["interval"]
     groups = sum(row["groups"] for row in scores["classes"].values())
+    # the data may say otherwise
+    unseen = "" if flattered else " that it has never seen"
     text = (
-        f"It names {right} rightly, of {groups:,} leaves or bursts that it has never seen. "
+        f"It names {right} rightly, of {groups:,} leaves or bursts{unseen}. "
         f"Macro-F1, in which every class counts the same, is {scores['macro_f1']:.3f}"
     )
     if interval is None:
