@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from filelock import FileLock
@@ -109,11 +109,8 @@ class JobFolder:
         """
         done: set[Row] = set()
         gone: set[Row] = set()
-        for number, job in enumerate(self.plan.jobs):
-            state = self._look(number, job)
-            if state is None:
-                continue
-            for place, row in enumerate(job):
+        for rows, state in self._looked_at():
+            for place, row in enumerate(rows):
                 (gone if place in state.gone else done).add(row)
         return any(map(wanted, gone - done))
 
@@ -122,11 +119,8 @@ class JobFolder:
         done: set[str] = set()
         reasons: dict[str, str] = {}
         passing: dict[str, str] = {}
-        for number, job in enumerate(self.plan.jobs):
-            state = self._look(number, job)
-            if state is None:
-                continue
-            for place, row in enumerate(job):
+        for rows, state in self._looked_at():
+            for place, row in enumerate(rows):
                 if place in state.failed:
                     told = passing if place in state.gone else reasons
                     told[row.sha256] = state.failed[place]
@@ -135,6 +129,12 @@ class JobFolder:
         done -= reasons.keys()
         later = {sha256: reason for sha256, reason in passing.items() if sha256 not in done}
         return done, {**later, **reasons}
+
+    def _looked_at(self) -> Iterator[tuple[Sequence[Row], JobState]]:
+        """The rows and the state of each job that is done."""
+        for number, job in enumerate(self.plan.jobs):
+            if state := self._look(number, job):
+                yield job, state
 
     def _look(self, number: int, rows: Sequence[Row]) -> JobState | None:
         """The state of a job; a damaged file is taken away, so that its job is done again."""

@@ -125,9 +125,9 @@ def check_sides(listed: Sequence[Listed]) -> None:
         LazarusError: If photos lie in class folders beside some of train, val and test.
     """
     labelled = [item for item in listed if item.label and item.looks_like_a_photo]
-    tops = {item: split_name(item.label.split("/")[0]) for item in labelled}
+    tops = {label: split_name(label.split("/")[0]) for label in {item.label for item in labelled}}
     sides = sorted(set(SIDES) & set(tops.values()))
-    beside = next((item for item, top in tops.items() if top not in SIDES), None)
+    beside = next((item for item in labelled if tops[item.label] not in SIDES), None)
     if len(sides) > 1 and beside is not None:
         raise LazarusError(
             f"'{beside.path}' lies beside folders for {' and '.join(sides)}, so that these would "

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from lazarus_pl.cache.cache_header import CacheHeader
 from lazarus_pl.cache.extraction import Extraction, ExtractionSummary
@@ -21,13 +20,13 @@ from lazarus_pl.cache.feature_cache import FeatureCache
 from lazarus_pl.cache.job_file import JobFile
 from lazarus_pl.cache.job_plan import JobPlan, Row
 from lazarus_pl.cache.photo_extraction import PhotoExtraction
-from lazarus_pl.data import decode
 from lazarus_pl.data.corrections import Corrections
 from lazarus_pl.data.split.split_spec import SplitSpec, Strategy
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
 from lazarus_pl.encoder.measured_engine import Candidate, MeasuredEngine
 from lazarus_pl.errors import LazarusError
 from tests.cache.engines import MeanColourEngine
+from tests.cache.short_of_memory import short_of_memory
 from tests.conftest import save_noise
 
 Noise = Callable[..., Path]
@@ -359,15 +358,7 @@ def test_a_passing_want_of_memory_is_no_reason_to_give_a_photo_up(
     noise: Noise, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = noise({"a": 40, "b": 40})
-    real = decode.decode
-    calls = iter(range(10_000))
-
-    def short(image: Image.Image, at_least: int | None = None) -> Image.Image:
-        if next(calls) == 7:
-            raise MemoryError
-        return real(image, at_least)
-
-    monkeypatch.setattr(decode, "decode", short)
+    short_of_memory(monkeypatch, 7)
     first = extract(data, tmp_path / "cache")
     assert (first.photos, first.quarantined) == (79, 1)
     (rejected,) = FeatureCache(tmp_path / "cache").manifest.quarantine

@@ -10,7 +10,6 @@ from unittest import mock
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from lazarus_pl.cache import job_runner, view_workers
 from lazarus_pl.cache.cached_views import CachedViews
@@ -18,7 +17,6 @@ from lazarus_pl.cache.extraction import Extraction, ExtractionSummary
 from lazarus_pl.cache.feature_cache import FeatureCache
 from lazarus_pl.cache.job_plan import JobPlan
 from lazarus_pl.cache.views_header import ViewsHeader
-from lazarus_pl.data import decode
 from lazarus_pl.data.split.split_spec import Side, SplitSpec
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
 from lazarus_pl.errors import LazarusError
@@ -26,6 +24,7 @@ from lazarus_pl.views.view_maker import ViewMaker
 from lazarus_pl.views.view_policy import ViewPolicy
 from lazarus_pl.views.views_spec import ViewsSpec
 from tests.cache.engines import MeanColourEngine
+from tests.cache.short_of_memory import short_of_memory
 from tests.conftest import save_noise
 
 Noise = Callable[..., Path]
@@ -125,16 +124,8 @@ def test_views_that_memory_did_not_suffice_for_are_made_by_the_next_call(
 ) -> None:
     out = tmp_path / "cache"
     extract(data, out, 0, policy)
-    real = decode.decode
-    calls = iter(range(10_000))
-
-    def short(image: Image.Image, at_least: int | None = None) -> Image.Image:
-        # the first views are drawn and timed before they are made
-        if next(calls) == 40:
-            raise MemoryError
-        return real(image, at_least)
-
-    monkeypatch.setattr(decode, "decode", short)
+    # the first views are drawn and timed before they are made
+    calls = short_of_memory(monkeypatch, 40)
     train = len(FeatureCache(out).indices("train"))
     assert train > 30
     assert extract(data, out, 2, policy).views == 2 * train - 2

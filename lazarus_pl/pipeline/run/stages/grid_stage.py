@@ -18,8 +18,8 @@ from lazarus_pl.pipeline.run.stage_outcome import StageOutcome
 from lazarus_pl.shipped_config import shipped_config
 
 _SEED = "seed_everything"
-# linear and MLP for 40, attention for 20, at three learning rates each
-_NINE, _EPOCHS_OF_NINE = 9, 300
+# linear, MLP and attention, at three learning rates each
+_NINE, _USUAL_EPOCHS = 9, (40 + 40 + 20) / 3
 
 
 class GridStage(Stage):
@@ -51,9 +51,8 @@ class GridStage(Stage):
         known = [number for number in epochs if isinstance(number, int) and number > 0]
         if nine is None:
             return None
-        usual = _EPOCHS_OF_NINE / _NINE
-        epochs_a_run = sum(known) / len(known) if known else usual
-        return nine * len(epochs) / _NINE * epochs_a_run / usual
+        longer = sum(known) / len(known) / _USUAL_EPOCHS if known else 1.0
+        return nine * len(epochs) / _NINE * longer
 
     def run(self, before: Records, allowed: float | None, schedule: Schedule) -> StageOutcome:
         """Trains the runs that are not trained yet, and again those that failed."""
