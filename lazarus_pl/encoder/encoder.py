@@ -14,11 +14,11 @@ from timm.data import resolve_model_data_config
 from torch import Tensor, nn
 
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
-from lazarus_pl.encoder.finetuned_tail import SUFFIX, FinetunedTail
+from lazarus_pl.encoder.finetuned_tail import FinetunedTail
 from lazarus_pl.encoder.fold_batch_norm import fold_batch_norm
 from lazarus_pl.encoder.load_weights import load_weights
 from lazarus_pl.encoder.model_names import check_model_name
-from lazarus_pl.encoder.weights import WeightsFile, find_weights
+from lazarus_pl.encoder.weights import FINETUNED, WeightsFile, find_weights
 from lazarus_pl.errors import LazarusError
 
 _REDUCTIONS = {"grid32": 32, "grid16": 16}
@@ -64,7 +64,7 @@ class Encoder(nn.Module):
         """
         check_model_name(spec.name)
         weights = find_weights(spec)
-        if weights.path is not None and weights.path.suffix == SUFFIX:
+        if weights.path is not None and weights.path.suffix == FINETUNED:
             return cls._finetuned(weights.path, spec, weights)
         model = _create(spec)
         if weights.path is not None:
@@ -76,7 +76,7 @@ class Encoder(nn.Module):
         """Blocks of a fine-tuning on top of the encoder that they were trained on."""
         tail = FinetunedTail.read(path)
         below = cls.from_spec(replace(spec, weights=tail.source(path, spec.name)))
-        if below.identity["weights"]["sha256"] != tail.encoder["weights"]["sha256"]:
+        if below.identity["weights"]["sha256"] != tail.base["sha256"]:
             raise LazarusError(
                 f"'{path}' was fine-tuned from other weights of '{spec.name}' than those here: "
                 "install the versions that it was made with"
@@ -99,11 +99,7 @@ class Encoder(nn.Module):
         config = self._config
         identity: dict[str, Any] = {
             "name": self.spec.name,
-            "weights": {
-                "source": self._weights.source,
-                "file": self._weights.name,
-                "sha256": self._weights.sha256,
-            },
+            "weights": self._weights.identity,
             "image_size": self.spec.image_size,
             "resize": "stretch",
             "interpolation": str(config["interpolation"]),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,6 @@ from torch import Tensor
 
 from lazarus_pl.errors import LazarusError
 
-SUFFIX = ".ckpt"
 _LAST = ("conv_head", "bn2")
 
 
@@ -58,6 +59,21 @@ class FinetunedTail:
             raise LazarusError(f"'{path}' does not say which encoder it is of: it is damaged")
         return cls(encoder, state)
 
+    @property
+    def base(self) -> Mapping[str, Any]:
+        """Identity of the weights before these blocks, which no fine-tuning has trained."""
+        weights: Mapping[str, Any] = self.encoder["weights"]
+        return weights.get("base") or weights
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all weights; what else is in the checkpoint may change."""
+        digest = hashlib.sha256(str(self.base["sha256"]).encode())
+        for name, tensor in sorted(self.state.items()):
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
+
     def source(self, path: Path, name: str) -> str:
         """Where the weights before these blocks come from.
 
@@ -73,11 +89,11 @@ class FinetunedTail:
                 f"'{path}' was fine-tuned from '{self.encoder['name']}', not from '{name}': give "
                 f"--encoder.name {self.encoder['name']}"
             )
-        source = str(self.encoder["weights"]["source"])
+        source = str(self.base["source"])
         if source == "file":
             raise LazarusError(
-                f"'{path}' was fine-tuned from the weights '{self.encoder['weights']['file']}', "
-                "which it does not hold: fine-tune from packaged weights or those of the hub"
+                f"'{path}' was fine-tuned from the weights '{self.base['file']}', which it does "
+                "not hold: fine-tune from packaged weights or those of the hub"
             )
         return source
 

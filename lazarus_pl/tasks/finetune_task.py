@@ -108,8 +108,11 @@ class FinetuneTask(ClassificationTask):
         check_rate("output_penalty", output_penalty, zero=True)
         if head is None or head_shapes is None:
             start = None if start is None else str(start)
-            theirs = _start(start)["lazarus"]["arguments"]
+            content = _start(start)
+            theirs = content["lazarus"]["arguments"]
             _check_start(theirs, class_names or [], encoder or {}, str(start))
+            if encoder and not _is_finetuned(content):
+                _source(encoder, weights)
             head, head_options = theirs["head"], theirs["head_options"]
             head_shapes = theirs.get("head_shapes") or theirs["feature_shapes"]
         if feature_shapes is not None and list(feature_shapes) != [START]:
@@ -201,12 +204,12 @@ class FinetuneTask(ClassificationTask):
         path = str(self.start)
         _check_start(content["lazarus"]["arguments"], self.class_names, self.encoder, path)
         state = content["state_dict"]
-        if not any(name.startswith("tail.") for name in state):
-            self._load_tail()
-            parts: tuple[str, ...] = ("head.", "standardise.")
+        parts = ["head.", "standardise."]
+        if _is_finetuned(content):
+            parts.append("tail.")
         else:
-            parts = ("head.", "standardise.", "tail.")
-        wanted = [name for name in self.state_dict() if name.startswith(parts)]
+            self._load_tail()
+        wanted = [name for name in self.state_dict() if name.startswith(tuple(parts))]
         if missing := [name for name in wanted if name not in state]:
             raise LazarusError(
                 f"'{path}' lacks the weights '{missing[0]}': it is damaged, give another one or "
@@ -223,12 +226,7 @@ class FinetuneTask(ClassificationTask):
             self.start_recall.copy_(_recall(torch.tensor(confusion)))
 
     def _load_tail(self) -> None:
-        source = self.weights or self.encoder["weights"]["source"]
-        if source == "file":
-            raise LazarusError(
-                f"the encoder's weights came from the file '{self.encoder['weights']['file']}':"
-                " give it with --model.init_args.weights"
-            )
+        source = _source(self.encoder, self.weights)
         whole = Encoder.from_spec(_spec(self.encoder, source))
         if whole.identity["digest"] != self.encoder["digest"]:
             raise LazarusError(
@@ -302,6 +300,21 @@ def _start(path: str | None) -> dict[str, Any]:
             "grid with --model.init_args.start"
         )
     return read_checkpoint(Path(path))
+
+
+def _is_finetuned(content: Mapping[str, Any]) -> bool:
+    return any(name.startswith("tail.") for name in content["state_dict"])
+
+
+def _source(encoder: Mapping[str, Any], weights: str | None) -> str:
+    """Where the encoder's weights are to be had."""
+    theirs = encoder["weights"]
+    if weights is None and theirs["source"] == "file":
+        raise LazarusError(
+            f"the encoder's weights came from the file '{theirs['file']}': give it with "
+            "--model.init_args.weights"
+        )
+    return weights or str(theirs["source"])
 
 
 def _check_start(

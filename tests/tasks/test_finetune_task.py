@@ -510,6 +510,48 @@ def test_a_fine_tuned_encoder_extracts_a_cache_of_its_own(
     other = lazarus("extract", *words, f"--encoder.weights={tuned}", "--encoder.name=resnet18")
     assert other.code == 2
     assert "was fine-tuned from 'tf_efficientnet_lite0'" in other.err
+    # what else is in the checkpoint says nothing of the encoder
+    content = torch.load(tuned, weights_only=True)
+    content["lazarus"]["doubt"] = {"temperature": 2.0}
+    torch.save(content, tuned)
+    again = lazarus("extract", *words, f"--encoder.weights={tuned}")
+    assert again.code == 0, again.err
+    assert "(0 extracted now" in again.out
+    content["state_dict"]["tail.last.0.weight"].add_(1)
+    torch.save(content, tuned)
+    changed = lazarus("extract", *words, f"--encoder.weights={tuned}")
+    assert changed.code == 2
+    assert "was made by encoder" in changed.err
+
+
+def test_a_fine_tuned_encoder_is_fine_tuned_again_and_extracts_too(
+    make: Make, data: CachedFeatureDataModule, drawn: Path, tmp_path: Path, lazarus: Lazarus
+) -> None:
+    def saved(task: ClassificationTask, data: CachedFeatureDataModule, name: str) -> Path:
+        trainer = _trainer(None, max_epochs=1)
+        trainer.fit(task, datamodule=data)
+        trainer.save_checkpoint(tmp_path / name)
+        return tmp_path / name
+
+    first = saved(make("mlp", lr=1e-2), data, "first.ckpt")
+    words = ("--data", drawn, "--out", tmp_path / "cache", "--encoder.image_size", 64)
+    done = lazarus("extract", *words, "--encoder.weights", first)
+    assert done.code == 0, done.err
+    own = CachedFeatureDataModule(str(tmp_path / "cache"), ("pooled",))
+    start = saved(ClassificationTask("linear", **_linked(own)), own, "start.ckpt")
+    grids = CachedFeatureDataModule(str(tmp_path / "cache"), ("grid16",), batch_size=8)
+    with pytest.raises(LazarusError, match=r"came from the file 'first.ckpt'"):
+        FinetuneTask(str(start), **_linked(grids))
+    second = FinetuneTask(str(start), str(first), lr=1e-2, **_linked(grids))
+    path = saved(second, grids, "second.ckpt")
+    encoder = Encoder.from_spec(EncoderSpec(weights=str(path), image_size=64))
+    identity = encoder.identity["weights"]
+    assert identity["base"]["source"] == "packaged"
+    assert identity["sha256"] != second.encoder["weights"]["sha256"]
+    with torch.no_grad():
+        layers = encoder(torch.rand(2, 3, 64, 64) * 2 - 1)
+        expected = second.eval().tail(layers["grid16"])["pooled"]
+    torch.testing.assert_close(layers["pooled"], expected, rtol=1e-3, atol=1e-3)
 
 
 def _linked(data: CachedFeatureDataModule) -> dict[str, Any]:

@@ -13,9 +13,10 @@ from lazarus_pl.data.split.split_spec import SplitSpec
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
 from lazarus_pl.encoder.engine_options import EngineName, EngineOptions
 from lazarus_pl.encoder.precision import Precision
+from lazarus_pl.encoder.weights import find_weights
 from lazarus_pl.pipeline.run.audit_options import AuditOptions
 from lazarus_pl.pipeline.run.budget import Budget
-from lazarus_pl.pipeline.run.digests import file_digest, listing_digest
+from lazarus_pl.pipeline.run.digests import listing_digest
 from lazarus_pl.pipeline.run.grid_options import GridOptions
 from lazarus_pl.pipeline.run.refit_options import RefitOptions
 from lazarus_pl.pipeline.run.stage_options import StageOptions
@@ -120,7 +121,7 @@ class RunSettings:
     @cached_property
     def weights_digest(self) -> str:
         """Of that file, which may be replaced under its name."""
-        return file_digest(Path(self.weights_file)) if self.weights_file else ""
+        return find_weights(self.encoder).sha256 if self.weights_file else ""
 
     @property
     def root(self) -> Path:
