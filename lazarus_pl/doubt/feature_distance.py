@@ -9,6 +9,9 @@ from torch import Tensor, nn
 
 from lazarus_pl.doubt.leaf_quantile import leaf_quantile
 
+# of float32, in sums over the features
+_ROUNDING = 1e-5
+
 
 class FeatureDistance(nn.Module):
     """Mahalanobis distance from the training photos, as a share of the farthest that is usual.
@@ -55,17 +58,18 @@ class FeatureDistance(nn.Module):
 
         distance = cls(train.shape[1])
         distance.center.copy_(train.mean(dim=0))
+        unit = torch.eye(train.shape[1], dtype=torch.float64)
         centered = (train - distance.center).double().numpy()
         covariance, _ = ledoit_wolf(centered, assume_centered=True)
         # a channel that never changes has no variance to divide by
         floor = 1e-6 * max(float(np.trace(covariance)) / len(covariance), 1e-12)
-        values, vectors = np.linalg.eigh(covariance)
-        scaled = vectors / np.sqrt(np.maximum(values, floor))
-        distance.whitening.copy_(torch.from_numpy(scaled))
+        root = torch.linalg.cholesky(torch.from_numpy(covariance) + floor * unit)
+        distance.whitening.copy_(torch.linalg.solve_triangular(root, unit, upper=False).T)
         distances = distance(val)
         limit = leaf_quantile(distances, 1 - false_alarm, groups)
         farthest = float(distances.max()) if limit is None else limit
-        distance.whitening.div_(max(farthest, 1e-12))
+        # rounding puts no photo beyond the limit that it sets
+        distance.whitening.div_(max(farthest * (1 + _ROUNDING), 1e-12))
         return distance
 
     def forward(self, features: Tensor) -> Tensor:
