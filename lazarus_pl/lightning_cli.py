@@ -14,6 +14,7 @@ from pickle import UnpicklingError
 from typing import Any
 
 import torch
+from jsonargparse.typing import class_from_function
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
@@ -134,7 +135,7 @@ class LazarusCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Links data to model, and the run's seed to the order of the photos; adds the budget."""
-        parser.add_lightning_class_args(_memory_budget, "budget")
+        parser.add_lightning_class_args(_BudgetArguments, "budget")
         for name in _LINKS:
             parser.link_arguments(f"data.{name}", f"model.init_args.{name}", apply_on="instantiate")
         parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=int)
@@ -313,6 +314,10 @@ def _memory_budget(gpu_memory: str | None = None, micro_batch: int | None = None
         micro_batch: Most photos at once.
     """
     return MemoryBudget(None if gpu_memory is None else read_memory(gpu_memory), micro_batch)
+
+
+# once: LightningCLI would make it of the function for every parser, which looks through all modules
+_BudgetArguments = class_from_function(_memory_budget)
 
 
 def _listed(callbacks: object) -> list[object]:
