@@ -14,7 +14,11 @@ _STEPS = 12
 
 @torch.no_grad()
 def deletion_insertion(
-    head: Head, features: Mapping[str, Tensor], maps: Tensor, target: Tensor
+    head: Head,
+    features: Mapping[str, Tensor],
+    maps: Tensor,
+    target: Tensor,
+    temperature: float = 1.0,
 ) -> tuple[Tensor, Tensor]:
     """Areas under the class's probability (Petsiuk et al. 2018, arXiv:1806.07421).
 
@@ -26,6 +30,7 @@ def deletion_insertion(
         features: Standardised grids ``(B, H, W, C)`` by layer.
         maps: ``(B, H, W)`` of the finest grid, the likeliest patches highest.
         target: Class indices ``(B,)``.
+        temperature: Logits are divided by it, where the checkpoint was calibrated.
 
     Returns:
         Deletion (lower is better) and insertion (higher is better), ``(B,)`` each, 0 to 1.
@@ -35,7 +40,7 @@ def deletion_insertion(
     logits = head.fade(features)
 
     def probability(kept: Tensor) -> Tensor:
-        said = logits(kept.float()).float().softmax(dim=-1)
+        said = (logits(kept.float()).float() / temperature).softmax(dim=-1)
         return said.gather(1, target[:, None])[:, 0]
 
     # both curves have the same ends

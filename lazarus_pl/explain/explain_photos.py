@@ -69,7 +69,9 @@ def explain_photos(
     grids = {name: values for name, values in standard.items() if values.ndim == 4}
     found = _lesions(task.head, evidence, chosen, pixels)
     attributed = _attributed(task.head, grids, chosen, methods, evidence)
-    deletion, insertion = deletion_insertion(task.head, grids, found["evidence"], chosen)
+    deletion, insertion = deletion_insertion(
+        task.head, grids, found["evidence"], chosen, temperature
+    )
     values = {"attention": attention, **found, **attributed}
     values |= {"deletion": deletion, "insertion": insertion}
     return _photos(probability, chosen, values)

@@ -18,6 +18,7 @@ from lazarus_pl.encoder.engine_options import EngineOptions
 from lazarus_pl.explain import explanation_writer
 from lazarus_pl.explain.attribution import integrated_gradients
 from lazarus_pl.explain.deletion import deletion_insertion
+from lazarus_pl.explain.explain_photos import explain_photos
 from lazarus_pl.explain.localisation_score import laid_over, localisation_score
 from lazarus_pl.explain.picture import _colours, _words, as_png, overlay, photo_and_map, picture
 from lazarus_pl.heads.head import Head
@@ -194,20 +195,21 @@ def test_integrated_gradients_add_up() -> None:
     assert missed.max() < 0.05
 
 
-def test_the_areas_are_those_of_every_step_by_itself() -> None:
+@pytest.mark.parametrize("temperature", [1.0, 0.4])
+def test_the_areas_are_those_of_every_step_by_itself(temperature: float) -> None:
     """As the method defines them: what is read once for both curves changes no figure."""
     torch.manual_seed(0)
     head = PatchHead({"grid16": (4, 4, 6), "grid32": (2, 2, 10)}, 3, hidden=8).eval()
     features = {"grid16": torch.randn(2, 4, 4, 6), "grid32": torch.randn(2, 2, 2, 10)}
     maps, target = torch.randn(2, 4, 4), torch.tensor([0, 2])
     share = maps.flatten(1).argsort(dim=1, descending=True).argsort(dim=1).view_as(maps) / 16
-    for removed, area in zip(
-        (True, False), deletion_insertion(head, features, maps, target), strict=True
-    ):
+    areas = deletion_insertion(head, features, maps, target, temperature)
+    for removed, area in zip((True, False), areas, strict=True):
         curve = []
         for step in range(13):
             gone = (share < step / 12).float()
-            said = Head.fade(head, features)(1 - gone if removed else gone).softmax(dim=-1)
+            logits = Head.fade(head, features)(1 - gone if removed else gone)
+            said = (logits / temperature).softmax(dim=-1)
             curve.append(said.gather(1, target[:, None])[:, 0])
         expected = torch.trapezoid(torch.stack(curve), dx=1 / 12, dim=0)
         torch.testing.assert_close(area, expected.detach(), atol=1e-6, rtol=0)
@@ -218,12 +220,25 @@ def test_a_photo_decoded_once_is_read_as_it_is_alone(
     at_least: int, checkpoints: dict[str, Path]
 ) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (600, 1200, 3), dtype=np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "JPEG")
+    photo = _jpeg(pixels)
     classifier = Classifier(checkpoints["patches"], options=EngineOptions(engine="torch"))
-    read, shown = classifier.read_and_open(buffer.getvalue(), at_least)
-    np.testing.assert_array_equal(read, classifier.read(buffer.getvalue()))
+    read, shown = classifier.read_and_open(photo, at_least)
+    np.testing.assert_array_equal(read, classifier.read(photo))
     assert at_least <= min(shown.size) <= 600
+
+
+def test_the_areas_are_of_the_calibrated_probability(checkpoints: dict[str, Path]) -> None:
+    """The row of a photo has both."""
+    classifier = Classifier(checkpoints["patches"], options=EngineOptions(engine="torch"))
+    size = classifier.read(_jpeg(np.zeros((64, 64, 3), np.uint8))).shape
+    pixels = np.random.default_rng(0).integers(0, 256, (2, *size), dtype=np.uint8)
+    features = classifier.features(pixels)
+    plain, sure = (
+        explain_photos(classifier.task, features, None, (), temperature=temperature)
+        for temperature in (1.0, 0.1)
+    )
+    for one, other in zip(plain, sure, strict=True):
+        assert abs(other.insertion - one.insertion) > 1e-3
 
 
 def test_what_is_too_long_for_a_row_is_told_in_another() -> None:
@@ -413,3 +428,9 @@ def test_a_name_that_is_no_text_does_not_lose_the_page(
     assert done.code == 0, done.err
     assert 'src="pictures/latin%E9%20%231.png"' in (out / "index.html").read_text("utf-8")
     assert (out / "pictures" / os.fsdecode(b"latin\xe9 #1.png")).is_file()
+
+
+def _jpeg(pixels: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG")
+    return buffer.getvalue()
