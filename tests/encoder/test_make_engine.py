@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from lazarus_pl.encoder import make_engine as module
 from lazarus_pl.encoder.agreement import Agreement
@@ -31,12 +32,17 @@ def pixels() -> np.ndarray:
     return np.random.default_rng(3).integers(0, 256, (11, 64, 64, 3), dtype=np.uint8)
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where graphs are kept that other tests need too: converting takes seconds."""
+    return tmp_path_factory.mktemp("engine")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "layers", "size"),
     [
         ("tf_efficientnet_lite0", ("pooled", "grid32", "grid16"), 64),
-        ("test_resnet", ("pooled", "grid32", "grid16"), 96),
         ("test_convnext", ("pooled", "grid32", "grid16"), 96),
         ("mobilenetv3_small_050", ("grid16", "pooled"), 96),
     ],
@@ -55,10 +61,10 @@ def test_openvino_gives_the_features_of_torch(
     assert Agreement.of(exact, other).worst > 0.999_99
 
 
-def test_the_batch_changes_nothing(pixels: np.ndarray) -> None:
+def test_the_batch_changes_nothing(pixels: np.ndarray, kept: Path) -> None:
     encoder = Encoder.from_spec(_SPEC)
-    whole = OpenVinoEngine(encoder, 4).encode(pixels)
-    engine = OpenVinoEngine(encoder, 16)
+    whole = OpenVinoEngine(encoder, 4, folder=kept).encode(pixels)
+    engine = OpenVinoEngine(encoder, 8, folder=kept)
     again = engine.encode(pixels)
     # results are copies, not the memory that the next batch is written to
     engine.encode(pixels[::-1])
@@ -71,11 +77,11 @@ def test_the_batch_changes_nothing(pixels: np.ndarray) -> None:
     ("batch_size", "photos", "most"), [(4, 1, 4), (4, 7, 8), (4, None, 64), (48, None, 48)]
 )
 def test_cores_are_not_parted_for_more_batches_than_come(
-    batch_size: int, photos: int | None, most: int, pixels: np.ndarray
+    batch_size: int, photos: int | None, most: int, pixels: np.ndarray, kept: Path
 ) -> None:
     """Each batch that never comes would leave its part of the cores idle."""
     encoder = Encoder.from_spec(_SPEC)
-    engine = OpenVinoEngine(encoder, batch_size, photos=photos)
+    engine = OpenVinoEngine(encoder, batch_size, folder=kept, photos=photos)
     assert batch_size <= engine.batch_size <= most
     assert engine.encode(pixels)["pooled"].shape[0] == len(pixels)
 
@@ -89,8 +95,10 @@ def test_what_float16_cannot_hold_is_infinite_not_clipped() -> None:
         assert not np.isfinite(engine.encode(photos)["pooled"]).all()
 
 
-def test_auto_measures_what_there_is(pixels: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = make_engine(_SPEC, EngineOptions("cpu"))
+def test_auto_measures_what_there_is(
+    pixels: np.ndarray, kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = make_engine(_SPEC, EngineOptions("cpu"), folder=kept)
     assert isinstance(engine, MeasuredEngine)
     assert engine.name == "auto"
     features = engine.encode(pixels)
@@ -147,19 +155,34 @@ def test_a_kept_graph_is_not_converted_again(
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "empty"])
-def test_a_damaged_graph_is_made_again(damage: str, pixels: np.ndarray, tmp_path: Path) -> None:
+def test_a_damaged_graph_is_made_again(
+    damage: str, pixels: np.ndarray, kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import openvino
+
     encoder = Encoder.from_spec(_SPEC)
-    first = OpenVinoEngine(encoder, folder=tmp_path).encode(pixels)
-    (path,) = tmp_path.iterdir()
-    content = bytearray(path.read_bytes())
+    first = OpenVinoEngine(encoder, folder=kept).encode(pixels)
+    model = OpenVinoGraph(encoder, 8, kept).model(openvino.Core())
+    path = OpenVinoGraph(encoder, 8, tmp_path).path
+    assert path is not None
+    content = bytearray((kept / path.name).read_bytes())
     content[len(content) // 2] ^= 255
     broken = {"cut": content[:-400], "flipped": content, "empty": b""}[damage]
     path.write_bytes(broken)
+    converted = []
+
+    def convert(_: object) -> openvino.Model:
+        converted.append(damage)
+        return model
+
+    monkeypatch.setattr(openvino, "convert_model", convert)
+    monkeypatch.setattr(torch.export, "export", lambda *_, **__: None)
     again = OpenVinoEngine(encoder, folder=tmp_path).encode(pixels)
     for layer, values in first.items():
         assert np.array_equal(values, again[layer])
     assert path.read_bytes() != broken
     OpenVinoEngine(encoder, folder=tmp_path)
+    assert len(converted) == 1
 
 
 def test_a_folder_that_cannot_be_written_costs_time_alone(
@@ -171,16 +194,20 @@ def test_a_folder_that_cannot_be_written_costs_time_alone(
     assert engine.encode(pixels)["pooled"].shape[0] == len(pixels)
 
 
-def test_engines_share_identity_and_precision() -> None:
-    torch, openvino = (
-        make_engine(_SPEC, EngineOptions("cpu", engine=name)) for name in ("torch", "openvino")
+def test_engines_share_identity_and_precision(kept: Path) -> None:
+    plain, openvino = (
+        make_engine(_SPEC, EngineOptions("cpu", engine=name), folder=kept)
+        for name in ("torch", "openvino")
     )
-    assert torch.identity == openvino.identity
-    assert (torch.precision, torch.layer_shapes) == (openvino.precision, openvino.layer_shapes)
+    assert plain.identity == openvino.identity
+    assert (plain.precision, plain.layer_shapes) == (openvino.precision, openvino.layer_shapes)
 
 
 def test_auto_falls_back_to_torch_if_the_features_disagree(
-    pixels: np.ndarray, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    pixels: np.ndarray,
+    kept: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     encode = OpenVinoEngine.encode
 
@@ -188,12 +215,12 @@ def test_auto_falls_back_to_torch_if_the_features_disagree(
         return {layer: 1 - values for layer, values in encode(self, photos).items()}
 
     monkeypatch.setattr(OpenVinoEngine, "encode", wrong)
-    engine = make_engine(_SPEC, EngineOptions("cpu"))
+    engine = make_engine(_SPEC, EngineOptions("cpu"), folder=kept)
     engine.encode(pixels)
     assert engine.name == "torch"
     assert "not those of torch" in caplog.text
     with pytest.raises(LazarusError, match="not those of torch"):
-        make_engine(_SPEC, EngineOptions("cpu", engine="openvino")).encode(pixels)
+        make_engine(_SPEC, EngineOptions("cpu", engine="openvino"), folder=kept).encode(pixels)
 
 
 def test_mistakes_are_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,7 +245,10 @@ def test_a_backbone_that_openvino_cannot_convert(monkeypatch: pytest.MonkeyPatch
 
 
 def test_auto_runs_on_torch_where_openvino_cannot_start(
-    pixels: np.ndarray, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    pixels: np.ndarray,
+    kept: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     import openvino
 
@@ -226,7 +256,7 @@ def test_auto_runs_on_torch_where_openvino_cannot_start(
         raise RuntimeError("Device CPU is not registered")
 
     monkeypatch.setattr(openvino.Core, "compile_model", refuse)
-    engine = make_engine(_SPEC, EngineOptions("cpu"))
+    engine = make_engine(_SPEC, EngineOptions("cpu"), folder=kept)
     engine.encode(pixels)
     assert engine.name == "torch"
     assert "not registered): using torch" in caplog.text
