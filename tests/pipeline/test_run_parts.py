@@ -139,6 +139,78 @@ def test_leaves_not_photos_are_the_witnesses() -> None:
     assert LeafBootstrap.of(said(12, 4)) is None, "one leaf a class"
 
 
+def test_an_interval_without_width_is_none() -> None:
+    """The only mistake lies in a class of one leaf: every draw has it."""
+    target = np.repeat([0, 1, 2], [4, 8, 8])
+    groups = [*["a"] * 4, *(f"leaf {photo}" for photo in range(16))]
+    probability = np.eye(3, dtype=np.float32)[target]
+    probability[0] = [0.1, 0.8, 0.1]
+    names = [f"{photo}.jpg" for photo in range(20)]
+    given = SidePredictions(["a", "b", "c"], names, groups, target, probability)
+    assert LeafBootstrap.of(given) is None
+    told = Conclusion.of(_result(given), {"findings": []})
+    assert told.trust == "care"
+    assert "too few leaves" in told.headline
+    assert not any("interval" in reason for reason in told.reasons)
+
+
+def test_classes_that_count_are_the_same_in_every_draw() -> None:
+    """A class that test lacks, and that one photo is taken for, is in all draws or in none."""
+    target = np.repeat([0, 1], 50)
+    probability = np.eye(3, dtype=np.float32)[target]
+    probability[0] = [0.1, 0.1, 0.8]
+    names = [f"{photo}.jpg" for photo in range(100)]
+    given = SidePredictions(["a", "b", "c"], names, names, target, probability)
+    interval, score = LeafBootstrap.of(given), SideScores.of(given).macro_f1
+    assert interval is not None
+    low, high = interval.macro_f1
+    assert low < score < high < score + 0.02
+    told = Conclusion.of(_result(given), {"findings": []})
+    assert any("test has no photo of c: nothing is known" in reason for reason in told.reasons)
+
+
+def test_the_conclusion_on_scores_without_a_mistake() -> None:
+    told = Conclusion.of(_result(_all_right(said(600, 4))), None)
+    assert told.trust == "care"
+    assert "can be trusted for photos like these, with care" in told.headline
+    # 1 - 0.05 ** (1 / 150)
+    assert "no mistake was seen in 150 of them does not rule out 2%" in told.how_good
+
+
+def test_the_conclusion_on_probabilities() -> None:
+    def told(shares: list[tuple[float, int, int]]) -> list[str]:
+        """Reasons, where of so many photos of a confidence so many are right."""
+        result = _result(said(600, 4))
+        bins = [
+            {"confidence": sure, "accuracy": right / photos, "photos": photos}
+            for sure, photos, right in shares
+        ]
+        photos = sum(row["photos"] for row in bins)
+        scores = result["test"]
+        assert isinstance(scores, dict)
+        scores["reliability"] = bins
+        for name in ("confidence", "accuracy"):
+            scores[name] = sum(row[name] * row["photos"] for row in bins) / photos
+        scores["calibration_error"] = (
+            sum(abs(row["confidence"] - row["accuracy"]) * row["photos"] for row in bins) / photos
+        )
+        return [reason for reason in Conclusion.of(result, {"findings": []}).reasons]
+
+    assert any("20% too high on average" in reason for reason in told([(0.9, 200, 140)]))
+    assert any("10% too low on average" in reason for reason in told([(0.8, 200, 180)]))
+    apart = told([(0.9, 200, 150), (0.6, 200, 150)])
+    assert any("too low for others: off by 15%" in reason for reason in apart)
+    assert not any("robabilities" in reason for reason in told([(0.9, 200, 176)]))
+    # as far off as true probabilities are on so few photos
+    assert not any("robabilities" in reason for reason in told([(0.5, 6, 2), (0.8, 6, 6)]))
+
+
+def test_the_conclusion_says_that_nothing_is_answered() -> None:
+    result = {**_result(said(600, 4)), "no_promise": "val has too few leaves"}
+    reasons = Conclusion.of(result, {"findings": []}).reasons
+    assert any("'unsure' to every photo: val has too few leaves" in reason for reason in reasons)
+
+
 @pytest.mark.parametrize(
     ("epochs", "estimate", "allowed", "fitting"),
     [

@@ -49,8 +49,8 @@ class LeafBootstrap:
         """Draws leaves of a side's predictions again and again.
 
         Returns:
-            The intervals, or None where most classes have a single group: drawing it again and
-            again shows nothing.
+            The intervals, or None where drawing leaves again and again shows nothing: where most
+            classes have a single group, or every draw has the same score.
         """
         rng = np.random.default_rng(seed)
         classes = len(said.class_names)
@@ -75,20 +75,28 @@ class LeafBootstrap:
             drawn.append((label, times, parts))
         if 2 * several < present:
             return None
-        scores = [_scores(drawn, classes, start) for start in range(0, _DRAWS, _AT_ONCE)]
+        observed = confusion_of(said.target, said.predicted, classes)
+        occurs = observed.sum(axis=0) + observed.sum(axis=1) > 0
+        scores = [_scores(drawn, occurs, start) for start in range(0, _DRAWS, _AT_ONCE)]
         macro_f1, accuracy = (np.concatenate(part) for part in zip(*scores, strict=True))
+        if np.ptp(macro_f1) == 0:
+            return None
         return cls(_middle(macro_f1), _middle(accuracy), number, float(macro_f1.std()))
 
 
 def _scores(
-    drawn: Sequence[tuple[int, Counts, Counts]], classes: int, start: int
+    drawn: Sequence[tuple[int, Counts, Counts]], occurs: npt.NDArray[np.bool_], start: int
 ) -> tuple[Values, Values]:
-    """Macro-F1 and accuracy of a few draws: a thousand classes' matrices do not fit all at once."""
+    """Macro-F1 and accuracy of a few draws: a thousand classes' matrices do not fit all at once.
+
+    The classes that count are the same in every draw.
+    """
+    classes = len(occurs)
     some = slice(start, start + _AT_ONCE)
     total = np.zeros((min(_AT_ONCE, _DRAWS - start), classes, classes))
     for label, times, parts in drawn:
         total[:, label] = times[some] @ parts
-    return macro_f1_of(total), np.trace(total, axis1=1, axis2=2) / total.sum(axis=(1, 2))
+    return macro_f1_of(total, occurs), np.trace(total, axis1=1, axis2=2) / total.sum(axis=(1, 2))
 
 
 def _middle(values: Values) -> tuple[float, float]:

@@ -64,15 +64,21 @@ def confusion_of(target: Counts, predicted: Counts, classes: int) -> Counts:
     return flat.reshape(classes, classes)
 
 
-def macro_f1_of(confusions: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+def macro_f1_of(
+    confusions: npt.NDArray[Any], occurs: npt.NDArray[np.bool_] | None = None
+) -> npt.NDArray[np.float64]:
     """Macro-F1 of confusion matrices ``(B, classes, classes)``.
 
-    A class that occurs neither as truth nor as prediction does not count.
+    Args:
+        confusions: Photos by true class and predicted class.
+        occurs: Which classes count, ``(classes,)``; by default those that each matrix has as truth
+            or as prediction, as in scikit-learn.
     """
     right = np.diagonal(confusions, axis1=1, axis2=2).astype(np.float64)
     either = confusions.sum(axis=1) + confusions.sum(axis=2)
     f1 = np.divide(2 * right, either, out=np.zeros_like(right), where=either > 0)
-    mean: npt.NDArray[np.float64] = f1.sum(axis=1) / np.maximum((either > 0).sum(axis=1), 1)
+    counted = (either > 0).sum(axis=1) if occurs is None else occurs.sum()
+    mean: npt.NDArray[np.float64] = f1.sum(axis=1) / np.maximum(counted, 1)
     return mean
 
 

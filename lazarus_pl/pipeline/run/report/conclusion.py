@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -48,8 +49,9 @@ class Conclusion:
         faults = [f["text"] for f in _findings(audit, "fault")]
         cautions = [
             *_of_the_size(result, side),
-            *_of_the_classes(scores["classes"], side),
+            *_of_the_classes(scores["classes"], side, result["interval"] is not None),
             *_of_the_probabilities(scores),
+            *_of_the_answers(result),
             *_of_the_data(audit),
         ]
         trust: Trust = "no" if faults or scores["macro_f1"] < _USELESS else "care"
@@ -57,7 +59,7 @@ class Conclusion:
             trust = "yes"
         return cls(
             trust=trust,
-            headline=_headline(trust, bool(faults), side, result["interval"] is not None),
+            headline=_headline(trust, bool(faults), side, _says_how_far(result, scores)),
             how_good=_how_good(result, scores, side, bool(faults)),
             confuses=_confuses(scores),
             reasons=[*faults, *cautions, _ELSEWHERE],
@@ -74,12 +76,23 @@ def _findings(audit: Mapping[str, Any] | None, severity: str) -> list[Mapping[st
     return [f for f in (audit or {}).get("findings", []) if f["severity"] == severity]
 
 
-def _headline(trust: Trust, flattered: bool, side: str, has_interval: bool) -> str:
+def _says_how_far(result: Mapping[str, Any], scores: Mapping[str, Any]) -> bool:
+    """Whether test has the leaves to say how far the scores are to be trusted."""
+    if result["interval"] is not None:
+        return True
+    return bool(scores["accuracy"] == 1 and _unseen_mistakes(_groups(scores)) <= _WIDE)
+
+
+def _groups(scores: Mapping[str, Any]) -> int:
+    return int(sum(row["groups"] for row in scores["classes"].values()))
+
+
+def _headline(trust: Trust, flattered: bool, side: str, says_how_far: bool) -> str:
     if trust == "no" and flattered:
         return "Do not trust these scores: the data flatter them."
     if trust == "care" and side == "val":
         return "No photos are left to say how far to trust these scores."
-    if trust == "care" and not has_interval:
+    if trust == "care" and not says_how_far:
         return "Test has too few leaves to say how far to trust these scores."
     return {
         "yes": "These scores can be trusted for photos like these.",
@@ -99,13 +112,18 @@ def _how_good(
             "test photos, and val also chose the model: the true figures are lower."
         )
     interval = result["interval"]
-    groups = sum(row["groups"] for row in scores["classes"].values())
+    groups = _groups(scores)
     # the data may say otherwise
     unseen = "" if flattered else " that it has never seen"
     text = (
         f"It names {right} rightly, of {groups:,} leaves or bursts{unseen}. "
         f"Macro-F1, in which every class counts the same, is {scores['macro_f1']:.3f}"
     )
+    if interval is None and scores["accuracy"] == 1:
+        return (
+            f"{text}; that no mistake was seen in {groups:,} of them does not rule out "
+            f"{_unseen_mistakes(groups):.0%} (95 %)."
+        )
     if interval is None:
         return f"{text}; test has too few leaves for an interval."
     low, high = interval["macro_f1"]
@@ -113,6 +131,11 @@ def _how_good(
         f"{text}; which leaves happened to be in test makes that {low:.3f} to {high:.3f} (95 % "
         "interval)."
     )
+
+
+def _unseen_mistakes(groups: int) -> float:
+    """The highest rate at which none in as many is not unusual (Clopper and Pearson 1934)."""
+    return float(1 - 0.05 ** (1 / groups))
 
 
 def _confuses(scores: Mapping[str, Any]) -> str:
@@ -145,16 +168,22 @@ def _of_the_size(result: Mapping[str, Any], side: str) -> Iterator[str]:
         )
 
 
-def _of_the_classes(rows: Mapping[str, Mapping[str, float]], side: str) -> Iterator[str]:
+def _of_the_classes(
+    rows: Mapping[str, Mapping[str, float]], side: str, has_interval: bool
+) -> Iterator[str]:
     few = [name for name, row in rows.items() if 0 < row["groups"] < _FEW_GROUPS]
     if few:
+        narrow = ", and the interval is too narrow" if has_interval else ""
         yield (
             f"{_named(few)} {'has' if len(few) == 1 else 'have'} fewer than {_FEW_GROUPS} leaves "
-            f"or bursts in {side}: their figures say little, and an interval is too narrow."
+            f"or bursts in {side}: their figures say little{narrow}."
         )
     absent = [name for name, row in rows.items() if not row["support"]]
     if absent:
-        yield f"{side} has no photo of {_named(absent)}: the figures are of the other classes."
+        yield (
+            f"{side} has no photo of {_named(absent)}: nothing is known of how well "
+            f"{'it is' if len(absent) == 1 else 'they are'} found."
+        )
     weak = sorted(
         (name for name, row in rows.items() if row["support"] and row["recall"] < _WEAK_RECALL),
         key=lambda name: rows[name]["recall"],
@@ -165,11 +194,30 @@ def _of_the_classes(rows: Mapping[str, Mapping[str, float]], side: str) -> Itera
 
 
 def _of_the_probabilities(scores: Mapping[str, Any]) -> Iterator[str]:
-    if scores["calibration_error"] > _BADLY_CALIBRATED:
-        sure = "too sure" if scores["confidence"] > scores["accuracy"] else "not sure enough"
+    if scores["calibration_error"] - _by_chance(scores["reliability"]) <= _BADLY_CALIBRATED:
+        return
+    gap = scores["confidence"] - scores["accuracy"]
+    if abs(gap) <= _BADLY_CALIBRATED:
         yield (
-            f"Its probabilities are {sure}: off by {scores['calibration_error']:.0%} on average."
+            "Its probabilities are too high for some photos and too low for others: off by "
+            f"{scores['calibration_error']:.0%} on average."
         )
+        return
+    yield f"Its probabilities are {abs(gap):.0%} too {'high' if gap > 0 else 'low'} on average."
+
+
+def _by_chance(bins: Sequence[Mapping[str, float]]) -> float:
+    """The calibration error to be expected of true probabilities on as few photos."""
+    photos = sum(row["photos"] for row in bins)
+    return sum(
+        math.sqrt(2 / math.pi * row["confidence"] * (1 - row["confidence"]) * row["photos"])
+        for row in bins
+    ) / max(photos, 1)
+
+
+def _of_the_answers(result: Mapping[str, Any]) -> Iterator[str]:
+    if why := result.get("no_promise"):
+        yield f"Asked with lazarus classify, it says 'unsure' to every photo: {why}."
 
 
 def _width(result: Mapping[str, Any]) -> float:

@@ -64,6 +64,7 @@ class TestStage(Stage):
             "test": None,
             "interval": None,
             "readings": 0,
+            "no_promise": _no_promise(asked.best),
         }
         self._folder.mkdir(exist_ok=True)
         files = [asked.best, self._folder / "result.json"]
@@ -115,6 +116,13 @@ class TestStage(Stage):
         return self.settings.out / rival.checkpoint if knows else None
 
 
+def _no_promise(checkpoint: Path) -> str:
+    from lazarus_pl.doubt.doubt import Doubt
+
+    doubt = Doubt.of_checkpoint(checkpoint)
+    return doubt.no_promise if doubt else ""
+
+
 def _write(result: Mapping[str, Any], path: Path) -> None:
     with replace_file(path) as file:
         file.write(json.dumps(result).encode("utf-8", "surrogateescape"))
@@ -160,7 +168,9 @@ def _note(result: Mapping[str, Any]) -> str:
     if result["test"] is None:
         return "the split has no test photos"
     text = f"{result['chosen']['name']}, test macro-F1 {result['test']['macro_f1']:.3f}"
-    if result["interval"] is None:
+    if result["interval"] is None and result["test"]["accuracy"] < 1:
         return f"{text}, of too few leaves for an interval"
+    if result["interval"] is None:
+        return f"{text}, without a mistake"
     low, high = result["interval"]["macro_f1"]
     return f"{text} ({low:.3f} to {high:.3f})"
