@@ -19,7 +19,7 @@ from torch import Tensor
 
 from callbacks import json_lines, snapshots
 from callbacks.among_callbacks import among_callbacks
-from callbacks.monitored_metric import monitored_metric
+from callbacks.monitored_metric import monitored_metric, require_validation
 from callbacks.progressive_unfreezing import ProgressiveUnfreezing
 from callbacks.require import require
 
@@ -34,9 +34,10 @@ class MetricRollback(Callback):
     than the best by more than ``tolerance``, or a non-finite score, training loss or weight, brings
     that snapshot back before the next training batch, with smaller learning rates that stay small.
     Epochs, steps and other callbacks are not rewound: a run always ends. After ``max_rollbacks``
-    the next fault stops the run. When ``fit`` returns, also after early stopping or Ctrl-C, the
-    module holds the weights of the best score. Each rollback is a line in ``rollbacks.jsonl``, and
-    ``rollback/count`` is logged.
+    the next fault stops the run; where ``min_epochs`` or ``min_steps`` forbid that, faults are
+    rolled back as before until it may stop. When ``fit`` returns, also after early stopping or
+    Ctrl-C, the module holds the weights of the best score. Each rollback is a line in
+    ``rollbacks.jsonl``, and ``rollback/count`` is logged.
 
     Before the first score the snapshot is the state at the start. Where the trainer's sanity check
     runs the whole of validation (``num_sanity_val_steps=-1``), the start has a score too, and a
@@ -58,7 +59,8 @@ class MetricRollback(Callback):
         mode: Whether a small or a large value is good.
         tolerance: How much worse than the best a score may be, in the metric's own units.
         lr_factor: What each rollback multiplies all learning rates with.
-        max_rollbacks: How often the run may be rolled back; the fault after that stops it.
+        max_rollbacks: How often the run may be rolled back; the fault after that stops it, as
+            early as the trainer may.
         cooldown: Number of validations after a rollback that may be worse without another one.
             Non-finite values are never tolerated.
         dirpath: Folder of ``rollbacks.jsonl`` and ``last_good.ckpt``; the trainer's log folder if
@@ -158,13 +160,10 @@ class MetricRollback(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Takes the first snapshot, unless the run goes on from an earlier one."""
-        require(
-            trainer.enable_validation,
-            f"MetricRollback needs a validation loop that logs {self.monitor!r}: "
-            "give fit a validation dataloader and the module a validation_step",
-        )
+        require_validation(trainer, self, self.monitor)
         if not self._resumed and trainer.current_epoch == 0:
             self._forget()
+        self._stop_if_spent(trainer)
         if self._snapshot is not None:
             return
         broken = sorted(snapshots.not_finite(pl_module))
@@ -336,14 +335,18 @@ class MetricRollback(Callback):
 
     def _condemn(self, trainer: Trainer, score: float | None, reason: str) -> None:
         self._pending = {"reason": reason, "score": score, "epoch": trainer.current_epoch}
-        if self.rollbacks >= self.max_rollbacks:
+        self._stop_if_spent(trainer)
+
+    def _stop_if_spent(self, trainer: Trainer) -> None:
+        if self._pending is not None and self.rollbacks >= self.max_rollbacks:
             trainer.should_stop = True
 
-    def _act(self, trainer: Trainer) -> None:
+    def _act(self, trainer: Trainer, ended: bool = False) -> None:
         """Rolls back if the state was condemned; does nothing otherwise."""
         if self._pending is None or self._snapshot is None:
             return
-        stop = self.rollbacks >= self.max_rollbacks
+        # before the end it is min_epochs or min_steps that keep the training going
+        stop = ended and self.rollbacks >= self.max_rollbacks
         self.rollbacks += not stop
         self._cooling = self.cooldown
         self._snapshot = snapshots.with_new_groups(self._snapshot, trainer)
@@ -359,7 +362,7 @@ class MetricRollback(Callback):
 
     def _finish(self, trainer: Trainer) -> None:
         self._finished = True
-        self._act(trainer)
+        self._act(trainer, ended=True)
         if self._snapshot is None:
             return
         if self.best_score is None and not snapshots.not_finite(trainer.lightning_module):

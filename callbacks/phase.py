@@ -16,7 +16,8 @@ class Phase:
 
     Args:
         at: Epoch at which the phase begins, or ``"plateau"``: when the metric stops to improve.
-        patterns: Module names with ``*`` and ``?``; a module that matches trains with all in it.
+        patterns: Names of modules or parameters with ``*`` and ``?``; a module that matches trains
+            with all in it.
         batch_norm: What the batch norms in it do. ``"frozen"``: evaluation mode, no gradients;
             right for batches under 32, and accumulation makes no batch larger. ``"statistics"``:
             running statistics follow the data, weight and bias stay. ``"full"``: all train.
@@ -41,7 +42,7 @@ class Phase:
             raise ValueError(f"patterns is a tuple of names: write ({self.patterns!r},)")
         object.__setattr__(self, "patterns", tuple(self.patterns))
         if not self.patterns:
-            raise ValueError("a phase needs at least one pattern of module names")
+            raise ValueError("a phase needs at least one pattern of names")
         if self.at != "plateau" and (not isinstance(self.at, int) or self.at < 0):
             raise ValueError(f"at is an epoch from 0 on or 'plateau', not {self.at!r}")
         if self.batch_norm not in ("frozen", "statistics", "full"):
@@ -51,10 +52,10 @@ class Phase:
         if self.warmup_steps < 0:
             raise ValueError(f"warmup_steps is 0 or more, not {self.warmup_steps}")
 
-    def trains(self, module: str) -> bool:
-        """Whether a module, or one that it lies in, matches."""
+    def trains(self, name: str) -> bool:
+        """Whether a module or parameter, or a module that it lies in, matches."""
         return any(
-            fnmatchcase(name, pattern) for name in with_parents(module) for pattern in self.patterns
+            fnmatchcase(part, pattern) for part in with_parents(name) for pattern in self.patterns
         )
 
 

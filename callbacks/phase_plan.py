@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
-from callbacks.phase import Phase, with_parents
+from callbacks.phase import BatchNormPolicy, Phase, with_parents
 from callbacks.require import require
 
 
@@ -47,13 +48,11 @@ class PhasePlan:
     def trained(self, root: nn.Module, phase: int) -> set[int]:
         """Identities of the parameters that train; a shared one does if any of its owners does."""
         found = set()
-        for name, module in root.named_modules():
-            owner = self._owner(name, phase)
-            if owner is None:
-                continue
-            if isinstance(module, _BatchNorm) and self._phases[owner].batch_norm != "full":
-                continue
-            found |= {id(parameter) for parameter in module.parameters(recurse=False)}
+        for prefix, module in root.named_modules():
+            for name, parameter in module.named_parameters(prefix, recurse=False):
+                policy = self._policy(name, phase)
+                if policy == "full" or (policy and not isinstance(module, _BatchNorm)):
+                    found.add(id(parameter))
         return found
 
     def check_names(self, root: nn.Module) -> None:
@@ -62,17 +61,19 @@ class PhasePlan:
         Raises:
             MisconfigurationException: If it does not.
         """
-        names = [name for name, _ in root.named_modules() if name]
+        names = [own for name, module in root.named_modules() for own in _names(name, module)]
         for phase in self._phases:
             for pattern in phase.patterns:
                 require(
                     any(Phase(0, (pattern,)).trains(name) for name in names),
-                    f"the pattern {pattern!r} of a phase matches no module",
+                    f"the pattern {pattern!r} of a phase matches no module or parameter",
                 )
         require(bool(self.trained(root, 0)), "the first phase trains no parameter")
 
     def check_groups(self, root: nn.Module, optimizers: Sequence[Optimizer]) -> None:
         """Makes sure that each parameter that trains is in one group, and groups can warm up.
+
+        Optimizers with nothing to train in a phase are warned of.
 
         Raises:
             MisconfigurationException: If one is not, or a group is of two phases.
@@ -90,6 +91,18 @@ class PhasePlan:
         for number, phase in enumerate(self._phases[1:], start=1):
             if phase.warmup_steps:
                 self._check_warmup(groups, root, number)
+        self._warn_of_idle(root, optimizers)
+
+    def _warn_of_idle(self, root: nn.Module, optimizers: Sequence[Optimizer]) -> None:
+        for number in range(len(self._phases)):
+            training = self.trained(root, number)
+            for place, optimizer in enumerate(optimizers):
+                held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+                if not held & training:
+                    rank_zero_warn(
+                        f"optimizer {place} has nothing to train in phase {number}: there the "
+                        "training step must not run a backward pass for it alone"
+                    )
 
     def _check_warmup(self, groups: list[dict[str, Any]], root: nn.Module, number: int) -> None:
         before, new = self.trained(root, number - 1), self.new(root, number)
@@ -101,20 +114,32 @@ class PhasePlan:
                 "earlier phases too: split the groups, see layerwise_groups",
             )
 
-    def _owner(self, name: str, phase: int) -> int | None:
-        """The latest phase so far that trains a module."""
-        numbers = range(phase, -1, -1)
-        return next((n for n in numbers if self._phases[n].trains(name)), None)
+    def _policy(self, name: str, phase: int) -> BatchNormPolicy | None:
+        """That of the latest phase so far that trains a module or parameter."""
+        so_far = reversed(self._phases[: phase + 1])
+        return next((p.batch_norm for p in so_far if p.trains(name)), None)
 
     def _modes(self, root: nn.Module, phase: int) -> list[tuple[nn.Module, bool]]:
         """Training for what trains and for what holds it, evaluation for the rest."""
-        owners = {name: self._owner(name, phase) for name, _ in root.named_modules() if name}
-        train = {p for name, n in owners.items() if n is not None for p in with_parents(name)}
-        modes = []
-        for name, module in root.named_modules():
-            owner = owners.get(name)
-            frozen = owner is not None and self._phases[owner].batch_norm == "frozen"
-            if name:
-                norm = isinstance(module, _BatchNorm)
-                modes.append((module, name in train and not (norm and frozen)))
-        return modes
+        train = {
+            part
+            for name, module in root.named_modules()
+            for own in _names(name, module)
+            if self._policy(own, phase)
+            for part in with_parents(own)
+        }
+        return [
+            (module, name in train and not self._is_frozen_norm(name, module, phase))
+            for name, module in root.named_modules()
+            if name
+        ]
+
+    def _is_frozen_norm(self, name: str, module: nn.Module, phase: int) -> bool:
+        policies = {self._policy(own, phase) for own in _names(name, module)}
+        return isinstance(module, _BatchNorm) and policies <= {"frozen", None}
+
+
+def _names(name: str, module: nn.Module) -> list[str]:
+    """A module's own name, which the root has not, and those of the parameters that lie on it."""
+    own = [parameter for parameter, _ in module.named_parameters(name, recurse=False)]
+    return [name, *own] if name else own

@@ -14,7 +14,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
-from callbacks.monitored_metric import monitored_metric
+from callbacks.monitored_metric import monitored_metric, require_validation
 from callbacks.phase import Phase
 from callbacks.phase_plan import PhasePlan
 from callbacks.require import require
@@ -43,8 +43,9 @@ class ProgressiveUnfreezing(Callback):
 
     Raises:
         MisconfigurationException: If phases are out of order, a pattern matches nothing, a
-            parameter is in no group or in two, or there is more than one process:
-            ``DistributedDataParallel`` settles at the start what it reduces.
+            parameter is in no group or in two, a plateau is waited for without validation, or
+            there is more than one process: ``DistributedDataParallel`` settles at the start what
+            it reduces.
 
     Example:
         >>> phases = [
@@ -109,9 +110,11 @@ class ProgressiveUnfreezing(Callback):
         )
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Checks names and groups, then freezes for the phase of this epoch."""
+        """Checks validation, names and groups, then freezes for the phase of this epoch."""
         if not self._resumed and trainer.current_epoch == 0:
             self._forget()
+        if self.monitor is not None and any(phase.at == "plateau" for phase in self.phases):
+            require_validation(trainer, self, self.monitor)
         self._plan.check_names(pl_module)
         self._plan.check_groups(pl_module, trainer.optimizers)
         loop = trainer.fit_loop

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -132,7 +133,40 @@ def test_a_version_has_no_metric_of_other_weights(
     assert [e["metric"] for e in index(tmp_path)] == metrics
 
 
-@pytest.mark.parametrize("options", [{"check_val_every_n_epoch": 2}, {"val_check_interval": 3}])
+def test_scores_that_no_version_can_have_are_warned_of_once(tmp_path: Path) -> None:
+    versions = CheckpointVersions("score", dirpath=tmp_path)
+    with pytest.warns(UserWarning, match=r"no version has a 'score' yet") as warned:
+        fit(tmp_path, [0.0, 1.0, 2.0], versions, val_check_interval=3)
+    assert sum("no version has" in str(each.message) for each in warned) == 1
+
+
+@pytest.mark.parametrize(
+    ("scores", "options"),
+    [([0.0, 1.0, 2.0], {"check_val_every_n_epoch": 2}), ([NAN, NAN], {})],
+    ids=["every second", "not finite"],
+)
+def test_validations_at_the_ends_of_epochs_are_not_warned_of(
+    scores: list[float], options: dict[str, int], tmp_path: Path
+) -> None:
+    versions = CheckpointVersions("score", dirpath=tmp_path)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "no version has")
+        fit(tmp_path, scores, versions, **options)
+
+
+def test_a_run_without_validation_is_refused(tmp_path: Path) -> None:
+    versions = CheckpointVersions("score", dirpath=tmp_path)
+    with pytest.raises(
+        MisconfigurationException, match="needs a validation loop that logs 'score'"
+    ):
+        fit(tmp_path, [0.0, 1.0], versions, limit_val_batches=0)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"check_val_every_n_epoch": 2}, {"val_check_interval": 3}, {"limit_val_batches": 0}],
+)
 def test_the_metric_may_be_one_of_training(options: dict[str, Any], tmp_path: Path) -> None:
     class Logs(Scripted):
         def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:

@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import nn
 
 from callbacks import MetricRollback, Phase, ProgressiveUnfreezing, layerwise_groups
-from tests.callbacks.tiny import Fault, Scripted, Tiny, fit, same
+from tests.callbacks.tiny import Fault, Scripted, Tiny, data, fit, same, trainer
 
 HEAD = Phase(0, ("head",))
 
@@ -111,6 +111,107 @@ def test_a_call_of_train_in_the_module_is_undone(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="evaluation mode again"):
         fit(tmp_path, 2, ProgressiveUnfreezing([HEAD]), model=model)
     assert same(dict(model.body.state_dict()), before)
+
+
+class Scaled(Grouped):
+    """With a parameter on the module itself."""
+
+    def __init__(self, scores: list[float] | None = None, **options: Any) -> None:
+        super().__init__(scores, **options)
+        self.scale = nn.Parameter(torch.ones(1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x) * self.scale
+
+
+@pytest.mark.parametrize(
+    ("patterns", "trains"),
+    [
+        (("*",), {"scale"} | LINEAR | LAST),
+        (("scale", "head"), {"scale"} | LAST),
+        (("scale",), {"scale"}),
+        (("head.bias",), {"head.bias"}),
+    ],
+)
+def test_a_pattern_names_parameters_too(
+    patterns: tuple[str, ...], trains: set[str], tmp_path: Path
+) -> None:
+    watch, model = Watch(), Scaled()
+    before = {k: v.clone() for k, v in model.named_parameters()}
+    fit(tmp_path, 1, ProgressiveUnfreezing([Phase(0, patterns)]), watch, model=model)
+    assert watch.grads == [trains]
+    assert {k for k, v in model.named_parameters() if not torch.equal(v, before[k])} == trains
+    assert watch.modes[0] >= {name.rpartition(".")[0] for name in trains} - {""}
+
+
+@pytest.mark.parametrize("policy", ["frozen", "statistics", "full"])
+def test_the_policy_holds_for_a_norm_whose_parameter_is_named(policy: Any, tmp_path: Path) -> None:
+    watch, phases = Watch(), [HEAD, Phase(1, ("body.1.weight",), policy)]
+    fit(tmp_path, 2, ProgressiveUnfreezing(phases), watch, model=Grouped())
+    assert ("body.1.weight" in watch.grads[1]) == (policy == "full")
+    assert ("body.1" in watch.modes[1]) == (policy != "frozen")
+    assert "body.1.bias" not in watch.grads[1]
+
+
+class NormWithChild(nn.BatchNorm1d):
+    """As timm has them."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width)
+        self.act = nn.ReLU()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.act(super().forward(x))
+        return out
+
+
+@pytest.mark.parametrize("policy", ["frozen", "statistics"])
+def test_a_norm_that_holds_an_activation_keeps_its_policy(policy: Any, tmp_path: Path) -> None:
+    watch, model = Watch(), Grouped()
+    model.body[1] = NormWithChild(8)
+    fit(tmp_path, 1, ProgressiveUnfreezing([Phase(0, ("*",), policy)]), watch, model=model)
+    assert watch.modes[0] >= {"head", "body", "body.0", "body.1.act"}
+    assert ("body.1" in watch.modes[0]) == (policy == "statistics")
+
+
+def test_a_parameter_of_the_module_itself_freezes_again_and_resumes(tmp_path: Path) -> None:
+    def run(folder: Path, scores: list[float], ckpt: Path | None = None) -> tuple[Tiny, list[bool]]:
+        watch, model = Watch(), Scaled(scores)
+        fit(
+            folder,
+            4,
+            MetricRollback("score", refreeze=True),
+            ProgressiveUnfreezing([HEAD, Phase(1, ("scale",))]),
+            ModelCheckpoint(folder, "{epoch}", save_top_k=-1, save_on_train_epoch_end=True),
+            watch,
+            model=model,
+            enable_checkpointing=True,
+            ckpt_path=ckpt,
+            num_sanity_val_steps=0,
+        )
+        return model, ["scale" in grads for grads in watch.grads]
+
+    whole, trains = run(tmp_path / "whole", [1.0, 0.9, 2.0, 0.8])
+    assert trains == [False, True, True, False]
+    again, seen = run(tmp_path / "again", [0.8], tmp_path / "whole" / "epoch=2.ckpt")
+    assert seen == trains[3:]
+    assert same(again.state_dict(), whole.state_dict())
+
+
+@pytest.mark.parametrize("data_too", [True, False], ids=["limited", "none"])
+def test_a_plateau_without_validation_is_refused(data_too: bool, tmp_path: Path) -> None:
+    phases = [HEAD, Phase("plateau", ("body",))]
+    run = trainer(tmp_path, 1, [ProgressiveUnfreezing(phases, "score")], limit_val_batches=0)
+    with pytest.raises(
+        MisconfigurationException, match="needs a validation loop that logs 'score'"
+    ):
+        run.fit(Grouped(), data(1), data(2) if data_too else None)
+
+
+def test_epochs_alone_need_no_validation(tmp_path: Path) -> None:
+    unfreezing = ProgressiveUnfreezing([HEAD, Phase(1, ("body",))], "score")
+    fit(tmp_path, 2, unfreezing, model=Grouped(), limit_val_batches=0)
+    assert unfreezing.phase == 1
 
 
 def test_plateau(tmp_path: Path) -> None:
@@ -262,25 +363,34 @@ def test_a_run_that_is_continued_is_in_the_phase_of_its_epoch(
     assert trains.seen == [(1, True)] * (8 - at)
 
 
+class Two(Tiny):
+    """An optimizer of the body and one of the head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+
+    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+        loss = super().training_step(batch, batch_idx)
+        self.manual_backward(loss)
+        for optimizer in self.optimizers():  # type: ignore[union-attr]
+            optimizer.step()
+            optimizer.zero_grad()
+        return loss
+
+    def configure_optimizers(self) -> Any:
+        return [torch.optim.SGD(m.parameters(), lr=0.1) for m in (self.body, self.head)]
+
+
+def test_an_optimizer_that_has_nothing_to_train_in_a_phase_is_warned_of(tmp_path: Path) -> None:
+    phases = [HEAD, Phase(1, ("body",), "full")]
+    with pytest.warns(UserWarning, match="optimizer 0 has nothing to train in phase 0") as warned:
+        fit(tmp_path, 1, ProgressiveUnfreezing(phases), model=Two())
+    assert sum("nothing to train" in str(each.message) for each in warned) == 1
+
+
 def test_of_two_optimizers_only_that_of_what_is_new_warms_up(tmp_path: Path) -> None:
     rates: list[float] = []
-
-    class Two(Tiny):
-        def __init__(self) -> None:
-            super().__init__()
-            self.automatic_optimization = False
-
-        def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
-            loss = super().training_step(batch, batch_idx)
-            self.manual_backward(loss)
-            for optimizer in self.optimizers():  # type: ignore[union-attr]
-                optimizer.step()
-                optimizer.zero_grad()
-            return loss
-
-        def configure_optimizers(self) -> Any:
-            return [torch.optim.SGD(m.parameters(), lr=0.1) for m in (self.body, self.head)]
-
     phases = [Phase(0, ("head",), warmup_steps=3)]
 
     class Late(Callback):
