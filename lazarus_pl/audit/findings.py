@@ -83,7 +83,7 @@ def _of_leak(report: Mapping[str, Any]) -> Iterator[Finding]:
     share = in_use["share_with_sibling"]
     sentence = (
         f"{share:.0%} of the held-out photos have a sibling of the same leaf, or a near duplicate, "
-        f"in train (split '{in_use['strategy']}')"
+        f"in what is learnt from (split '{in_use['strategy']}')"
     )
     if share > _LEAK:
         way_out = (
@@ -104,14 +104,19 @@ def _of_leak(report: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _of_inflation(leak: Mapping[str, Any]) -> Finding:
-    scores = (
-        f"A random split would show a macro-F1 of {leak['random']['macro_f1']:.2f} where the split "
-        f"in use shows {leak['in_use']['macro_f1']:.2f}"
+    random, in_use = leak["random"]["macro_f1"], leak["in_use"]["macro_f1"]
+    draws = leak["random"]["draws"]
+    text = (
+        f"Random splits would show a macro-F1 of {random:.2f} ({min(draws):.2f} to "
+        f"{max(draws):.2f} in {len(draws)} draws) where the split in use shows {in_use:.2f}"
     )
-    # less than what is printed is no difference
-    if round(leak["inflation"], 2) <= 0:
-        return Finding("ok", "leak", f"{scores}: it would not flatter here.")
-    return Finding("warning", "leak", f"{scores}: {leak['inflation']:+.2f} for nothing learnt.")
+    if abs(leak["inflation"]) <= leak["noise"]:
+        return Finding("ok", "leak", f"{text}: no difference beyond chance.")
+    # as it is printed
+    difference = round(random, 2) - round(in_use, 2)
+    if difference <= 0:
+        return Finding("ok", "leak", f"{text}: they would not flatter here.")
+    return Finding("warning", "leak", f"{text}: {difference:+.2f} for nothing learnt.")
 
 
 def _of_reach(reach: Mapping[str, Any], measured: bool) -> Finding:
@@ -224,11 +229,13 @@ def _of_classes(report: Mapping[str, Any]) -> Iterator[Finding]:
 def _of_labels(report: Mapping[str, Any]) -> Iterator[Finding]:
     doubts = report["label_doubts"]
     if doubts and doubts["doubts"]:
+        in_test = sum(doubt["split"] == "test" for doubt in doubts["doubts"])
+        where = f" ({in_test} in test: to correct those changes the scores)" if in_test else ""
         yield Finding(
             "warning",
             "label_doubts",
-            f"{len(doubts['doubts'])} labels are doubtful: look at label_doubts.csv, fill in its "
-            "actions, and give it to lazarus extract --corrections.",
+            f"{len(doubts['doubts'])} labels are doubtful{where}: look at label_doubts.csv, fill "
+            "in its actions, and give it to lazarus extract --corrections.",
         )
 
 

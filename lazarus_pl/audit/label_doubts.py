@@ -15,7 +15,7 @@ from lazarus_pl.data.corrections import rows_of
 from lazarus_pl.data.table import write_table
 
 _FOLDS = 5
-_COLUMNS = ("path", "label", "suggested", "confidence", "label_probability", "action")
+_COLUMNS = ("path", "label", "suggested", "confidence", "label_probability", "action", "split")
 
 
 def label_doubts(data: AuditData) -> dict[str, Any] | None:
@@ -28,7 +28,8 @@ def label_doubts(data: AuditData) -> dict[str, Any] | None:
     Returns:
         ``method``, ``photos`` (how many were checked), ``reason`` why they were not, and
         ``doubts``, the most doubtful first, each with path, label, suggested class, confidence in
-        it, and probability of the label; None without features or with fewer than two classes.
+        it, probability of the label, and side of the split (those of test are among them); None
+        without features or with fewer than two classes.
     """
     if data.features is None or len(data.class_names) < 2:
         return None
@@ -57,6 +58,7 @@ def label_doubts(data: AuditData) -> dict[str, Any] | None:
                 "suggested": data.class_names[best],
                 "confidence": round(float(probabilities[place, best]), 4),
                 "label_probability": round(float(probabilities[place, labels[place]]), 4),
+                "split": data.photos[places[place]].split,
             }
         )
     method = f"confident learning (cleanlab) on {_FOLDS} folds by leaf group"

@@ -11,6 +11,7 @@ import numpy as np
 
 from lazarus_pl.audit.audit_data import AuditData
 from lazarus_pl.data.near_duplicates import near_pairs
+from lazarus_pl.data.split.split_spec import SIDES
 
 # On PlantVillage, pairs within four bits are of one leaf; within six, half are of two classes. With
 # features to confirm them hashes may differ more: within ten bits, pairs of one leaf have a median
@@ -65,8 +66,8 @@ def duplicate_report(data: AuditData, near: Sequence[Pair]) -> dict[str, Any]:
 
     Returns:
         ``exact`` and ``near``: pairs; ``conflicts``: those of either kind with two labels;
-        ``across_splits``: those with one photo in train and the other in val or test. Each holds
-        ``number`` and up to 50 ``pairs``, the most alike first.
+        ``across_splits``: those on two of train, val and test. Each holds ``number`` and up to 50
+        ``pairs``, the most alike first.
     """
     exact = _exact_pairs(data)
     both = [*exact, *near]
@@ -96,7 +97,7 @@ def _conflicts(data: AuditData, pair: Pair) -> bool:
 
 def _leaks(data: AuditData, pair: Pair) -> bool:
     sides = {data.photos[pair.left].split, data.photos[pair.right].split}
-    return "train" in sides and bool(sides & {"val", "test"})
+    return len(sides & set(SIDES)) > 1
 
 
 def _told(data: AuditData, pairs: Sequence[Pair]) -> dict[str, Any]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +13,9 @@ import pytest
 from lazarus_pl.audit.audit_data import AuditData
 from lazarus_pl.audit.class_balance import class_balance
 from lazarus_pl.audit.file_report import file_report
-from lazarus_pl.audit.findings import Finding, _of_inflation, _of_sessions
+from lazarus_pl.audit.findings import Finding, _of_inflation, _of_labels, _of_leak, _of_sessions
 from lazarus_pl.audit.label_doubts import label_doubts, write_doubts
-from lazarus_pl.audit.leak import leak_report, random_sides
+from lazarus_pl.audit.leak import dealt_anew, leak_report, random_sides
 from lazarus_pl.audit.measures import Measures
 from lazarus_pl.audit.near_copies import duplicate_report, find_near_copies
 from lazarus_pl.audit.reach import reach_report
@@ -57,6 +59,17 @@ def _data(
         features=features,
     )
     return replace(data, **changes)
+
+
+def _placed(photos: list[Photo]) -> AuditData:
+    """Photos that have their sides already."""
+    return AuditData(
+        root=Path("photos"),
+        photos=tuple(photos),
+        measures=(PLAIN,) * len(photos),
+        quarantine=(),
+        split=SplitSpec("predefined"),
+    )
 
 
 def _leaves(counts: dict[str, int], drift: float = 0.0, leaf: float = 2.0) -> np.ndarray:
@@ -147,25 +160,121 @@ def test_a_random_split_leaks_and_a_leaf_split_does_not() -> None:
     assert honest["inflation"] > 0.1
     flattering = leak_report(_data(counts, SplitSpec("random"), features), [])
     assert flattering["in_use"]["share_with_sibling"] > 0.95
-    assert flattering["inflation"] == pytest.approx(0, abs=0.1)
+    assert abs(flattering["inflation"]) < flattering["noise"]
     assert flattering["in_use"]["macro_f1"] > honest["in_use"]["macro_f1"] + 0.1
 
 
+def test_copies_of_val_in_test_leak_too() -> None:
+    """The model is trained on train and val in the end."""
+    sides = {"train": range(20), "val": range(1000, 1006), "test": range(2000, 2006)}
+    photos = [
+        _photo(label, number, split=side)
+        for label in "ab"
+        for side, numbers in sides.items()
+        for number in numbers
+    ]
+    val, test = ([n for n, p in enumerate(photos) if p.split == side] for side in ("val", "test"))
+    for original, copy in zip(val, test, strict=True):
+        phash = f"{int(photos[original].phash, 16) ^ 3:016x}"
+        photos[copy] = replace(photos[copy], phash=phash)
+    data = _placed(photos)
+    near = find_near_copies(data)
+    report = {"leak": {**leak_report(data, near), "reach": None}, "sessions": None}
+    assert report["leak"]["in_use"]["share_with_sibling"] == 0.5
+    assert duplicate_report(data, near)["across_splits"]["number"] == 12
+    (finding,) = _of_leak(report)
+    assert finding.severity == "fault"
+    assert "50% of the held-out photos" in finding.text
+    assert "in what is learnt from" in finding.text
+
+
+def test_siblings_in_test_and_among_the_unused_do_not_leak_into_val() -> None:
+    photos = [_photo(label, n, split="train") for label in "ab" for n in range(20)]
+    photos += [
+        _photo(label, 1000 + n, split=side)
+        for label in "ab"
+        for n, side in enumerate(("val", "unused", "test", "unused"))
+    ]
+    # of val and test, that of test has its sibling in val
+    assert leak_report(_placed(photos), [])["in_use"]["share_with_sibling"] == 0.5
+
+
 @pytest.mark.parametrize(
-    ("random", "severity", "said"),
+    ("draws", "in_use", "noise", "severity", "said"),
     [
-        (0.93, "warning", "0.93 where the split in use shows 0.83: +0.10 for nothing learnt."),
-        (0.79, "ok", "0.79 where the split in use shows 0.83: it would not flatter here."),
-        (0.832, "ok", "it would not flatter here."),
+        (
+            *((0.92, 0.93, 0.94), 0.834, 0.03, "warning"),
+            "0.93 (0.92 to 0.94 in 3 draws) where the split in use shows 0.83: +0.10 for nothing "
+            "learnt.",
+        ),
+        # what is printed is consistent: 0.98 less 0.93
+        ((0.976, 0.976, 0.976), 0.934, 0.03, "warning", "0.93: +0.05 for nothing learnt."),
+        ((0.70, 0.79, 0.88), 0.83, 0.05, "ok", "shows 0.83: no difference beyond chance."),
+        ((0.97, 0.87, 0.98), 0.90, 0.14, "ok", "shows 0.90: no difference beyond chance."),
+        ((0.832, 0.832, 0.832), 0.830, 0.001, "ok", "they would not flatter here."),
+        ((0.60, 0.61, 0.62), 0.83, 0.03, "ok", "they would not flatter here."),
     ],
 )
-def test_a_random_split_that_does_not_flatter_is_no_warning(
-    random: float, severity: str, said: str
+def test_random_splits_flatter_where_it_is_not_chance(
+    draws: tuple[float, ...], in_use: float, noise: float, severity: str, said: str
 ) -> None:
-    leak = {"random": {"macro_f1": random}, "in_use": {"macro_f1": 0.83}}
-    finding = _of_inflation({**leak, "inflation": random - 0.83})
+    mean = float(np.mean(draws))
+    finding = _of_inflation(
+        {
+            "random": {"macro_f1": mean, "draws": list(draws)},
+            "in_use": {"macro_f1": in_use},
+            "inflation": mean - in_use,
+            "noise": noise,
+        }
+    )
     assert finding.severity == severity
+    assert finding.text.startswith("Random splits would show a macro-F1 of ")
     assert finding.text.endswith(said)
+
+
+def test_where_leaves_look_like_nothing_random_splits_show_no_more() -> None:
+    """One draw of so few photos is above or below the split in use by luck."""
+    counts = {"a": 60, "b": 60}
+    for seed in range(4):
+        features = np.random.default_rng(seed).normal(size=(120, 12)).astype(np.float16)
+        features[:60, 0] += 3
+        found = leak_report(_data(counts, features=features), [])
+        assert len(found["random"]["draws"]) == 5
+        assert found["random"]["macro_f1"] == pytest.approx(np.mean(found["random"]["draws"]))
+        assert abs(found["inflation"]) < found["noise"]
+
+
+def test_test_photos_take_no_part_in_what_a_leak_is_worth() -> None:
+    counts = {"a": 100, "b": 80}
+    data = _data(counts, features=_leaves(counts))
+    on_test = data.sides == "test"
+    blind = replace(data)
+    # as if nothing were known of them; standardised with the figures of all others
+    blind.__dict__["standardised"] = np.where(on_test[:, None], np.nan, data.standardised)
+    blind.__dict__["labels"] = np.where(on_test, 1 - data.labels, data.labels)
+    assert leak_report(blind, []) == leak_report(data, [])
+
+
+def test_a_random_draw_has_as_many_photos_a_class_and_side_as_the_split_in_use() -> None:
+    data = _data({"a": 200, "b": 60})
+    photos = list(data.photos)
+    copies = [n for n, p in enumerate(photos) if p.label == "a" and p.split != "test"][::2]
+    for one, other in pairwise(copies):
+        if one % 4 == 0:
+            photos[other] = replace(photos[other], sha256=photos[one].sha256)
+    data = replace(data, photos=tuple(photos))
+    drawn = dealt_anew(data, 1)
+    for label in (0, 1):
+        of_class = data.labels == label
+        assert Counter(drawn[of_class]) == Counter(data.sides[of_class])
+    assert ((drawn == "test") == (data.sides == "test")).all()
+    assert (drawn != data.sides).sum() > 20
+    assert (drawn != dealt_anew(data, 2)).any()
+    of_file: dict[str, set[str]] = {}
+    for photo, side in zip(photos, drawn, strict=True):
+        of_file.setdefault(photo.sha256, set()).add(side)
+    # at most those that lie at the borders of train, unused and val
+    assert sum(len(found) > 1 for found in of_file.values()) <= 2
 
 
 def test_a_random_split_beside_it_is_that_of_the_strategy() -> None:
@@ -422,6 +531,43 @@ def test_wrong_labels_are_found_and_can_be_taken_back(tmp_path: Path) -> None:
     stay, _ = Corrections.read(table).apply([Listed(p.path, p.label) for p in photos])
     truth = {photo.path: photo.label for photo in data.photos}
     assert all(item.label == truth[item.path] for item in stay if item.path in doubted)
+
+
+def test_doubts_tell_the_side_of_the_photo(tmp_path: Path) -> None:
+    counts = {"a": 160, "b": 160}
+    data = _data(counts, features=_leaves(counts, leaf=0.3))
+    wrong = {place: data.photos[place].split for place in (5, 70, 300, 310)}
+    assert list(wrong.values()) == ["train", "train", "test", "test"]
+    photos = tuple(
+        replace(photo, label="ba"["ab".index(photo.label)]) if n in wrong else photo
+        for n, photo in enumerate(data.photos)
+    )
+    found = label_doubts(replace(data, photos=photos))
+    assert found is not None
+    table = tmp_path / "label_doubts.csv"
+    write_doubts(found["doubts"], table)
+    sides = {row["path"]: row["split"] for row in read_table(table)}
+    assert sides.items() <= {photos[place].path: wrong[place] for place in wrong}.items()
+    assert set(sides.values()) == {"train", "test"}
+    (finding,) = _of_labels({"label_doubts": found})
+    in_test = list(sides.values()).count("test")
+    assert f"{len(sides)} labels are doubtful ({in_test} in test: " in finding.text
+
+
+def test_decisions_of_a_table_without_sides_stay(tmp_path: Path) -> None:
+    table = tmp_path / "label_doubts.csv"
+    table.write_text(
+        "path,label,suggested,confidence,label_probability,action,note\n"
+        "1,a,c,0.9,0.1,relabel,mine\n"
+        "2,a,b,0.9,0.1,keep,\n"
+    )
+    doubt = {"path": "1", "label": "a", "suggested": "b", "confidence": 0.8, "split": "val"}
+    write_doubts([doubt], table)
+    names = ("path", "suggested", "split", "action", "note")
+    assert [tuple(row[name] for name in names) for row in read_table(table)] == [
+        ("1", "c", "val", "relabel", "mine"),
+        ("2", "b", "", "keep", ""),
+    ]
 
 
 def test_what_a_person_decided_stays_in_the_table(tmp_path: Path) -> None:

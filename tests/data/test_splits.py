@@ -6,15 +6,19 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from lazarus_pl.data.listing import Listed
 from lazarus_pl.data.photo import Photo
 from lazarus_pl.data.split.assign_splits import assign_splits
+from lazarus_pl.data.split.check_listed import check_listed
 from lazarus_pl.data.split.split_spec import SplitSpec
 from lazarus_pl.errors import LazarusError
+from tests.conftest import save_noise
 
 
 def photo(path: str, sha: str = "", phash: int = 0, group: str = "", split: str = "") -> Photo:
@@ -38,6 +42,60 @@ def test_ranges_are_contiguous_with_a_gap_at_each_border() -> None:
         order = [side for side, before in zip(run, ["", *run], strict=False) if side != before]
         assert order == ["train", "unused", "val", "unused", "test"]
         assert Counter(run) == {"train": 132, "unused": 16, "val": 26, "test": 26}
+
+
+def distance(photos: list[Photo], one: str, other: str) -> int:
+    """How many numbers two sides of a sequence lie apart."""
+    numbers = defaultdict(list)
+    for item in photos:
+        numbers[item.split].append(int(item.path.split("_")[1][:4]))
+    return min(numbers[other]) - max(numbers[one])
+
+
+@pytest.mark.parametrize("shots", [1, 2, 3])
+def test_photos_that_share_a_number_fill_no_gap(shots: int) -> None:
+    photos = [
+        photo(f"{label}/IMG_{number:04d}{' copy' * bool(shot)}{shot or ''}.jpg")
+        for label in "ab"
+        for number in range(240 // shots)
+        for shot in range(shots)
+    ]
+    of_class = [p for p in assign_splits(photos, SplitSpec()) if p.label == "a"]
+    assert distance(of_class, "train", "val") > 8
+    assert distance(of_class, "val", "test") > 8
+
+
+def test_numbers_of_many_photos_are_not_given_up_for_a_gap() -> None:
+    photos = [
+        photo(f"{label}/plant {plant} copy {shot}.jpg")
+        for label in "ab"
+        for plant in range(12)
+        for shot in range(50)
+    ]
+    counts = Counter(p.split for p in assign_splits(photos, SplitSpec()))
+    assert counts == {"train": 800, "val": 200, "test": 200}
+
+
+@pytest.mark.parametrize("count", [54, 60, 73, 80])
+def test_val_and_test_of_short_sequences_lie_as_far_apart_as_train_and_val(count: int) -> None:
+    photos = camera("a", range(count)) + camera("b", range(count))
+    of_class = [p for p in assign_splits(photos, SplitSpec()) if p.label == "a"]
+    assert distance(of_class, "val", "test") > 8
+    counts = Counter(p.split for p in of_class)
+    assert min(counts["val"], counts["test"]) >= 4
+
+
+@pytest.mark.parametrize("count", range(9, 54))
+def test_sides_of_few_photos_give_none_away(count: int) -> None:
+    photos = camera("a", range(count)) + camera("b", range(count))
+    counts = Counter(p.split for p in assign_splits(photos, SplitSpec()) if p.label == "a")
+    assert min(counts["val"], counts["test"]) >= min(4, count // 10)
+
+
+def test_where_numbers_lie_far_apart_a_short_gap_stays() -> None:
+    photos = camera("a", range(0, 600, 10)) + camera("b", range(60))
+    run = Counter(p.split for p in assign_splits(photos, SplitSpec()) if p.label == "a")
+    assert run == {"train": 34, "unused": 14, "val": 6, "test": 6}
 
 
 def test_each_photographer_has_ranges_of_their_own() -> None:
@@ -306,6 +364,32 @@ def test_predefined_is_taken_as_it_is() -> None:
 def test_what_cannot_be_split_says_why(photos: list[Photo], spec: SplitSpec, said: str) -> None:
     with pytest.raises(LazarusError, match=said):
         assign_splits(photos, spec)
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        (SplitSpec("grouped"), "finds no group for 'b/odd.png'"),
+        (SplitSpec("grouped", regex=r"\d"), "does not match 'b/odd.png'"),
+        (SplitSpec("predefined"), "finds no split for 'b/odd.png'"),
+    ],
+)
+def test_what_a_listing_lacks_is_told_unless_the_file_is_useless(
+    spec: SplitSpec, said: str, tmp_path: Path
+) -> None:
+    for label, name in (("a", "1.png"), ("b", "odd.png")):
+        (tmp_path / label).mkdir()
+        save_noise(tmp_path / label / name)
+    (tmp_path / "b" / "broken.png").write_bytes(b"broken")
+    found = [
+        Listed("a/1.png", "a", "plant", "val"),
+        Listed("b/broken.png", "b"),
+        Listed("x.png", ""),
+    ]
+    check_listed(tmp_path, found, spec)
+    with pytest.raises(LazarusError, match=said):
+        check_listed(tmp_path, [*found, Listed("b/odd.png", "b")], spec)
+    check_listed(tmp_path, [*found, Listed("b/odd.png", "b")], SplitSpec())
 
 
 @pytest.mark.parametrize(

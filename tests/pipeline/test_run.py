@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -144,6 +145,8 @@ def test_the_model_is_chosen_on_val_and_stands_alone(
     assert chosen["val_macro_f1"] == summary["val_macro_f1"]
     behind = best["val_macro_f1"] - chosen["val_macro_f1"]
     assert behind == 0 or behind < max(best["val_error"], chosen["val_error"])
+    why = "val cannot tell it from" in summary["stages"]["choose"]["note"]
+    assert why == (chosen is not best)
     before = whole / "choose" / "chosen.ckpt"
     ours, theirs = (
         read_checkpoint(path)["state_dict"] for path in (before, whole / chosen["checkpoint"])
@@ -800,6 +803,12 @@ def test_killed_in_the_middle_the_same_command_goes_on(
         (["--finetune.config", "no.yaml"], "no.yaml"),
         (["--finetun.skip"], "did you mean '--finetune"),
         (["--data", "nowhere"], "'nowhere' does not exist"),
+        (["--split.strategy", "grouped"], "give --split.regex, or a table with a 'group' column"),
+        (
+            ["--split.strategy", "grouped", "--split.regex", r"^plant(\d+)"],
+            "does not match '<b>x",
+        ),
+        (["--split.strategy", "predefined"], "put the photos into train, val and test folders"),
     ],
 )
 def test_mistakes_are_told_before_anything_is_written(
@@ -816,6 +825,34 @@ def test_mistakes_are_told_before_anything_is_written(
     assert said in done.err
     assert done.err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_overrides_are_looked_at_without_a_word_of_lightning(
+    photos: Path, tmp_path: Path, lazarus: Lazarus, recwarn: pytest.WarningsRecorder
+) -> None:
+    # an earlier test may have silenced it
+    warnings.simplefilter("always")
+    words = ("--patches.overrides", "{trainer.max_epocs: 6}")
+    assert lazarus("run", "--data", photos, "--out", tmp_path / "out", *words).code == 2
+    assert not [each for each in recwarn if "LightningCLI" in str(each.message)]
+
+
+def test_corrections_that_leave_photos_without_a_class_are_told_before_anything_is_written(
+    noise: Callable[..., Path], tmp_path: Path, lazarus: Lazarus
+) -> None:
+    flat, table, out = noise({"only": 4}) / "only", tmp_path / "labels.csv", tmp_path / "run"
+    name = min(path.name for path in flat.iterdir())
+    table.write_text(f"path,action,suggested\n{name},keep,\n")
+    words = ["run", "--data", flat, "--out", out, "--corrections", table]
+    done = lazarus(*words)
+    assert done.code == 2
+    assert "have no class" in done.err
+    assert not out.exists()
+    table.write_text(f"path,action,suggested\n{name},relabel,rust\n")
+    done = lazarus(*words, "--split.strategy", "grouped")
+    assert done.code == 2
+    assert f"finds no group for '{name}'" in done.err
+    assert not out.exists()
 
 
 def test_a_damaged_late_model_is_trained_again_or_does_not_compete(

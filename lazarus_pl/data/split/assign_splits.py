@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -13,9 +12,10 @@ from lazarus_pl.data.leaf_name import LeafName
 from lazarus_pl.data.near_duplicates import MAX_DISTANCE, near_duplicate_groups, nearest
 from lazarus_pl.data.photo import Photo
 from lazarus_pl.data.split.balanced import deal_groups
+from lazarus_pl.data.split.check_listed import group_of, side_of
 from lazarus_pl.data.split.fill_empty_sides import fill_empty_sides, too_few
 from lazarus_pl.data.split.leaf_ranges import BURST, Numbered, split_ranges
-from lazarus_pl.data.split.split_spec import SIDES, SplitSpec, split_name
+from lazarus_pl.data.split.split_spec import SplitSpec
 from lazarus_pl.data.split.unite import find_copies, unite
 from lazarus_pl.errors import LazarusError
 
@@ -163,25 +163,8 @@ def _alike(members: Sequence[Photo], needed: int) -> tuple[list[int], int]:
 
 
 def _grouped(photos: Sequence[Photo], spec: SplitSpec, settled: Mapping[str, str]) -> _Assignment:
-    groups = {photo.path: _group_of(photo, spec) for photo in photos}
+    groups = {photo.path: group_of(photo, spec) for photo in photos}
     return deal_groups(photos, _with_duplicates(photos, groups), spec, settled), groups
-
-
-def _group_of(photo: Photo, spec: SplitSpec) -> str:
-    if spec.regex is None:
-        if not photo.group:
-            raise LazarusError(
-                f"the split strategy 'grouped' finds no group for '{photo.path}': give "
-                "--split.regex, or a table with a 'group' column"
-            )
-        return photo.group
-    match = re.search(spec.regex, photo.path)
-    if match is None:
-        raise LazarusError(
-            f"the split regex '{spec.regex}' does not match '{photo.path}': every photo needs a "
-            "group"
-        )
-    return match.group(1) if match.re.groups else match.group(0)
 
 
 def _with_duplicates(photos: Sequence[Photo], groups: Mapping[str, str]) -> dict[str, str]:
@@ -205,16 +188,7 @@ def _with_duplicates(photos: Sequence[Photo], groups: Mapping[str, str]) -> dict
 def _predefined(
     photos: Sequence[Photo], spec: SplitSpec, settled: Mapping[str, str]
 ) -> _Assignment:
-    sides: dict[str, str] = {}
-    for photo in photos:
-        side = split_name(photo.split)
-        if side not in SIDES:
-            found = f"'{photo.split}'" if photo.split else "no split"
-            raise LazarusError(
-                f"the split strategy 'predefined' finds {found} for '{photo.path}': put the photos "
-                "into train, val and test folders, or give a table with a 'split' column"
-            )
-        sides[photo.path] = side
+    sides = {photo.path: side_of(photo, spec) for photo in photos}
     return sides, {photo.path: photo.group or photo.sha256[:16] for photo in photos}
 
 

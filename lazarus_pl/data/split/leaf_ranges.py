@@ -10,7 +10,7 @@ from itertools import groupby, pairwise
 from lazarus_pl.data.leaf_name import LeafName
 from lazarus_pl.data.photo import Photo
 from lazarus_pl.data.split.balanced import deal_groups
-from lazarus_pl.data.split.split_spec import UNUSED, SplitSpec
+from lazarus_pl.data.split.split_spec import SIDES, UNUSED, SplitSpec
 
 BURST = 8
 _FEWEST = 3
@@ -93,7 +93,27 @@ def _cut(sequence: Sequence[Numbered], spec: SplitSpec, copies: Container[str]) 
         side = next((name for name, end in borders if middle < end), borders[-1][0])
         sides.update({item.photo.path: side for item in items})
         start += count
-    return sides
+    return _apart(sequence, sides, gap=round(borders[1][1] - borders[0][1]))
+
+
+def _apart(sequence: Sequence[Numbered], sides: Mapping[str, str], gap: int) -> dict[str, str]:
+    """Leaves unused what lies nearer to the next side than the gap before val, by its number.
+
+    So it is where photos share a number, and between val and test of a short sequence. The larger
+    side gives way, by at most twice the gap, and keeps at least half of it.
+    """
+    of_side = {side: [i for i in sequence if sides[i.photo.path] == side] for side in SIDES}
+    least = {side: max(len(found) - 2 * gap, gap / 2) for side, found in of_side.items()}
+    for before, after in pairwise(SIDES):
+        while of_side[before] and of_side[after]:
+            last, first = of_side[before][-1].leaf, of_side[after][0].leaf
+            side, leaf = max((before, last), (after, first), key=lambda end: len(of_side[end[0]]))
+            kept = [item for item in of_side[side] if item.leaf != leaf]
+            if first - last > gap or len(kept) < least[side]:
+                break
+            of_side[side] = kept
+    used = {item.photo.path: side for side, found in of_side.items() for item in found}
+    return {path: used.get(path, UNUSED) for path in sides}
 
 
 def _distinct(items: Sequence[Numbered], copies: Container[str]) -> int:

@@ -35,7 +35,8 @@ class SplitSpec:
             ``random``: stratified, and flattering: photos of one leaf land on both sides.
         fractions: Shares of train, val and test.
         gap: Photos left unused at each border between two ranges of ``leaf``, about as many as
-            there are of one leaf; 0 uses every photo. A short range gives up less.
+            there are of one leaf, and more where photos share a number; 0 uses every photo. A short
+            range gives up less.
         regex: For ``grouped``: matched against the relative path; the group is the first capture
             group, or the whole match.
         seed: Draws the groups of ``grouped`` and ``random``.

@@ -14,6 +14,7 @@ from lazarus_pl.data.check_outside import check_outside
 from lazarus_pl.data.check_same_data import check_same_data
 from lazarus_pl.data.folder_lock import FolderLock
 from lazarus_pl.data.listing import LabelFrom, check_classes, check_sides, list_photos
+from lazarus_pl.data.split.check_listed import check_listed
 from lazarus_pl.data.split.split_spec import SplitSpec
 from lazarus_pl.duration import say_duration
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
@@ -159,8 +160,9 @@ def run_chain(settings: RunSettings) -> int:
     check_outside(settings.out, settings.data)
     root, listed = list_photos(settings.data, settings.label_from)
     check_sides(listed)
-    if settings.corrections is None:
-        check_classes(settings.data, listed)
+    right = settings.decisions.apply(listed)[0] if settings.decisions else listed
+    check_classes(settings.data, right)
+    check_listed(root, right, settings.split)
     # a mistake is told before the folder is made
     stages = _stages(settings)
     stages[0].digest({})
@@ -218,7 +220,8 @@ def _answer(out: Path) -> str:
     if summary["test_macro_f1"] is None:
         return f"{summary['model']}: val macro-F1 {summary['val_macro_f1']:.3f}, no test photos"
     interval = summary["test_macro_f1_interval"]
-    width = "{:.3f} to {:.3f}".format(*interval) if interval else "too few leaves for an interval"
+    missing = "no mistake" if summary["test_accuracy"] == 1 else "too few leaves for an interval"
+    width = "{:.3f} to {:.3f}".format(*interval) if interval else missing
     return (
         f"{summary['model']}: test macro-F1 {summary['test_macro_f1']:.3f} ({width}), "
         f"accuracy {summary['test_accuracy']:.3f}"
