@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-import psutil
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -12,6 +11,7 @@ from torch import Tensor
 from lazarus_pl.explain.patch_maps import spread
 from lazarus_pl.heads.head import Head
 from lazarus_pl.tasks.classification_task import ClassificationTask
+from lazarus_pl.usable_memory import usable_memory
 
 _STEPS = 64
 # a photo's grids, their gradients and what a head keeps of them, measured and doubled
@@ -107,5 +107,5 @@ def grad_cam_of_pooled(
 
 def _batch_size(values: int) -> int:
     """Inputs at once: a quarter of the memory that is free, 512 at most."""
-    free = psutil.virtual_memory().available
+    free = usable_memory().free
     return max(1, min(512, free // 4 // (_BYTES_A_VALUE * values)))

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from lazarus_pl.data.procedural.procedural_leaves import ProceduralLeaves
 from lazarus_pl.doubt.verdict import Verdict
@@ -449,6 +450,27 @@ def test_demo_does_it_all_and_repeats_nothing(
     assert again.code == 0
     assert "nothing has changed" in again.out
     assert {path: path.stat().st_mtime_ns for path in (out / "run").rglob("*.ckpt")} == times
+
+
+def test_demo_whose_chain_fails_ends_with_what_the_chain_said(
+    tmp_path: Path, lazarus: Lazarus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(settings: RunSettings) -> int:
+        print("failed: grid; the same command tries again")
+        return 1
+
+    monkeypatch.setattr(demo, "run_chain", fails)
+    few = partial(ProceduralLeaves, photos_per_leaf=(1, 1), size=32)
+    monkeypatch.setattr(demo, "ProceduralLeaves", few)
+    done = lazarus("demo", "--out", tmp_path / "demo", "--leaves", 0.1)
+    assert (done.code, done.err) == (1, "")
+    assert done.out.splitlines()[-1] == "failed: grid; the same command tries again"
+    assert not (tmp_path / "demo" / "unseen").exists()
+
+
+def test_demo_makes_the_views_of_lazarus_run() -> None:
+    views = yaml.safe_load(shipped_config("run.yaml").read_text(encoding="utf-8"))["views"]
+    assert ViewsSpec(**views) == demo._VIEWS
 
 
 def test_a_checkpoint_with_a_wrong_byte_classifies_nothing(

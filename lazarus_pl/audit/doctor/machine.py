@@ -21,9 +21,9 @@ class Machine:
         cpu_features: Of what float arithmetic gains by: ``AVX2``, ``AVX-512``, ``AVX-512-BF16``,
             ``AMX``; None if unknown.
         cores: Cores that this process may use.
-        physical_cores: Cores without hyper-threading.
-        busy_cores: Cores that other programs kept busy.
-        ram: Memory in bytes.
+        physical_cores: Cores of the whole machine, without hyper-threading.
+        busy_cores: Of the cores that this process may use, how many other programs kept busy.
+        ram: Memory in bytes, of the container if this is one.
         free_ram: Memory that programs can still have, in bytes.
         disk_path: The folder that was asked about.
         free_disk: Free bytes on its disk.
@@ -88,6 +88,11 @@ class Machine:
     cached_models: tuple[str, ...] | None = None
     problems: Mapping[str, str] = field(default_factory=dict)
     skipped: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def has_bf16(self) -> bool:
+        """Whether the processor is known to compute in bf16 by itself."""
+        return not {"AVX-512-BF16", "AMX"}.isdisjoint(self.cpu_features or ())
 
     @classmethod
     def from_facts(cls, facts: Mapping[str, Any]) -> Machine:

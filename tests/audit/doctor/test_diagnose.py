@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,6 +48,22 @@ def test_a_machine_without_a_card_is_told_of_none_and_no_more() -> None:
     assert "none" in lines["card"].value
     assert {"driver", "kernel", "fp16"}.isdisjoint(lines)
     assert "float32 is faster" in lines["bf16"].value
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"cpu_features": ("AVX-512-BF16", "AMX"), "skipped": {"precision": "timm"}},
+        {"problems": {"precision": "RuntimeError"}},
+        {"cpu_features": None, "problems": {"precision": "RuntimeError"}},
+        {"cpu_features": ("AVX2", "AVX-512-BF16")},
+        {"cpu_features": ("AVX2", "AMX")},
+    ],
+    ids=["skipped", "failed", "failed, features unknown", "AVX-512-BF16", "AMX"],
+)
+def test_bf16_that_was_not_measured_is_not_said_to_be_slow(changes: dict[str, Any]) -> None:
+    line = found(replace(CPU_ONLY, **changes))["bf16"]
+    assert (line.value, line.status) == ("not measured", "ok")
 
 
 def test_rtx_3050_is_named_with_what_it_can() -> None:
@@ -190,11 +207,12 @@ def test_packages_that_are_not_there() -> None:
     ("changes", "status", "said"),
     [
         ({"visible_cards": ""}, "warning", "CUDA_VISIBLE_DEVICES"),
+        ({"visible_cards": "1"}, "warning", "CUDA_VISIBLE_DEVICES is '1'"),
         ({"cards": (Card("RTX 3050", (8, 6)),)}, "warning", "driver first"),
         ({"cards": (Card("RTX 3050", (8, 6), None, "470.5"),)}, "fault", "R580"),
         ({"cuda_error": "unknown error"}, "fault", "restart"),
     ],
-    ids=["hidden", "no driver", "old driver", "unknown"],
+    ids=["hidden", "no such card", "no driver", "old driver", "unknown"],
 )
 def test_a_card_that_torch_does_not_see(changes: dict[str, object], status: str, said: str) -> None:
     line = found(replace(RTX_3050, gpu=None, agreement={}, **changes))["kernel"]
@@ -230,6 +248,11 @@ def test_what_is_scarce_is_a_warning(changes: dict[str, object], name: str) -> N
     if "problems" in changes:
         machine = replace(machine, free_ram=None)
     assert not_ok(machine) == [(name, "warning")]
+
+
+def test_physical_cores_of_a_machine_that_gives_fewer_are_not_told() -> None:
+    assert found(CPU_ONLY)["cores"].value == "12, 6 physical"
+    assert found(replace(CPU_ONLY, cores=2, physical_cores=32))["cores"].value == "2"
 
 
 @pytest.mark.parametrize("changes", [{"memory": 2 * GIB}, {"free_memory": GIB // 2}])

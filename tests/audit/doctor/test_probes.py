@@ -1,18 +1,23 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import time
 from functools import partial
 from importlib import metadata
 from pathlib import Path
 
 import huggingface_hub
+import psutil
 import pytest
 
+from lazarus_pl import usable_cores, usable_memory
 from lazarus_pl.audit.doctor.machine import Machine
-from lazarus_pl.audit.doctor.probe import cards, packages, probe_machine, system, weights
+from lazarus_pl.audit.doctor.probe import cards, packages, probe_machine, speed, system, weights
 from lazarus_pl.audit.doctor.probe.stage import STAGES
 from lazarus_pl.encoder.weights import WeightsFile
+from lazarus_pl.usable_memory import UsableMemory
 
 SMI = "Quadro P2000, 580.95.05, 4096, 6.1\nTesla V100, 580.95.05, [N/A], 7.0\n"
 OLD_SMI = "Quadro P2000, 418.10, 4096\n"
@@ -97,6 +102,49 @@ def test_the_processors_features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert facts["cpu_features"] == ["AVX2", "AMX"]
     monkeypatch.setattr(system, "_CPU_INFO", tmp_path / "none")
     assert "cpu_features" not in system.python()
+
+
+@pytest.mark.parametrize(
+    ("allowed", "usable", "busy"),
+    [
+        (set(range(8)), 8, 4.5),
+        ({0, 1}, 2, 0.5),
+        ({4, 5}, 2, 2.0),
+        (set(range(8)), 2, 0.0),
+        (set(range(8)), 5, 1.5),
+        ({62, 63}, 2, 0.0),
+    ],
+    ids=["all", "idle ones", "busy ones", "a share", "a large share", "not told of"],
+)
+def test_cores_in_use_are_those_that_this_process_would_have(
+    allowed: set[int], usable: int, busy: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used = [50.0, 0.0, 0.0, 0.0, 100.0, 100.0, 100.0, 100.0]
+    monkeypatch.setattr(psutil, "cpu_percent", lambda interval, percpu: used)
+    monkeypatch.setattr(usable_cores, "allowed_cores", lambda: allowed)
+    monkeypatch.setattr(usable_cores, "usable_cores", lambda: usable)
+    facts = system.cores()
+    assert (facts["cores"], facts["busy_cores"]) == (usable, busy)
+
+
+def test_memory_is_the_containers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(usable_memory, "usable_memory", lambda: UsableMemory(2 << 30, 1 << 30))
+    assert system.memory() == {"ram": 2 << 30, "free_ram": 1 << 30}
+
+
+def test_decoding_ends_by_the_clock_on_a_machine_of_many_cores(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(speed, "_DECODING", 0.05)
+    monkeypatch.setattr(os, "cpu_count", lambda: 256)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0}, raising=False)
+    speed.decode()
+    started = time.perf_counter()
+    facts = speed.decode()
+    # photos that were under way when the time was over are waited for
+    assert time.perf_counter() - started < 3.0
+    assert facts["decode_rate"] > 0
+    assert facts["decode_rate_all"] > 0
 
 
 def test_requirements_and_extras(monkeypatch: pytest.MonkeyPatch) -> None:

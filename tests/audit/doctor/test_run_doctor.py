@@ -12,6 +12,8 @@ import pytest
 from lazarus_pl.audit.doctor import run_doctor
 from lazarus_pl.audit.doctor.diagnose import diagnose
 from lazarus_pl.audit.doctor.machine import Machine
+from lazarus_pl.audit.doctor.probe import probe_machine
+from lazarus_pl.audit.doctor.probe.stage import STAGES
 from lazarus_pl.audit.doctor.report import account, summary
 from tests.audit.doctor.machines import CPU_ONLY, GTX_1650, P2000_ON_215
 from tests.conftest import Lazarus
@@ -75,8 +77,16 @@ def test_a_path_that_is_no_folder_is_a_mistake(lazarus: Lazarus, tmp_path: Path)
     assert "--path" in done.err
 
 
+def broken_package(folder: Path, name: str, code: str) -> Path:
+    (folder / name).mkdir()
+    (folder / name / "__init__.py").write_text(code)
+    return folder
+
+
 @pytest.mark.slow
-def test_this_machine(lazarus: Lazarus, tmp_path: Path) -> None:
+def test_this_machine(lazarus: Lazarus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # to convert the encoder for OpenVINO takes longer than all the rest
+    monkeypatch.syspath_prepend(broken_package(tmp_path, "openvino", "raise ImportError"))
     done = lazarus("doctor", "--json", "--path", tmp_path)
     content = json.loads(done.out)
     machine = content["machine"]
@@ -89,12 +99,6 @@ def test_this_machine(lazarus: Lazarus, tmp_path: Path) -> None:
         assert machine["encoder_rate"] > 0
         assert all(cosine >= -1 for cosine in machine["agreement"].values())
         assert {"torch", "torchvision", "timm", "lightning"} <= set(machine["versions"])
-
-
-def broken_package(folder: Path, name: str, code: str) -> Path:
-    (folder / name).mkdir()
-    (folder / name / "__init__.py").write_text(code)
-    return folder
 
 
 def doctor_beside(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -110,40 +114,61 @@ def doctor_beside(folder: Path, *words: str) -> subprocess.CompletedProcess[str]
 
 
 NMS = "raise RuntimeError('operator torchvision::nms does not exist')"
+SEGMENTATION_FAULT = "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"
 
 
-def test_a_torchvision_that_cannot_be_imported_is_survived(tmp_path: Path) -> None:
-    done = doctor_beside(broken_package(tmp_path, "torchvision", NMS))
-    assert done.returncode == 1
-    assert done.stderr == ""
-    assert "Traceback" not in done.stdout
-    lines = done.stdout.splitlines()
+def test_a_torchvision_that_cannot_be_imported_is_survived(
+    lazarus: Lazarus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(broken_package(tmp_path, "torchvision", NMS))
+    # takes seconds, and is measured below
+    quick = {name: stage for name, stage in STAGES.items() if name != "decode"}
+    monkeypatch.setattr(probe_machine, "STAGES", quick)
+    done = lazarus("doctor")
+    assert done.code == 1
+    assert done.err == ""
+    assert "Traceback" not in done.out
+    lines = done.out.splitlines()
     assert lines[-1].startswith("2 faults to mend: torchvision, timm")
     assert any(line.startswith("  fault    torchvision ") for line in lines)
     assert any(line.startswith("  ok       torch ") for line in lines)
-    assert "operator torchvision::nms does not exist" in " ".join(done.stdout.split())
-    assert "mend torchvision first" in done.stdout
+    assert "operator torchvision::nms does not exist" in " ".join(done.out.split())
+    assert "mend torchvision first" in done.out
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_a_torch_that_ends_the_process_is_survived(tmp_path: Path) -> None:
+    done = doctor_beside(broken_package(tmp_path, "torch", SEGMENTATION_FAULT), "--json")
+    assert done.returncode == 1
+    assert done.stderr == ""
+    content = json.loads(done.stdout)
+    faults = {f["name"]: f for f in content["findings"] if f["status"] == "fault"}
+    assert list(faults) == ["torch"]
+    assert "SIGSEGV" in faults["torch"]["value"]
+    # all that needs no torch was still looked at
+    assert content["machine"]["decode_rate"] > 0
+    assert content["machine"]["packaged_weights"] == ""
 
 
 @pytest.mark.parametrize(
     ("code", "said"),
     [
         ("raise ImportError('libcudart.so.12: cannot open shared object file')", "libcudart"),
-        ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "SIGSEGV"),
+        (SEGMENTATION_FAULT, "SIGSEGV"),
         ("import os; os._exit(7)", "code 7"),
         ("raise SystemExit('no')", "SystemExit: no"),
     ],
     ids=["ImportError", "segmentation fault", "exit", "SystemExit"],
 )
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
-def test_a_torch_that_cannot_be_imported_is_survived(code: str, said: str, tmp_path: Path) -> None:
-    done = doctor_beside(broken_package(tmp_path, "torch", code), "--json")
-    assert done.returncode == 1
-    assert done.stderr == ""
-    content = json.loads(done.stdout)
-    faults = {f["name"]: f for f in content["findings"] if f["status"] == "fault"}
-    assert list(faults) == ["torch"]
-    assert said in faults["torch"]["value"]
-    # all that needs no torch was still looked at
-    assert content["machine"]["decode_rate"] > 0
-    assert content["machine"]["packaged_weights"] == ""
+def test_after_a_torch_that_cannot_be_imported_the_probes_go_on(
+    code: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(broken_package(tmp_path, "torch", code))
+    few = {name: STAGES[name] for name in ("torch", "timm", "packaged weights", "cards")}
+    monkeypatch.setattr(probe_machine, "STAGES", few)
+    machine = probe_machine.probe_machine(tmp_path)
+    assert list(machine.problems) == ["torch"]
+    assert said in machine.problems["torch"]
+    assert machine.skipped == {"timm": "torch"}
+    assert machine.packaged_weights == ""

@@ -107,11 +107,14 @@ def _unseen(machine: Machine) -> CheckResult:
     card = machine.cards[0]
     if not card.driver:
         return CheckResult(_SECTION, "kernel", value, "warning", "mend the driver first")
-    if machine.visible_cards is not None and machine.visible_cards in ("", "-1"):
-        advice = "the variable CUDA_VISIBLE_DEVICES hides the card: unset it"
-        return CheckResult(_SECTION, "kernel", value, "warning", advice)
     if machine.cuda_error:
         value += f" ({machine.cuda_error})"
+    if machine.visible_cards is not None:
+        advice = (
+            f"the variable CUDA_VISIBLE_DEVICES is '{machine.visible_cards}', which may hide the "
+            "card: unset it and try again"
+        )
+        return CheckResult(_SECTION, "kernel", value, "warning", advice)
     if card.capability and _lacks(machine, card.capability):
         return CheckResult(_SECTION, "kernel", value, "fault", _dropped(card.capability))
     oldest = oldest_driver(machine.cuda_build)

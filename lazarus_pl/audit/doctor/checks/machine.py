@@ -33,13 +33,13 @@ def _processor(machine: Machine) -> str:
     if machine.cpu_features is None:
         return name
     features = ", ".join(machine.cpu_features) or "no AVX2"
-    fast = {"AVX-512-BF16", "AMX"} & set(machine.cpu_features)
-    return f"{name}: {features}" + ("" if fast else "; no AVX-512-BF16, no AMX")
+    return f"{name}: {features}" + ("" if machine.has_bf16 else "; no AVX-512-BF16, no AMX")
 
 
 def _cores(machine: Machine, cores: int) -> CheckResult:
     value = str(cores)
-    if machine.physical_cores:
+    # a machine that gives this process a few of its cores has more of them
+    if machine.physical_cores and machine.physical_cores <= cores:
         value += f", {machine.physical_cores} physical"
     if not machine.busy_cores or machine.busy_cores < _MOST_BUSY * cores:
         return CheckResult(_SECTION, "cores", value)

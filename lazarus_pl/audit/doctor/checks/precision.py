@@ -25,7 +25,11 @@ def check_precision(machine: Machine) -> Iterator[CheckResult]:
     gpu = machine.gpu if machine.gpu and not machine.gpu.kernel_error else None
     for precision, cosine in machine.agreement.items():
         yield _agreement(precision, cosine, gpu)
-    if gpu is None and "bf16" not in machine.agreement and machine.cpu_features is not None:
+    if gpu is not None or "bf16" in machine.agreement:
+        return
+    if machine.has_bf16 or "precision" in {*machine.problems, *machine.skipped}:
+        yield CheckResult(_SECTION, "bf16", "not measured")
+    elif machine.cpu_features is not None:
         yield CheckResult(
             _SECTION, "bf16", "not in this processor's hardware; float32 is faster here"
         )

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import io
-import os
 import time
 from collections.abc import Callable
-from itertools import repeat
+from itertools import repeat, takewhile
 
 from lazarus_pl.audit.doctor.probe.stage import Facts
 
-_SECONDS = 1.0
+# to measure for: hundreds of photos are decoded in half a second, few batches encoded in one
+_DECODING, _ENCODING = 0.5, 1.0
 _SIZE = 256
 
 
@@ -18,13 +18,14 @@ def decode() -> Facts:
     """Photos a second, by one core and by all, of a drawn leaf's JPEG of 256 px."""
     from lazarus_pl.data.decode import read_pixels
     from lazarus_pl.data.ordered_map import ordered_map
+    from lazarus_pl.usable_cores import usable_cores
 
     photo = _photo()
-    one = _rate(lambda: read_pixels(photo, _SIZE))
-    count = max(int(one * (os.cpu_count() or 1) * _SECONDS), 1)
+    one = _rate(lambda: read_pixels(photo, _SIZE), _DECODING)
     started = time.perf_counter()
-    for _ in ordered_map(lambda data: read_pixels(data, _SIZE), repeat(photo, count)):
-        pass
+    photos = takewhile(lambda _: time.perf_counter() - started < _DECODING, repeat(photo))
+    decoded = ordered_map(lambda data: read_pixels(data, _SIZE), photos, usable_cores())
+    count = sum(1 for _ in decoded)
     return {
         "decode_rate": one,
         "decode_rate_all": count / (time.perf_counter() - started),
@@ -46,7 +47,7 @@ def encoder() -> Facts:
     engine.encode(photo)
     photos = photo.repeat(engine.batch_size, axis=0)
     return {
-        "encoder_rate": len(photos) * _rate(lambda: engine.encode(photos)),
+        "encoder_rate": len(photos) * _rate(lambda: engine.encode(photos), _ENCODING),
         "encoder_engine": engine.name,
         "encoder_device": str(engine.device),
         "encoder_precision": engine.precision,
@@ -64,11 +65,11 @@ def _photo() -> bytes:
     return file.getvalue()
 
 
-def _rate(work: Callable[[], object]) -> float:
+def _rate(work: Callable[[], object], seconds: float) -> float:
     """Calls a second, after a first one that is not counted."""
     work()
     started, calls = time.perf_counter(), 0
-    while (passed := time.perf_counter() - started) < _SECONDS:
+    while (passed := time.perf_counter() - started) < seconds:
         work()
         calls += 1
     return calls / passed

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from pathlib import Path
 
@@ -32,21 +31,27 @@ def cores() -> Facts:
     """Cores that this process may use, those without hyper-threading, and those in use now."""
     import psutil
 
-    busy = psutil.cpu_percent(interval=_MOMENT) / 100 * (psutil.cpu_count() or 1)
-    affinity = getattr(os, "sched_getaffinity", None)
+    from lazarus_pl.usable_cores import allowed_cores, usable_cores
+
+    allowed, usable = allowed_cores(), usable_cores()
+    # of the whole machine; a container may be told of none but its own, by other numbers
+    used = dict(enumerate(psutil.cpu_percent(interval=_MOMENT, percpu=True)))
+    busy = sum(used.get(core, 0.0) for core in allowed) / 100
+    # a share of many cores is taken from those that are idle first
+    lacking = max(0.0, busy - (len(allowed) - usable))
     return {
-        "cores": len(affinity(0)) if affinity else os.cpu_count(),
+        "cores": usable,
         "physical_cores": psutil.cpu_count(logical=False),
-        "busy_cores": round(busy, 1),
+        "busy_cores": round(lacking, 1),
     }
 
 
 def memory() -> Facts:
-    """All memory and what programs can still have."""
-    import psutil
+    """All memory and what programs can still have, of the container if this is one."""
+    from lazarus_pl.usable_memory import usable_memory
 
-    found = psutil.virtual_memory()
-    return {"ram": found.total, "free_ram": found.available}
+    found = usable_memory()
+    return {"ram": found.total, "free_ram": found.free}
 
 
 def _cpu_info() -> Facts:
