@@ -33,3 +33,5 @@ def test_without_a_quota_it_is_the_cores_that_are_allowed(monkeypatch: pytest.Mo
     assert usable_cores.usable_cores() == 4
     monkeypatch.delattr(os, "sched_getaffinity")
     assert usable_cores.usable_cores() == 64
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert usable_cores.usable_cores() == 1

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
+
+from lazarus_pl.usable_cores import usable_cores
 
 # making a view holds Python's lock half of the time: more threads take it from each other, and
 # from the one that feeds the encoder
@@ -35,7 +36,7 @@ class ViewWorkers:
         Args:
             views: How many are to be made.
         """
-        cores = os.cpu_count() or 1
+        cores = usable_cores()
         if views >= _MANY and cores >= _CORES:
             return cls(min(cores, _PROCESSES), processes=True)
         return cls(min(cores, _THREADS), processes=False)

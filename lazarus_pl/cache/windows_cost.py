@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 from itertools import islice
@@ -16,6 +15,7 @@ from lazarus_pl.data.decode import PhotoError, read_bytes
 from lazarus_pl.data.photo import Photo
 from lazarus_pl.encoder.engine import Engine
 from lazarus_pl.encoder.windows_spec import WindowsSpec
+from lazarus_pl.usable_cores import usable_cores
 
 _FLOAT16_BYTES = 2
 _DECODED = 4
@@ -38,7 +38,7 @@ def windows_cost(root: Path, photos: Sequence[Photo], spec: WindowsSpec, engine:
     count = sum(len(windows.places) for windows in read)
     values = sum(windows.values(engine.layer_shapes.values()) for windows in read)
     decoding, encoding = _seconds(root, photos, spec, engine)
-    seconds = count * encoding + len(photos) * decoding / (os.cpu_count() or 1)
+    seconds = count * encoding + len(photos) * decoding / usable_cores()
     cost = say_cost(values * _FLOAT16_BYTES / 1e6, seconds)
     return f"{len(photos)} photos, {count:,} windows of {size} pixels: {cost}"
 

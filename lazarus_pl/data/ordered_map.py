@@ -22,6 +22,7 @@ from threading import Thread
 from typing import Any, TypeVar
 
 from lazarus_pl.errors import LazarusError
+from lazarus_pl.usable_cores import usable_cores
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -57,7 +58,7 @@ def ordered_map(
     remaining = iter(items)
     queue: deque[Future[Result]] = deque()
     do: Callable[[Item], Result] = _do if processes else work
-    pool = _processes(workers, work) if processes else ThreadPoolExecutor(workers or os.cpu_count())
+    pool = _processes(workers, work) if processes else ThreadPoolExecutor(workers or usable_cores())
     try:
         queue.extend(pool.submit(do, item) for item in islice(remaining, ahead))
         while queue:
@@ -78,7 +79,7 @@ def _processes(workers: int | None, work: Callable[[Any], Any]) -> Executor:
     spawn = get_context("spawn")
     # as bytes: a process takes it up when it is ready for Ctrl-C and for errors
     return ProcessPoolExecutor(
-        workers or os.cpu_count(), spawn, _begin, (bytes(ForkingPickler.dumps(work)),)
+        workers or usable_cores(), spawn, _begin, (bytes(ForkingPickler.dumps(work)),)
     )
 
 

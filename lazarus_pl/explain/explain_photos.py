@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -22,6 +21,7 @@ from lazarus_pl.explain.photo_maps import PhotoMaps
 from lazarus_pl.heads.head import Head
 from lazarus_pl.heads.patch_head import PatchHead
 from lazarus_pl.tasks.classification_task import ClassificationTask
+from lazarus_pl.usable_cores import usable_cores
 
 # side of the map of lesions: a spot is often smaller than a patch
 _FINE = 128
@@ -139,7 +139,7 @@ def _on_leaves(
     A healthy class marks nothing: 0 for both.
     """
     rows = ill.nonzero()[:, 0].tolist()
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
+    with ThreadPoolExecutor(usable_cores()) as threads:
         found = list(threads.map(on_leaf, lesions[rows].numpy(), pixels[rows]))
     kept, numbers = lesions.clamp_max(0), torch.zeros(2, len(ill))
     for row, one in zip(rows, found, strict=True):

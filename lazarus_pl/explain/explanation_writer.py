@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
 import re
 from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
@@ -25,6 +24,7 @@ from lazarus_pl.explain.photo_maps import PhotoMaps
 from lazarus_pl.explain.picture import as_png, overlay, picture, to_be_seen
 from lazarus_pl.plain_name import plain_name
 from lazarus_pl.templates import templates
+from lazarus_pl.usable_cores import usable_cores
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -76,7 +76,7 @@ class ExplanationWriter:
         self._rows: list[dict[str, Any]] = []
         self._stems: set[str] = set()
         self._sheets: dict[str, list[Future[Pixels]]] = defaultdict(list)
-        self._threads = ThreadPoolExecutor(os.cpu_count())
+        self._threads = ThreadPoolExecutor(usable_cores())
         self._under_way: deque[tuple[dict[str, Any], Future[Pixels]]] = deque()
         self._error: OSError | None = None
         # of an earlier call; what is not ours stays

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
@@ -272,7 +271,7 @@ def test_many_views_are_made_in_processes_and_are_the_same(
     extract(data, tmp_path / "threads", 2, named)
     monkeypatch.setattr(view_workers, "_MANY", 1)
     monkeypatch.setattr(view_workers, "_PROCESSES", 2)
-    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(view_workers, "usable_cores", lambda: 8)
     asked_for = mock.Mock(side_effect=job_runner.ordered_map)
     monkeypatch.setattr(job_runner, "ordered_map", asked_for)
     extract(data, tmp_path / "processes", 2, named)

@@ -1,9 +1,8 @@
 from __future__ import annotations
 
-import os
-
 import pytest
 
+from lazarus_pl.cache import view_workers
 from lazarus_pl.cache.view_workers import ViewWorkers
 
 
@@ -11,16 +10,15 @@ from lazarus_pl.cache.view_workers import ViewWorkers
     ("cores", "views", "count", "processes"),
     [
         (2, 100_000, 2, False),
-        (None, 100_000, 1, False),
         (4, 100_000, 4, True),
         (16, 100_000, 6, True),
         (16, 500, 4, False),
     ],
 )
 def test_processes_are_for_many_views_on_many_cores(
-    cores: int | None, views: int, count: int, processes: bool, monkeypatch: pytest.MonkeyPatch
+    cores: int, views: int, count: int, processes: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    monkeypatch.setattr(view_workers, "usable_cores", lambda: cores)
     assert ViewWorkers.of(views) == ViewWorkers(count, processes)
 
 
@@ -33,7 +31,7 @@ def test_more_threads_than_two_do_not_make_views_sooner() -> None:
 def test_processes_are_asked_for_where_they_are_expected_sooner(
     cores: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    monkeypatch.setattr(view_workers, "usable_cores", lambda: cores)
     many = ViewWorkers.of(10_000)
     assert many.processes
     assert many.seconds(10_000, 0.02) < ViewWorkers(4, False).seconds(10_000, 0.02)
