@@ -18,7 +18,11 @@ from rich.progress import (
 )
 from rich.progress import Progress as RichProgress
 
+from lazarus_pl.duration import say_duration
+
 _SECONDS_BETWEEN_LINES = 10.0
+# the least that says something of the rest
+_SECONDS_JUDGED_BY = 5.0
 _BESIDE: ContextVar[Callable[[], str] | None] = ContextVar("_BESIDE", default=None)
 
 
@@ -56,6 +60,8 @@ class Progress:
         self._unit = unit
         self._done = 0
         self._share = 0.0
+        # the first step carries the start-up, and says nothing of what the others take
+        self._first: tuple[float, float] | None = None
         self._note = ""
         self._started = self._last_line = time.monotonic()
         self._bar = RichProgress(
@@ -100,6 +106,9 @@ class Progress:
         self._done += steps
         self._note = self._note if note is None else note
         self._share = self._done / max(self._total, 1) if share is None else share
+        # it falls back where what an earlier call has done is counted first
+        if self._share and (self._first is None or self._share < self._first[1]):
+            self._first = time.monotonic(), self._share
         rate = f"{self.rate:,.0f} {self._unit}/s" if self.rate >= 1 else ""
         self._bar.update(
             self._task,
@@ -113,12 +122,18 @@ class Progress:
             self._write_line(rate)
 
     def _write_line(self, rate: str) -> None:
-        parts = [f"{self._title}: {self._done}/{self._total} {self._unit}", rate]
-        if self._share:
-            passed = time.monotonic() - self._started
-            parts.append(f"{passed * (1 - self._share) / self._share:.0f} s left")
+        parts = [f"{self._title}: {self._done}/{self._total} {self._unit}", rate, self._time_left()]
         line = ", ".join(part for part in parts if part)
         sys.stderr.write(f"{line} {self._shown_note()}".rstrip() + "\n")
+
+    def _time_left(self) -> str:
+        if self._first is None:
+            return ""
+        began, before = self._first
+        passed, over = time.monotonic() - began, self._share - before
+        if passed < _SECONDS_JUDGED_BY or not over:
+            return ""
+        return f"{say_duration(passed * (1 - self._share) / over)} left"
 
     def _shown_note(self) -> str:
         ask = _BESIDE.get()

@@ -133,7 +133,12 @@ def one_sentence(message: str, options: list[str]) -> str:
     if message.startswith("Problems parsing config"):
         return _no_yaml(message)
     if unexpected := re.match(r"Unexpected config: (.*)", message):
-        return f"a config file holds keys with values, not '{unexpected[1]}'"
+        found = f"not '{unexpected[1]}'" if unexpected[1] else "and this one is empty"
+        return f"a config file holds keys with values, {found}"
+    if lost := re.search(r"(?:File|Path) (does not exist|is not a file): (.*)", message):
+        key = _key_and_rest(message)[0]
+        option = "-c" if key == "config" else f"--{key}"
+        return f"{lost[2]} {lost[1]}: name a YAML file with {option}"
     return _sentence(message)
 
 

@@ -83,9 +83,22 @@ def test_every_verb_has_help_and_takes_a_config(
         (["exract"], "did you mean 'extract'?"),
         (["extract", "--dta", "x"], "there is no option --dta"),
         (["extract", "--data", "no/such/folder", "--out", "x"], "'no/such/folder' does not exist"),
-        (["extract", "-c", "no.yaml"], "no.yaml"),
-        (["grid", "-c", "no.yaml", "--cache", "x", "--out", "y"], "no.yaml"),
-        (["fit", "-c", "no.yaml"], "no.yaml"),
+        (["extract", "-c", "no.yaml"], "no.yaml' does not exist: name a YAML file with -c"),
+        (
+            ["grid", "-c", "no.yaml", "--cache", "x", "--out", "y"],
+            "no.yaml' does not exist: name a YAML file with -c",
+        ),
+        (["fit", "-c", "no.yaml"], "no.yaml' does not exist: name a YAML file with -c"),
+        (["run", "-c", "."], "' is not a file: name a YAML file with -c"),
+        (["fit", "-c", "."], "' is not a file: name a YAML file with -c"),
+        (
+            ["run", "--data", "x", "--out", "y", "--patches.config", "no.yaml"],
+            "no.yaml' does not exist: name a YAML file with --patches.config",
+        ),
+        (
+            ["grid", "--configs={a: no.yaml}", "--cache", "x", "--out", "y"],
+            "no.yaml' does not exist: name a YAML file with --configs",
+        ),
         (["classify", "--ckpt", "no.ckpt", "--data", "no"], "'no' does not exist"),
         (["extract", "--data", "x" * 5000, "--out", "x"], "give a shorter path"),
         (["extract", "--verify=maybe"], "verify: expected true or false, got 'maybe'"),
@@ -180,9 +193,10 @@ def test_threads_sleep_while_they_wait_unless_told_otherwise(
     [
         (b"data: \xff\xfe", "'c.yaml' is not UTF-8 text"),
         (b"a: [\n", "in 'c.yaml': no YAML at line 2"),
-        (b"- a\n", "in 'c.yaml': a config file holds keys with values"),
+        (b"- a\n", "in 'c.yaml': a config file holds keys with values, not '- a'"),
+        (b"", "in 'c.yaml': a config file holds keys with values, and this one is empty"),
     ],
-    ids=["bytes", "syntax", "list"],
+    ids=["bytes", "syntax", "list", "empty"],
 )
 def test_config_files_that_are_none(
     verb: str,

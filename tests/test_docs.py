@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from lazarus_pl.cli import LIGHTNING_VERBS, VERBS, main
+from lazarus_pl.encoder import make_engine as engines
 from tests.conftest import Lazarus
 
 ROOT = Path(__file__).parent.parent
@@ -28,24 +29,26 @@ PAGES = [README, BENCHMARKS / "README.md", *sorted((ROOT / "docs").glob("*.md"))
 ELSEWHERE = ("pip", "pytest", "tensorboard", "python")
 # tests/pipeline/test_verbs.py and tests/audit/doctor run these
 VERBS_ELSEWHERE = ("demo", "doctor")
+FIT = ["lazarus", "fit"]
 SMALL = ("--encoder.image_size", "64")
 SHORT = ("--trainer.max_epochs=2", "--trainer.enable_progress_bar=false")
 BRIEF = "{trainer.max_epochs: 2}"
 BEFORE = {"run": ("-c", "quick.yaml")}
 AFTER = {
     "audit": (*SMALL, "--costs=false"),
-    "extract": (*SMALL, "--engine=torch"),
+    "extract": SMALL,
     "fit": SHORT,
     "validate": SHORT[1:],
     "test": SHORT[1:],
     "predict": SHORT[1:],
     "grid": ("--overrides", BRIEF),
 }
+# of the nine runs and more of a shipped grid; tests/grid/test_grid.py looks at all of them
+FEW_RUNS = ("--axes", "{model.init_args.lr: [1.0e-3], seed_everything: [0]}")
 # timm's hub is not asked by tests
 WEIGHTS = ("--encoder.weights", "efficientnet_b0.safetensors")
 QUICK = f"""
 encoder: {{image_size: 64}}
-engine: torch
 audit: {{skip: true}}
 grid: {{config: quick_grid.yaml}}
 patches: {{overrides: {BRIEF}}}
@@ -111,6 +114,8 @@ def prepared(cache: Path, drawn: Path, tmp_path_factory: pytest.TempPathFactory)
 @pytest.fixture
 def desk(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A fresh copy for one page, as the working folder."""
+    # its conversion of an encoder takes seconds: tests/encoder tries it
+    monkeypatch.setattr(engines, "_openvino_is_installed", lambda: False)
     shutil.copytree(prepared, tmp_path / "desk")
     monkeypatch.chdir(tmp_path / "desk")
     return tmp_path / "desk"
@@ -119,7 +124,8 @@ def desk(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 def adapted(words: Sequence[str]) -> list[str]:
     verb, *rest = words[1:]
     hub = WEIGHTS if "efficientnet_b0" in rest and WEIGHTS[0] not in rest else ()
-    return [verb, *BEFORE.get(verb, ()), *rest, *AFTER.get(verb, ()), *hub]
+    few = FEW_RUNS if verb == "grid" and FEW_RUNS[0] not in rest else ()
+    return [verb, *BEFORE.get(verb, ()), *rest, *AFTER.get(verb, ()), *hub, *few]
 
 
 @pytest.mark.slow
@@ -142,11 +148,19 @@ def test_every_command_and_example_of_the_page_runs(
 @pytest.mark.parametrize("page", [p for p in PAGES if "tensorboard" in text_of(p)], ids=str)
 def test_tensorboard_is_shown_a_folder_that_its_page_makes(page: Path) -> None:
     shown = [words[2] for words in commands(page) if words[0] == "tensorboard"]
-    made = [words for words in commands(page) if words[:2] in (["lazarus", "grid"],)]
+    made = [words for words in commands(page) if words[:2] in (["lazarus", "grid"], FIT)]
     for folder in shown:
         run, _, below = folder.partition("/")
         assert below in ("", "runs")
-        assert folder == "lightning_logs" or any(run in words for words in made), folder
+        assert any(run in words for words in made), folder
+
+
+def test_every_fit_of_the_pages_has_a_folder_of_its_own() -> None:
+    """Who follows two pages in one folder would else go on with the other page's run."""
+    fits = [words for page in PAGES for words in commands(page) if words[:2] == FIT]
+    folders = [words[words.index("--trainer.default_root_dir") + 1] for words in fits]
+    assert len(set(folders)) == len(folders)
+    assert not any(word.startswith("lightning_logs") for words in EVERY for word in words)
 
 
 @pytest.mark.parametrize("words", EVERY, ids=" ".join)

@@ -25,6 +25,9 @@ _INTERPOLATION = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 
+# in bits: cameras and scanners store values of fewer bits in 16
+_DEPTHS = (8, 10, 12, 14, 16)
+
 # Pillow's own limits lie on both sides of MAX_PIXELS; such photos are rejected here with a reason.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
@@ -96,8 +99,9 @@ def opened(data: bytes) -> Iterator[Image.Image]:
 def decode(image: Image.Image, at_least: int | None = None) -> Image.Image:
     """Decodes an opened photo completely, turns it upright and converts it to RGB.
 
-    EXIF orientation is applied, alpha is laid on white, 16-bit values are scaled to 8 bits and
-    CMYK is converted. Colour profiles are ignored.
+    EXIF orientation is applied, alpha is laid on white, and CMYK is converted. Values of more than
+    8 bits are scaled from the least usual depth that holds the photo's highest one. Colour profiles
+    are ignored.
 
     Args:
         image: As :func:`opened` gives it.
@@ -280,7 +284,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     if not np.isfinite(values).all():
         raise PhotoError("has values that are not finite")
     highest = float(values.max())
-    scale = 1.0 if highest <= 255 else 255 / 65535 if highest <= 65535 else 255 / highest
+    white = next((2.0**bits - 1 for bits in _DEPTHS if highest < 2**bits), highest)
     if image.mode == "F" and highest <= 1.0:
-        scale = 255.0
-    return Image.fromarray(np.clip(values * scale, 0, 255).astype(np.uint8))
+        white = 1.0
+    return Image.fromarray(np.clip(values * (255 / white), 0, 255).astype(np.uint8))

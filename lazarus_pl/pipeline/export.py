@@ -196,8 +196,9 @@ def _labels(
         "format": _FORMAT,
         "class_names": classifier.class_names,
         "input": {
-            "photos": "uint8 (batch, height, width, 3), RGB, upright, any size; a JPEG decoded at "
-            "a fraction of its size that is at least twice image_size"
+            "photos": "uint8 (batch, height, width, 3), RGB, upright, any size; transparency laid "
+            "on white, 16-bit greyscale scaled to 8 bits, a JPEG decoded at a fraction of its size "
+            "that is at least twice image_size"
         },
         "outputs": list(outputs),
         "image_size": classifier.encoder.spec.image_size,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lazarus_pl.pipeline.run.candidate import Candidate
-from lazarus_pl.pipeline.run.choose import choose
+from lazarus_pl.pipeline.run.choose import choose, why_not_the_best
 
 _ON_VIEWS = ("views_head", "finetune", "last epoch")
 
@@ -52,3 +52,22 @@ def test_the_larger_of_two_errors_counts() -> None:
 def test_without_a_standard_error_the_best_is_the_best() -> None:
     candidates = [_candidate("grid", 0.9, None), _candidate("finetune", 0.899, None)]
     assert choose(candidates).stage == "grid"
+
+
+@pytest.mark.parametrize(
+    ("scores", "told"),
+    [
+        ({"grid": 0.90, "finetune": 0.95}, ""),
+        (
+            {"grid": 0.90, "finetune": 0.893},
+            "val cannot tell it from 'grid' (0.900), and it learnt from views",
+        ),
+        (
+            {"finetune": 1.0, "last epoch": 1.0},
+            "val cannot tell it from 'finetune' (1.000), and it learnt longer",
+        ),
+    ],
+)
+def test_why_another_than_the_best_is_taken_is_told(scores: dict[str, float], told: str) -> None:
+    candidates = [_candidate(*item) for item in scores.items()]
+    assert why_not_the_best(choose(candidates), candidates) == told

@@ -28,8 +28,10 @@ def check_overrides(option: str, config: Path, values: Mapping[str, Any], cache:
     """
     if all(_is_there(config, key) for key in values):
         return
+    from lazarus_pl.lightning_cli import quiet
     from lazarus_pl.pipeline.run.parsed_run import ParsedRun
 
+    quiet()
     try:
         ParsedRun([*fit_words(config, values), f"--data.init_args.cache={cache}"])
     except LazarusError as error:

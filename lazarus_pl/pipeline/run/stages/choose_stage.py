@@ -15,7 +15,7 @@ from lazarus_pl.fit_words import configured
 from lazarus_pl.grid.run_result import RunResult
 from lazarus_pl.pipeline.run.candidate import Candidate, winner_of
 from lazarus_pl.pipeline.run.choice import Choice
-from lazarus_pl.pipeline.run.choose import choose
+from lazarus_pl.pipeline.run.choose import choose, why_not_the_best
 from lazarus_pl.pipeline.run.digests import digest_of, file_digest
 from lazarus_pl.pipeline.run.leaf_bootstrap import LeafBootstrap
 from lazarus_pl.pipeline.run.schedule import Schedule
@@ -65,6 +65,7 @@ class ChooseStage(Stage):
         # val lies beside train, and is content long before photos of another day are: there those
         # that learnt from views are ahead of their equals on val
         best = choose(candidates)
+        why = why_not_the_best(best, candidates)
         choice = Choice(asked.out)
         choice.folder.mkdir(exist_ok=True)
         _copy_slim(asked.out / best.checkpoint, choice.checkpoint)
@@ -74,14 +75,14 @@ class ChooseStage(Stage):
             {
                 "candidates": [asdict(item) for item in candidates],
                 "chosen": asdict(best),
-                "preferred": best is not max(candidates, key=lambda item: item.val_macro_f1),
+                "preferred": bool(why),
                 "val": asdict(SideScores.of(predict_side(choice.checkpoint, asked.cache, "val"))),
             }
         )
         # of another choice
         asked.deploy.unlink(missing_ok=True)
         what = digest_of(file_digest(choice.checkpoint), file_digest(choice.config))
-        note = f"{best.name}, val macro-F1 {best.val_macro_f1:.3f}"
+        note = f"{best.name}, val macro-F1 {best.val_macro_f1:.3f}{f': {why}' if why else ''}"
         return StageOutcome([choice.checkpoint, choice.config, choice.result], what, note=note)
 
     def _candidates(self, before: Records) -> Iterator[Candidate]:
