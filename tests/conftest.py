@@ -14,7 +14,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lazarus_pl.audit import shortcuts
 from lazarus_pl.cli import main
 from lazarus_pl.data.procedural.procedural_leaves import ProceduralLeaves
 
@@ -36,6 +37,14 @@ def pytest_collection_finish() -> None:
     """What was imported stays, so that looking for garbage need not look through it."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _small_forests() -> Iterator[None]:
+    """Growing two hundred trees takes as long for a few photos as for thousands."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shortcuts, "_TREES", 40)
+        yield
 
 
 class Outcome(NamedTuple):

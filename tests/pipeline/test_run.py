@@ -55,7 +55,7 @@ from tests.pipeline.browser import find_browser, look_at
 ODD = '<b>x & "y'
 SCHEMA = Path(__file__).parents[2] / "lazarus_pl/pipeline/run/report/summary.schema.json"
 SKIPS = ("--patches.skip", "--views_head.skip", "--finetune.skip")
-QUICK = ("--audit.skip", *SKIPS, "--gallery=0")
+QUICK = ("--audit.skip", *SKIPS, "--refit.skip", "--gallery=0")
 
 
 @pytest.fixture(scope="module")
@@ -501,7 +501,8 @@ def test_batches_are_taken_in_parts_to_keep_within_the_budget(
     before, after = summary_of(whole), summary_of(out)
     assert after["stages"] == before["stages"]
     assert (before["budget_gpu_mb"], after["budget_gpu_mb"]) == (None, 4000)
-    done = lazarus(*words, "--finetune.overrides={budget.micro_batch: 8, trainer.max_epochs: 2}")
+    overrides = "--finetune.overrides={budget.micro_batch: 8, trainer.max_epochs: 2}"
+    done = lazarus(*words, overrides, "--refit.skip")
     assert done.code == 0, done.err
     split = summary_of(out)
     assert split["stages"]["finetune"]["note"] == "batches of 32 in parts of 8"
@@ -542,7 +543,7 @@ def test_the_head_on_views_needs_no_other(
     copied: tuple[Path, list[str]], whole: Path, lazarus: Lazarus
 ) -> None:
     out, words = copied
-    done = lazarus(*words, "--grid.overrides", "{model.init_args.lr: -1}")
+    done = lazarus(*words, "--refit.skip", "--grid.overrides", "{model.init_args.lr: -1}")
     assert done.code == 1
     assert "failed: grid;" in done.out
     assert re.search(r"finetune .* done, unchanged", done.out)
@@ -559,7 +560,7 @@ def test_without_the_head_on_views_the_best_of_the_grid_is_fine_tuned(
     copied: tuple[Path, list[str]], lazarus: Lazarus
 ) -> None:
     out, words = copied
-    words = [*words, "--views_head.skip"]
+    words = [*words, "--views_head.skip", "--refit.skip"]
     done = lazarus(*words)
     assert done.code == 0, done.err
     fitted = yaml.safe_load((out / "finetune" / "config.yaml").read_text())
@@ -576,7 +577,7 @@ def test_views_that_were_asked_for_before_are_not_taken_for_others(
     copied: tuple[Path, list[str]], lazarus: Lazarus
 ) -> None:
     out, words = copied
-    words = [*words, "--finetune.skip"]
+    words = [*words, "--finetune.skip", "--refit.skip"]
     learnt = []
     for policy in ("field", "light", "field"):
         done = lazarus(*words, "--views.policy", policy)
@@ -611,7 +612,7 @@ def test_where_time_is_short_fewer_views_are_made(
         assert stages[stage]["state"] == "done"
     assert "nothing has changed" in lazarus(*words).out
     monkeypatch.undo()
-    more = lazarus(*words[:-2])
+    more = lazarus(*words[:-2], "--finetune.skip", "--refit.skip")
     assert more.code == 0, more.err
     assert summary_of(out)["stages"]["views"]["state"] == "done"
     assert {row["view"] for row in read_table(table)} == {"1", "2"}

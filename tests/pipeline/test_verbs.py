@@ -15,6 +15,7 @@ import yaml
 
 from lazarus_pl.data.procedural.procedural_leaves import ProceduralLeaves
 from lazarus_pl.doubt.verdict import Verdict
+from lazarus_pl.encoder.encoder_spec import EncoderSpec
 from lazarus_pl.encoder.engine import Engine
 from lazarus_pl.encoder.engine_options import EngineOptions
 from lazarus_pl.encoder.make_engine import make_engine
@@ -427,8 +428,12 @@ def test_demo_does_it_all_and_repeats_nothing(
     tmp_path: Path, lazarus: Lazarus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "demo"
-    # all nine heads, each for a few epochs, on two photos of each leaf
-    short = partial(RunSettings, grid=GridOptions(overrides={"trainer.max_epochs": 3}))
+    # all nine heads, each for a few epochs, on two small photos of each leaf
+    short = partial(
+        RunSettings,
+        grid=GridOptions(overrides={"trainer.max_epochs": 3}),
+        encoder=EncoderSpec(image_size=64),
+    )
     monkeypatch.setattr(demo, "RunSettings", short)
     few = partial(ProceduralLeaves, photos_per_leaf=(2, 2))
     monkeypatch.setattr(demo, "ProceduralLeaves", few)

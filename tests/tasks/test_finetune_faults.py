@@ -86,7 +86,8 @@ def test_no_fault_lowers_the_score(
     kind: str, start: Path, data: CachedFeatureDataModule, tmp_path: Path
 ) -> None:
     ruined = 0
-    for seed in range(TRIALS):
+    # wrong labels hit all batches
+    for seed in range(FEW if kind == "labels" else TRIALS):
         folder = tmp_path / str(seed)
         rollback = MetricRollback(MONITOR, tolerance=TOLERANCE, dirpath=folder)
         versions = [CheckpointVersions(MONITOR, dirpath=folder)] if seed < FEW else []
