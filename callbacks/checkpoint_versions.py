@@ -19,7 +19,7 @@ from torch import Tensor
 
 from callbacks.among_callbacks import among_callbacks
 from callbacks.metric_rollback import MetricRollback
-from callbacks.monitored_metric import monitored_metric, require_validation
+from callbacks.monitored_metric import monitored_metric
 from callbacks.progressive_unfreezing import ProgressiveUnfreezing
 from callbacks.require import require
 from callbacks.version_files import (
@@ -48,7 +48,7 @@ class CheckpointVersions(Checkpoint):
 
     A version has a metric if it was measured on its weights: an epoch that does not end with a
     validation (``check_val_every_n_epoch``, ``val_check_interval``, ``max_steps``) leaves one
-    without. Where none has one though there were scores, a warning says so.
+    without. Where none has one, and none is to be expected, a warning says so.
 
     Args:
         monitor: Metric that makes the best version; without it the best is the last.
@@ -60,8 +60,8 @@ class CheckpointVersions(Checkpoint):
         data_digest: What tells the data apart; the DataModule's ``data_digest`` if None.
 
     Raises:
-        MisconfigurationException: If an argument makes no sense, the metric is not there, nor any
-            validation to give it, or ``versions.json`` cannot be read.
+        MisconfigurationException: If an argument makes no sense, the metric is not there, or
+            ``versions.json`` cannot be read.
 
     Example:
         >>> versions = CheckpointVersions("val_loss", keep_best=2)  # doctest: +SKIP
@@ -223,23 +223,29 @@ class CheckpointVersions(Checkpoint):
             return None
         # what training logs is there at the end of an epoch, validation or not
         if not self._validated and self.monitor not in trainer.callback_metrics:
-            require_validation(trainer, self, self.monitor)
             return None
         value = monitored_metric(trainer, self, self.monitor)
         # JSON has no word for NaN
         return float(value) if math.isfinite(value) else None
 
     def _warn_of_unscored(self, trainer: Trainer) -> None:
-        """Says once that the scores are of weights between the versions."""
-        if self._warned or self._scored_step in (None, trainer.global_step):
+        """Says once that no version has a score, where it is none of a late start."""
+        if self.monitor is None or self._warned:
+            return
+        between = self._scored_step not in (None, trainer.global_step)
+        if not between and (trainer.enable_validation or self.monitor in trainer.callback_metrics):
             return
         if any(entry["metric"] is not None for entry in self.entries):
             return
         self._warned = True
+        reason = (
+            "no epoch ended with a validation (see check_val_every_n_epoch, val_check_interval)"
+            if between
+            else "there is no validation, and training has not logged it"
+        )
         rank_zero_warn(
-            f"no version has a {self.monitor!r} yet, as no epoch ended with a validation: "
-            "until one has, best.ckpt is the last version, so choose check_val_every_n_epoch and "
-            "val_check_interval such that validations are at the ends of epochs"
+            f"no version has a {self.monitor!r} yet, since {reason}: until one has, best.ckpt is "
+            "the last version"
         )
 
     def _parent(self, trainer: Trainer) -> int | None:

@@ -338,7 +338,9 @@ class MetricRollback(Callback):
         self._stop_if_spent(trainer)
 
     def _stop_if_spent(self, trainer: Trainer) -> None:
-        if self._pending is not None and self.rollbacks >= self.max_rollbacks:
+        # one more than may be is of a stop that had to wait
+        spent = self.rollbacks + (self._pending is not None) > self.max_rollbacks
+        if spent:
             trainer.should_stop = True
 
     def _act(self, trainer: Trainer, ended: bool = False) -> None:

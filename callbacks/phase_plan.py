@@ -49,7 +49,9 @@ class PhasePlan:
         """Identities of the parameters that train; a shared one does if any of its owners does."""
         found = set()
         for prefix, module in root.named_modules():
-            for name, parameter in module.named_parameters(prefix, recurse=False):
+            for name, parameter in module.named_parameters(
+                prefix, recurse=False, remove_duplicate=False
+            ):
                 policy = self._policy(name, phase)
                 if policy == "full" or (policy and not isinstance(module, _BatchNorm)):
                     found.add(id(parameter))
@@ -61,12 +63,24 @@ class PhasePlan:
         Raises:
             MisconfigurationException: If it does not.
         """
-        names = [own for name, module in root.named_modules() for own in _names(name, module)]
+        names = {own for name, module in root.named_modules() for own in _names(name, module)}
+        of_norms = {
+            parameter
+            for name, module in root.named_modules()
+            if isinstance(module, _BatchNorm)
+            for parameter, _ in module.named_parameters(name)
+        }
         for phase in self._phases:
             for pattern in phase.patterns:
+                found = {name for name in names if Phase(0, (pattern,)).trains(name)}
                 require(
-                    any(Phase(0, (pattern,)).trains(name) for name in names),
+                    bool(found),
                     f"the pattern {pattern!r} of a phase matches no module or parameter",
+                )
+                require(
+                    phase.batch_norm == "full" or not found <= of_norms,
+                    f"the pattern {pattern!r} of a phase names parameters of batch norms, which "
+                    f"batch_norm={phase.batch_norm!r} does not train: choose 'full'",
                 )
         require(bool(self.trained(root, 0)), "the first phase trains no parameter")
 
@@ -141,5 +155,8 @@ class PhasePlan:
 
 def _names(name: str, module: nn.Module) -> list[str]:
     """A module's own name, which the root has not, and those of the parameters that lie on it."""
-    own = [parameter for parameter, _ in module.named_parameters(name, recurse=False)]
+    own = [
+        parameter
+        for parameter, _ in module.named_parameters(name, recurse=False, remove_duplicate=False)
+    ]
     return [name, *own] if name else own

@@ -133,7 +133,8 @@ def one_sentence(message: str, options: list[str]) -> str:
     if message.startswith("Problems parsing config"):
         return _no_yaml(message)
     if unexpected := re.match(r"Unexpected config: (.*)", message):
-        found = f"not '{unexpected[1]}'" if unexpected[1] else "and this one is empty"
+        is_empty = not unexpected[1] or unexpected[1].startswith("#")
+        found = "and this one is empty" if is_empty else f"not '{unexpected[1]}'"
         return f"a config file holds keys with values, {found}"
     if lost := re.search(r"(?:File|Path) (does not exist|is not a file): (.*)", message):
         key = _key_and_rest(message)[0]

@@ -195,8 +195,9 @@ def test_threads_sleep_while_they_wait_unless_told_otherwise(
         (b"a: [\n", "in 'c.yaml': no YAML at line 2"),
         (b"- a\n", "in 'c.yaml': a config file holds keys with values, not '- a'"),
         (b"", "in 'c.yaml': a config file holds keys with values, and this one is empty"),
+        (b"# a: 1\n", "in 'c.yaml': a config file holds keys with values, and this one is empty"),
     ],
-    ids=["bytes", "syntax", "list", "empty"],
+    ids=["bytes", "syntax", "list", "empty", "comment"],
 )
 def test_config_files_that_are_none(
     verb: str,

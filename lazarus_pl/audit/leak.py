@@ -122,7 +122,7 @@ def _shares(sides: npt.NDArray[np.str_], siblings: Sequence[tuple[int, int]]) ->
 class _Score(NamedTuple):
     macro_f1: float
     accuracy: float
-    photos: int
+    leaves: int
 
 
 def _scores(data: AuditData) -> tuple[list[_Score], list[_Score]]:
@@ -136,7 +136,8 @@ def _scores(data: AuditData) -> tuple[list[_Score], list[_Score]]:
 def _score(data: AuditData, sides: npt.NDArray[np.str_]) -> _Score:
     train, val = np.flatnonzero(sides == "train"), np.flatnonzero(sides == "val")
     predicted, truth = data.quick_guesses(train, val), data.labels[val]
-    return _Score(macro_f1(truth, predicted), float((truth == predicted).mean()), len(val))
+    leaves = len({data.photos[place].group for place in val})
+    return _Score(macro_f1(truth, predicted), float((truth == predicted).mean()), leaves)
 
 
 def _means(scores: Sequence[_Score]) -> dict[str, float | None]:
@@ -150,8 +151,8 @@ def _inflation(in_use: Sequence[_Score], random: Sequence[_Score]) -> dict[str, 
     if not in_use:
         return {"inflation": None, "noise": None}
     (score,), draws = in_use, [draw.macro_f1 for draw in random]
-    # draws can agree by chance; a score is no surer than its number of photos
-    least = math.sqrt(score.accuracy * (1 - score.accuracy) / score.photos)
+    # draws can agree by chance; a score is no surer than its number of leaves
+    least = math.sqrt(score.accuracy * (1 - score.accuracy) / score.leaves)
     return {
         "inflation": float(np.mean(draws)) - score.macro_f1,
         "noise": _CHANCE * max(float(np.std(draws, ddof=1)), least),

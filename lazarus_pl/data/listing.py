@@ -105,9 +105,15 @@ def list_photos(data: Path, label_from: LabelFrom = "path") -> tuple[Path, list[
 def check_classes(data: Path, listed: Sequence[Listed]) -> None:
     """Refuses data in which no photo has a class.
 
+    Args:
+        data: The folder or table.
+        listed: What it holds that no correction excludes.
+
     Raises:
-        LazarusError: If there is no label at all.
+        LazarusError: If there is no label at all, or no photo is left.
     """
+    if not listed:
+        raise LazarusError(f"the corrections exclude every photo of '{data}': keep some of them")
     if not any(item.label for item in listed if item.looks_like_a_photo):
         raise LazarusError(
             f"the photos of '{data}' have no class: put those of each class into a folder of its "

@@ -54,8 +54,13 @@ class FinetunedTail:
                 f"'{path}' holds no encoder: give a checkpoint of a fine-tuning, or a file of "
                 "weights in .safetensors or .pth"
             )
-        encoder = ours.get("arguments", {}).get("encoder") or {}
-        if not encoder.keys() >= {"name", "weights"}:
+        if not all(isinstance(v, Tensor) and v.layout == torch.strided for v in state.values()):
+            raise LazarusError(f"the blocks in '{path}' are no tensors: the file is damaged")
+        arguments = ours.get("arguments")
+        encoder = arguments.get("encoder") if isinstance(arguments, dict) else None
+        if not (
+            isinstance(encoder, dict) and "name" in encoder and _is_weights(encoder.get("weights"))
+        ):
             raise LazarusError(f"'{path}' does not say which encoder it is of: it is damaged")
         return cls(encoder, state)
 
@@ -96,6 +101,13 @@ class FinetunedTail:
                 "not hold: fine-tune from packaged weights or those of the hub"
             )
         return source
+
+
+def _is_weights(weights: object) -> bool:
+    """Whether it is what :attr:`WeightsFile.identity` gives."""
+    if not isinstance(weights, dict) or not weights.keys() >= {"source", "file", "sha256"}:
+        return False
+    return weights.get("base") is None or _is_weights(weights["base"])
 
 
 def backbone_name(name: str) -> str:

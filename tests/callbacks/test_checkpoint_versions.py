@@ -154,13 +154,25 @@ def test_validations_at_the_ends_of_epochs_are_not_warned_of(
         fit(tmp_path, scores, versions, **options)
 
 
-def test_a_run_without_validation_is_refused(tmp_path: Path) -> None:
+def test_a_run_without_validation_is_warned_of_once(tmp_path: Path) -> None:
     versions = CheckpointVersions("score", dirpath=tmp_path)
-    with pytest.raises(
-        MisconfigurationException, match="needs a validation loop that logs 'score'"
-    ):
+    with pytest.warns(UserWarning, match=r"'score' yet, since there is no validation") as warned:
         fit(tmp_path, [0.0, 1.0], versions, limit_val_batches=0)
-    assert not list(tmp_path.iterdir())
+    assert sum("no version has" in str(each.message) for each in warned) == 1
+    assert (tmp_path / "best.ckpt").is_file()
+
+
+def test_a_metric_that_training_logs_now_and_then_makes_the_best(tmp_path: Path) -> None:
+    class Logs(Scripted):
+        def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+            if self.current_epoch % 2:
+                self.log("own", float(self.current_epoch), on_epoch=True)
+            return super().training_step(batch, batch_idx)
+
+    versions = CheckpointVersions("own", keep_best=1, keep_last=1, dirpath=tmp_path)
+    scores = [0.0] * 4
+    fit(tmp_path, scores, versions, model=Logs(scores), limit_val_batches=0)
+    assert 1.0 in [entry["metric"] for entry in index(tmp_path)]
 
 
 @pytest.mark.parametrize(

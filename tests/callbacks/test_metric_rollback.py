@@ -273,6 +273,18 @@ def test_a_run_that_was_stopped_stays_so_when_it_is_continued(tmp_path: Path) ->
     assert [event["event"] for event in events(tmp_path)] == ["stop", "stop"]
 
 
+@pytest.mark.parametrize("epoch", [1, 2])
+def test_a_stop_that_has_to_wait_ends_a_continued_run_as_early(epoch: int, tmp_path: Path) -> None:
+    def run(ckpt: Path | None = None) -> int:
+        guards = (MetricRollback("score", max_rollbacks=0), _all_epochs(tmp_path))
+        options = {"enable_checkpointing": True, "ckpt_path": ckpt, "min_epochs": 4}
+        model = Scripted([1.0, 2.0, 0.5, 0.4, 0.3, 0.2])
+        return int(fit(tmp_path, 6, *guards, model=model, **options).current_epoch)
+
+    assert run() == 4
+    assert run(tmp_path / f"epoch={epoch}.ckpt") == 4
+
+
 def test_a_start_that_is_scored_is_what_a_run_falls_back_to(tmp_path: Path) -> None:
     model = Tiny()
     fit(tmp_path, 5, model=model)

@@ -144,13 +144,26 @@ def test_a_pattern_names_parameters_too(
     assert watch.modes[0] >= {name.rpartition(".")[0] for name in trains} - {""}
 
 
-@pytest.mark.parametrize("policy", ["frozen", "statistics", "full"])
-def test_the_policy_holds_for_a_norm_whose_parameter_is_named(policy: Any, tmp_path: Path) -> None:
-    watch, phases = Watch(), [HEAD, Phase(1, ("body.1.weight",), policy)]
+def test_a_parameter_of_a_norm_is_named(tmp_path: Path) -> None:
+    watch, phases = Watch(), [HEAD, Phase(1, ("body.1.weight",), "full")]
     fit(tmp_path, 2, ProgressiveUnfreezing(phases), watch, model=Grouped())
-    assert ("body.1.weight" in watch.grads[1]) == (policy == "full")
-    assert ("body.1" in watch.modes[1]) == (policy != "frozen")
+    assert "body.1.weight" in watch.grads[1]
+    assert "body.1" in watch.modes[1]
     assert "body.1.bias" not in watch.grads[1]
+
+
+@pytest.mark.parametrize("policy", ["frozen", "statistics"])
+def test_a_parameter_of_a_norm_that_its_policy_does_not_train(policy: Any, tmp_path: Path) -> None:
+    phases = [HEAD, Phase(1, ("body.1.weight",), policy)]
+    with pytest.raises(MisconfigurationException, match=r"'body.1.weight' .* does not train"):
+        fit(tmp_path, 2, ProgressiveUnfreezing(phases), model=Grouped())
+
+
+def test_a_parameter_of_two_names_is_found_by_either(tmp_path: Path) -> None:
+    model, watch = Grouped(), Watch()
+    model.head.second = model.head.weight
+    fit(tmp_path, 1, ProgressiveUnfreezing([Phase(0, ("head.second",))]), watch, model=model)
+    assert watch.grads[0] == {"head.weight"}
 
 
 class NormWithChild(nn.BatchNorm1d):

@@ -95,12 +95,38 @@ def test_grids_alone_are_the_same_grids(encoder: Encoder) -> None:
                     "arguments": {
                         "encoder": {
                             "name": "tf_efficientnet_lite0",
-                            "weights": {"source": "packaged", "sha256": "0" * 64},
+                            "weights": {"source": "packaged", "file": "w", "sha256": "0" * 64},
                         }
                     }
                 },
             },
             r"was fine-tuned from other weights",
+        ),
+        ({"state_dict": {"tail.last.0.weight": "1"}, "lazarus": {}}, r"are no tensors"),
+        (
+            {"state_dict": {"tail.last.0.weight": torch.eye(2).to_sparse()}, "lazarus": {}},
+            r"are no tensors",
+        ),
+        *(
+            (
+                {
+                    "state_dict": {"tail.last.0.weight": torch.zeros(1)},
+                    "lazarus": {"arguments": arguments},
+                },
+                r"does not say which encoder",
+            )
+            for arguments in (
+                None,
+                {"encoder": "lite0"},
+                {"encoder": {"name": "lite0", "weights": "packaged"}},
+                {"encoder": {"name": "lite0", "weights": {"source": "packaged"}}},
+                {
+                    "encoder": {
+                        "name": "lite0",
+                        "weights": {"source": "file", "file": "w", "sha256": "0", "base": 1},
+                    }
+                },
+            )
         ),
     ],
 )

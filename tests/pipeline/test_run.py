@@ -854,6 +854,12 @@ def test_corrections_that_leave_photos_without_a_class_are_told_before_anything_
     assert done.code == 2
     assert f"finds no group for '{name}'" in done.err
     assert not out.exists()
+    names = [path.name for path in flat.iterdir()]
+    table.write_text("\n".join(["path,action,suggested", *(f"{n},exclude," for n in names)]))
+    done = lazarus(*words)
+    assert done.code == 2
+    assert "the corrections exclude every photo" in done.err
+    assert not out.exists()
 
 
 def test_a_damaged_late_model_is_trained_again_or_does_not_compete(

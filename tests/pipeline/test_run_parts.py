@@ -150,7 +150,7 @@ def test_an_interval_without_width_is_none() -> None:
     assert LeafBootstrap.of(given) is None
     told = Conclusion.of(_result(given), {"findings": []})
     assert told.trust == "care"
-    assert "too few leaves" in told.headline
+    assert told.headline == "Test cannot say how far to trust these scores."
     assert not any("interval" in reason for reason in told.reasons)
 
 
@@ -175,6 +175,10 @@ def test_the_conclusion_on_scores_without_a_mistake() -> None:
     assert "can be trusted for photos like these, with care" in told.headline
     # 1 - 0.05 ** (1 / 150)
     assert "no mistake was seen in 150 of them does not rule out 2%" in told.how_good
+    few = Conclusion.of(_result(_all_right(said(60, 4))), {"findings": []})
+    assert few.trust == "care"
+    assert few.headline == "Test cannot say how far to trust these scores."
+    assert any("too few leaves" in reason for reason in few.reasons)
 
 
 def test_the_conclusion_on_probabilities() -> None:
@@ -206,9 +210,9 @@ def test_the_conclusion_on_probabilities() -> None:
 
 
 def test_the_conclusion_says_that_nothing_is_answered() -> None:
-    result = {**_result(said(600, 4)), "no_promise": "val has too few leaves"}
+    result = {**_result(said(600, 4)), "no_promise": "no photo is answered, since val is small"}
     reasons = Conclusion.of(result, {"findings": []}).reasons
-    assert any("'unsure' to every photo: val has too few leaves" in reason for reason in reasons)
+    assert "No photo is answered, since val is small." in reasons
 
 
 @pytest.mark.parametrize(
@@ -426,13 +430,13 @@ def test_the_conclusion_follows_the_figures() -> None:
     sessions["sessions"] = {"classes": 0, "recall": None, "on_val": None}
     assert Conclusion.of(_result(right), sessions).trust == "yes"
     alone = Conclusion.of(_result(said(12, 4)), None)
-    assert "too few leaves for an interval" in alone.how_good
+    assert "too few, or too alike, for an interval" in alone.how_good
     without = Conclusion.of({**_result(right), "test": None, "interval": None}, None)
     assert without.headline == "No photos are left to say how far to trust these scores."
     assert "There are no test photos" in without.how_good
     lonely = Conclusion.of(_result(_all_right(said(12, 4))), None)
     assert lonely.trust == "care"
-    assert "too few leaves to say how far to trust" in lonely.headline
+    assert "cannot say how far to trust" in lonely.headline
     few = Conclusion.of(_result(said(24, 4)), None)
     assert any("fewer than 5 leaves" in reason for reason in few.reasons)
 

@@ -220,7 +220,7 @@ def _answer(out: Path) -> str:
     if summary["test_macro_f1"] is None:
         return f"{summary['model']}: val macro-F1 {summary['val_macro_f1']:.3f}, no test photos"
     interval = summary["test_macro_f1_interval"]
-    missing = "no mistake" if summary["test_accuracy"] == 1 else "too few leaves for an interval"
+    missing = "no mistake" if summary["test_accuracy"] == 1 else "no interval"
     width = "{:.3f} to {:.3f}".format(*interval) if interval else missing
     return (
         f"{summary['model']}: test macro-F1 {summary['test_macro_f1']:.3f} ({width}), "

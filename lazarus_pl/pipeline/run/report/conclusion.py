@@ -93,7 +93,7 @@ def _headline(trust: Trust, flattered: bool, side: str, says_how_far: bool) -> s
     if trust == "care" and side == "val":
         return "No photos are left to say how far to trust these scores."
     if trust == "care" and not says_how_far:
-        return "Test has too few leaves to say how far to trust these scores."
+        return "Test cannot say how far to trust these scores."
     return {
         "yes": "These scores can be trusted for photos like these.",
         "care": "These scores can be trusted for photos like these, with care.",
@@ -125,7 +125,7 @@ def _how_good(
             f"{_unseen_mistakes(groups):.0%} (95 %)."
         )
     if interval is None:
-        return f"{text}; test has too few leaves for an interval."
+        return f"{text}; the leaves of test are too few, or too alike, for an interval."
     low, high = interval["macro_f1"]
     return (
         f"{text}; which leaves happened to be in test makes that {low:.3f} to {high:.3f} (95 % "
@@ -161,6 +161,11 @@ def _confuses(scores: Mapping[str, Any]) -> str:
 def _of_the_size(result: Mapping[str, Any], side: str) -> Iterator[str]:
     if side == "val":
         yield "There are no test photos: nothing here was scored on photos that chose nothing."
+    elif not _says_how_far(result, result[side]):
+        yield (
+            "Test has too few leaves, or they are too alike, to say how good the model is. More "
+            "photos would help more than more training."
+        )
     elif result["interval"] and (width := _width(result)) > _WIDE:
         yield (
             f"The interval is {width:.2f} wide: test has too few leaves to say how good the model "
@@ -217,7 +222,7 @@ def _by_chance(bins: Sequence[Mapping[str, float]]) -> float:
 
 def _of_the_answers(result: Mapping[str, Any]) -> Iterator[str]:
     if why := result.get("no_promise"):
-        yield f"Asked with lazarus classify, it says 'unsure' to every photo: {why}."
+        yield f"{why[0].upper()}{why[1:]}."
 
 
 def _width(result: Mapping[str, Any]) -> float:

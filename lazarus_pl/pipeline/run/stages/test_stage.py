@@ -169,7 +169,7 @@ def _note(result: Mapping[str, Any]) -> str:
         return "the split has no test photos"
     text = f"{result['chosen']['name']}, test macro-F1 {result['test']['macro_f1']:.3f}"
     if result["interval"] is None and result["test"]["accuracy"] < 1:
-        return f"{text}, of too few leaves for an interval"
+        return f"{text}, of leaves that are too few, or too alike, for an interval"
     if result["interval"] is None:
         return f"{text}, without a mistake"
     low, high = result["interval"]["macro_f1"]
