@@ -212,17 +212,22 @@ def test_a_run_that_needs_a_trainer_of_its_own_gets_one(
     monkeypatch.setenv("LAZARUS_CLASSES", "tests")
     (tmp_path / "any.ckpt").touch()
     monkeypatch.setattr(BuiltRun, "after_instantiate_classes", lambda self: None)
-    words = [
-        *("fit", f"--config={HEADS / 'mlp.yaml'}", f"--data.init_args.cache={cache}"),
-        f"--trainer.default_root_dir={tmp_path}",
-    ]
-    plain = stack_key(BuiltRun(words))
-    assert plain is not None
-    assert plain == stack_key(BuiltRun([*words, "--model.init_args.lr=0.1"]))
-    assert plain != stack_key(BuiltRun([*words, "--data.init_args.batch_size=4"]))
-    assert plain != stack_key(BuiltRun([*words, "--seed_everything=1"]))
     word = argument.replace("CKPT", str(tmp_path / "any.ckpt"))
-    assert stack_key(BuiltRun([*words, word])) is None
+    assert key_of(cache, tmp_path, word) is None
+
+
+def test_runs_of_one_seed_and_batch_go_together(cache: Path, tmp_path: Path) -> None:
+    plain = key_of(cache, tmp_path)
+    assert plain is not None
+    assert plain == key_of(cache, tmp_path, "--model.init_args.lr=0.1")
+    assert plain != key_of(cache, tmp_path, "--data.init_args.batch_size=4")
+    assert plain != key_of(cache, tmp_path, "--seed_everything=1")
+
+
+def key_of(cache: Path, folder: Path, *words: str) -> str | None:
+    """That of an MLP's run with other words."""
+    plain = ["fit", f"--config={HEADS / 'mlp.yaml'}", f"--data.init_args.cache={cache}"]
+    return stack_key(BuiltRun([*plain, f"--trainer.default_root_dir={folder}", *words]))
 
 
 @pytest.mark.parametrize("device", ["cuda:0", "cpu"])
