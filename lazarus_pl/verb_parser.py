@@ -46,6 +46,7 @@ _ACCOUNT = (
 # what a parser inside a parser found out says more than anything that the outer one adds
 _TELLING = (r"^there is no ", r" (?:is|are) missing: ", r"^[\w.]+: ", r"dot import path")
 # what stands for a class that nobody named
+_OF_CONFIGS = (".yaml", ".yml", ".json")
 _ANY_CLASS = ("lightning.LightningDataModule", "lightning.LightningModule")
 
 
@@ -126,6 +127,8 @@ def one_sentence(message: str, options: list[str]) -> str:
     if denied := re.search(r"Importing '([\w.]+)' is not allowed", message):
         if denied[1] in _ANY_CLASS:
             return _NO_CLASSES
+        if denied[1].endswith(_OF_CONFIGS):
+            return f"'{denied[1]}' does not exist: name a YAML file, or single values"
         return (
             f"a config may not name '{denied[1]}': if it is yours, allow its package in the "
             f"environment variable {VARIABLE}"
@@ -136,6 +139,8 @@ def one_sentence(message: str, options: list[str]) -> str:
         is_empty = not unexpected[1] or unexpected[1].startswith("#")
         found = "and this one is empty" if is_empty else f"not '{unexpected[1]}'"
         return f"a config file holds keys with values, {found}"
+    if path := re.search(r"Expected a path but (.+) either not accessible", message):
+        return f"'{path[1]}' does not exist: name a YAML file, or single values"
     if lost := re.search(r"(?:File|Path) (does not exist|is not a file): (.*)", message):
         key = _key_and_rest(message)[0]
         option = "-c" if key == "config" else f"--{key}"

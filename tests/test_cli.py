@@ -117,6 +117,12 @@ def test_every_verb_has_help_and_takes_a_config(
             "--encoder.name, --encoder.weights",
         ),
         (
+            ["extract", "--data", "x", "--out", "y", "--encoder", "no.yaml"],
+            "'no.yaml' does not exist: name a YAML file, or single values",
+        ),
+        (["fit", "--data", "no/where.yaml"], "'no/where.yaml' does not exist: name a YAML file"),
+        (["fit", "--model", "no.yml"], "'no.yml' does not exist: name a YAML file"),
+        (
             ["explain", "--ckpt", "x", "--data", "y", "--methods", "ig"],
             "methods: expected a list in brackets, such as [a, b], got 'ig'",
         ),

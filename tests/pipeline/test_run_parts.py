@@ -174,7 +174,7 @@ def test_the_conclusion_on_scores_without_a_mistake() -> None:
     assert told.trust == "care"
     assert "can be trusted for photos like these, with care" in told.headline
     # 1 - 0.05 ** (1 / 150)
-    assert "no mistake was seen in 150 of them does not rule out 2%" in told.how_good
+    assert "no mistake was seen in 150 of them does not rule out mistakes in 2%" in told.how_good
     few = Conclusion.of(_result(_all_right(said(60, 4))), {"findings": []})
     assert few.trust == "care"
     assert few.headline == "Test cannot say how far to trust these scores."

@@ -121,7 +121,7 @@ def _how_good(
     )
     if interval is None and scores["accuracy"] == 1:
         return (
-            f"{text}; that no mistake was seen in {groups:,} of them does not rule out "
+            f"{text}; that no mistake was seen in {groups:,} of them does not rule out mistakes in "
             f"{_unseen_mistakes(groups):.0%} (95 %)."
         )
     if interval is None:
