@@ -49,9 +49,7 @@ class PhasePlan:
         """Identities of the parameters that train; a shared one does if any of its owners does."""
         found = set()
         for prefix, module in root.named_modules():
-            for name, parameter in module.named_parameters(
-                prefix, recurse=False, remove_duplicate=False
-            ):
+            for name, parameter in _lying_on(prefix, module):
                 policy = self._policy(name, phase)
                 if policy == "full" or (policy and not isinstance(module, _BatchNorm)):
                     found.add(id(parameter))
@@ -68,7 +66,7 @@ class PhasePlan:
             parameter
             for name, module in root.named_modules()
             if isinstance(module, _BatchNorm)
-            for parameter, _ in module.named_parameters(name)
+            for parameter, _ in _lying_on(name, module)
         }
         for phase in self._phases:
             for pattern in phase.patterns:
@@ -153,10 +151,12 @@ class PhasePlan:
         return isinstance(module, _BatchNorm) and policies <= {"frozen", None}
 
 
+def _lying_on(name: str, module: nn.Module) -> list[tuple[str, nn.Parameter]]:
+    """The parameters of a module itself, under all of their names."""
+    return [*module.named_parameters(name, recurse=False, remove_duplicate=False)]
+
+
 def _names(name: str, module: nn.Module) -> list[str]:
     """A module's own name, which the root has not, and those of the parameters that lie on it."""
-    own = [
-        parameter
-        for parameter, _ in module.named_parameters(name, recurse=False, remove_duplicate=False)
-    ]
+    own = [parameter for parameter, _ in _lying_on(name, module)]
     return [name, *own] if name else own

@@ -45,8 +45,8 @@ _ACCOUNT = (
 )
 # what a parser inside a parser found out says more than anything that the outer one adds
 _TELLING = (r"^there is no ", r" (?:is|are) missing: ", r"^[\w.]+: ", r"dot import path")
-# what stands for a class that nobody named
 _OF_CONFIGS = (".yaml", ".yml", ".json")
+# what stands for a class that nobody named
 _ANY_CLASS = ("lightning.LightningDataModule", "lightning.LightningModule")
 
 
@@ -128,7 +128,7 @@ def one_sentence(message: str, options: list[str]) -> str:
         if denied[1] in _ANY_CLASS:
             return _NO_CLASSES
         if denied[1].endswith(_OF_CONFIGS):
-            return f"'{denied[1]}' does not exist: name a YAML file, or single values"
+            return _no_file(denied[1])
         return (
             f"a config may not name '{denied[1]}': if it is yours, allow its package in the "
             f"environment variable {VARIABLE}"
@@ -140,7 +140,7 @@ def one_sentence(message: str, options: list[str]) -> str:
         found = "and this one is empty" if is_empty else f"not '{unexpected[1]}'"
         return f"a config file holds keys with values, {found}"
     if path := re.search(r"Expected a path but (.+) either not accessible", message):
-        return f"'{path[1]}' does not exist: name a YAML file, or single values"
+        return _no_file(path[1])
     if lost := re.search(r"(?:File|Path) (does not exist|is not a file): (.*)", message):
         key = _key_and_rest(message)[0]
         option = "-c" if key == "config" else f"--{key}"
@@ -160,6 +160,10 @@ def _no_option(word: str, options: list[str]) -> str:
 def _missing(names: Sequence[str]) -> str:
     verb = "is" if len(names) == 1 else "are"
     return f"{' and '.join(names)} {verb} missing: --help says what is meant"
+
+
+def _no_file(path: str) -> str:
+    return f"'{path}' does not exist: name a YAML file, or single values"
 
 
 def _no_group(group: str, value: str, options: list[str]) -> str:

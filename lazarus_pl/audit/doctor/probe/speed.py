@@ -18,13 +18,12 @@ def decode() -> Facts:
     """Photos a second, by one core and by all, of a drawn leaf's JPEG of 256 px."""
     from lazarus_pl.data.decode import read_pixels
     from lazarus_pl.data.ordered_map import ordered_map
-    from lazarus_pl.usable_cores import usable_cores
 
     photo = _photo()
     one = _rate(lambda: read_pixels(photo, _SIZE), _DECODING)
     started = time.perf_counter()
     photos = takewhile(lambda _: time.perf_counter() - started < _DECODING, repeat(photo))
-    decoded = ordered_map(lambda data: read_pixels(data, _SIZE), photos, usable_cores())
+    decoded = ordered_map(lambda data: read_pixels(data, _SIZE), photos)
     count = sum(1 for _ in decoded)
     return {
         "decode_rate": one,
