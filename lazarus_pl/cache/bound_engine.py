@@ -87,12 +87,12 @@ class BoundEngine:
             self._check_name(self._begun_by(header), self._asked.engine, header.precision)
 
     def check_precision(self, made_in: str, precision: str) -> None:
-        """Makes sure that two precisions are one.
+        """Makes sure that two precisions are one, as far as both are known.
 
         Raises:
             LazarusError: If they are not.
         """
-        if precision != made_in:
+        if precision != made_in and "auto" not in (precision, made_in):
             raise LazarusError(
                 f"the cache '{self._out}' was made in precision {made_in}, this call would go on "
                 f"in {precision}: add --precision {made_in}, or name another folder with --out"
@@ -114,7 +114,10 @@ class BoundEngine:
             self.check_precision(header.precision, self.engine.precision)
             begun_by = self._begun_by(header)
             if isinstance(self.engine, MeasuredEngine):
-                self.engine.settle(_sample(root, manifest, self.engine), left, begun_by)
+                begun_in = None if header.precision == "auto" else header.precision
+                sample = _sample(root, manifest, self.engine)
+                self.engine.settle(sample, left, begun_by, begun_in)
+            self.check_precision(header.precision, self.engine.precision)
             self._check_name(begun_by, self.engine.name, header.precision)
             self._write_down(header)
             self._workers.begin()
@@ -146,8 +149,10 @@ class BoundEngine:
 
     def _write_down(self, header: CacheHeader) -> None:
         if self.engine.name not in [each["name"] for each in header.engines]:
-            engines = (*header.engines, _record(self.engine))
-            replace(header, engines=engines).write(self._out)
+            header = replace(header, engines=(*header.engines, _record(self.engine)))
+        bound = replace(header, precision=self.engine.precision)
+        if bound != CacheHeader.read(self._out):
+            bound.write(self._out)
 
 
 def _record(engine: Engine) -> dict[str, Any]:

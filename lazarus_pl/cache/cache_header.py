@@ -27,7 +27,8 @@ class CacheHeader:
         layers: Shape of one photo's features by layer; of grids of photos in windows, that of a
             photo of one window.
         request: What the user asked for (encoder settings), to recognise the same call again.
-        precision: In which the features were computed: ``32``, ``bf16`` or ``16``.
+        precision: In which the features were computed: ``32``, ``bf16`` or ``16``; ``auto`` before
+            that is known.
         data: The folder or table that the photos came from.
         label_from: How labels were read off folders.
         split: The settings of the split.

@@ -278,7 +278,7 @@ class Extraction:
             encoder=encoder,
             layers=layers,
             request=request,
-            precision=precision,
+            precision=begun.precision if begun else precision,
             data=str(self._data.resolve()),
             label_from=self._label_from,
             split=_as_json(self._split),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
 from lazarus_pl.encoder.engine_options import EngineOptions
+from lazarus_pl.encoder.precision import Precision, best_precision
 from lazarus_pl.errors import LazarusError
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 # to start OpenVINO with the encoder to convert, and with it converted
 _CONVERTING, _STARTING = 5.0, 0.5
+_ROUNDING = 1.0
 _OPTIONS = EngineOptions()
 
 
@@ -26,66 +29,98 @@ def make_engine(
     options: EngineOptions = _OPTIONS,
     photos: int | None = None,
     folder: Path | None = None,
+    rounding: bool = True,
 ) -> Engine:
     """Builds the encoder and what runs it; torch is imported here, not before.
 
-    On a CPU with OpenVINO installed the engine measures both on the first photos that it is given,
-    see :class:`~lazarus_pl.encoder.measured_engine.MeasuredEngine`. ``auto`` never takes a lower
-    precision than float32 there: bf16 on either engine keeps cosines of 0.999 but changes one
-    prediction of a hundred.
+    On a CPU there may be several: OpenVINO where it is installed, and bf16 beside float32 where the
+    processor computes in it and the precision is ``auto``. Then the engine measures them on the
+    first photos that it is given, see :class:`~lazarus_pl.encoder.measured_engine.MeasuredEngine`.
 
     Args:
         spec: The encoder.
         options: How it is to be run.
         photos: How many will be encoded, if that is known: for a few, OpenVINO is not started.
         folder: Where OpenVINO keeps the converted encoder; None to convert it anew each time.
+        rounding: Whether ``auto`` may take bf16 on a CPU.
 
     Raises:
         LazarusError: If the weights, the device, the precision or the engine cannot be used.
     """
     from lazarus_pl.encoder.encoder import Encoder
     from lazarus_pl.encoder.find_device import find_device
-    from lazarus_pl.encoder.measured_engine import Candidate, MeasuredEngine
     from lazarus_pl.encoder.torch_engine import TorchEngine
 
-    engine, batch_size = options.engine, options.batch_size
     encoder = Encoder.from_spec(spec)
-    if engine == "openvino" and options.device == "auto":
+    if options.engine == "openvino" and options.device == "auto":
         options = replace(options, device="cpu")
     place = find_device(options.device)
-    several = place.type == "cpu" and options.precision != "16"
-    if engine == "openvino" and not several:
+    if place.type == "cpu" and options.precision == "auto" and not rounding:
+        options = replace(options, precision="32")
+    if place.type == "cpu" and options.precision != "16":
+        return _on_cpu(encoder, options, photos, folder)
+    if options.engine == "openvino":
         raise LazarusError(
             f"OpenVINO runs here on the CPU in precision 32 or bf16, not on {place} in "
             f"{options.precision}: add --device cpu --precision 32, or use --engine torch"
         )
-    on_torch = TorchEngine(encoder, options.device, options.precision, batch_size)
-    if not several or engine == "torch" or (engine == "auto" and not _openvino_is_installed()):
-        return on_torch
-    exact = on_torch
-    if on_torch.precision != "32":
-        exact = TorchEngine(encoder, options.device, "32", batch_size)
-    other = _openvino(encoder, batch_size, on_torch.precision, folder, photos)
-    candidates = [Candidate("torch", lambda: on_torch), other]
-    if engine == "openvino":
+    return TorchEngine(encoder, options.device, options.precision, options.batch_size)
+
+
+def _on_cpu(
+    encoder: Encoder, options: EngineOptions, photos: int | None, folder: Path | None
+) -> Engine:
+    from lazarus_pl.encoder.measured_engine import Candidate, MeasuredEngine
+    from lazarus_pl.encoder.torch_engine import TorchEngine
+
+    def on_torch(precision: Precision) -> TorchEngine:
+        return TorchEngine(encoder, "cpu", precision, options.batch_size)
+
+    precisions = _precisions(options.precision)
+    if options.engine == "openvino":
+        other = _openvino(encoder, options.batch_size, precisions, folder, photos)
         # what hinders it is told now
         started = other.start()
-        candidates = [Candidate("openvino", lambda: started)]
-    return MeasuredEngine(exact, candidates, on_torch.precision, photos)
+        return MeasuredEngine(on_torch("32"), [other._replace(start=lambda: started)], photos)
+    first = on_torch(precisions[-1])
+    candidates = [Candidate("torch", lambda: first, precision=first.precision)]
+    if options.engine == "auto" and _openvino_is_installed():
+        candidates.append(_openvino(encoder, options.batch_size, precisions, folder, photos))
+    elif len(precisions) > 1:
+        candidates.append(Candidate("torch", lambda: on_torch("bf16"), _ROUNDING, "bf16"))
+    if len(candidates) == 1:
+        return first
+    return MeasuredEngine(first if "32" in precisions else on_torch("32"), candidates, photos)
+
+
+def _precisions(asked: Precision) -> list[Precision]:
+    """Those to be tried, the most exact one last."""
+    import torch
+
+    if asked != "auto":
+        return [asked]
+    return ["bf16", "32"] if best_precision(torch.device("cpu")) == "bf16" else ["32"]
 
 
 def _openvino(
-    encoder: Encoder, batch_size: int, precision: str, folder: Path | None, photos: int | None
+    encoder: Encoder,
+    batch_size: int,
+    precisions: Sequence[Precision],
+    folder: Path | None,
+    photos: int | None,
 ) -> Candidate:
     from lazarus_pl.encoder.measured_engine import Candidate
     from lazarus_pl.encoder.openvino_engine import OpenVinoEngine
     from lazarus_pl.encoder.openvino_graph import OpenVinoGraph
 
-    is_kept = OpenVinoGraph(encoder, batch_size, folder).is_kept
+    precision, *others = precisions
+    is_kept = OpenVinoGraph(encoder, batch_size, folder, precision).is_kept
     return Candidate(
         "openvino",
         lambda: OpenVinoEngine(encoder, batch_size, precision, folder, photos),
         _STARTING if is_kept else _CONVERTING,
+        precision,
+        _openvino(encoder, batch_size, others, folder, photos) if others else None,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 # at twice the speed, an engine that takes a second to start pays after two
 _PAYS_AFTER = 2.0
+# what rounds more has to be so much faster
+_LEAST_GAIN = 1.25
 _TURNS = 3
 _PHOTOS = 16
 
@@ -31,21 +33,35 @@ class Candidate(NamedTuple):
         name: Of the engine.
         start: Builds it; raises LazarusError where it cannot run.
         seconds: What that takes, about.
+        precision: In which it computes.
+        otherwise: What is tried where its features are not those of float32.
     """
 
     name: str
     start: Callable[[], Engine]
     seconds: float = 0.0
+    precision: str = "32"
+    otherwise: Candidate | None = None
+
+    def in_turn(self) -> Iterator[Candidate]:
+        """Itself and what is tried after it, each as one of its own."""
+        yield self._replace(otherwise=None)
+        if self.otherwise:
+            yield from self.otherwise.in_turn()
 
 
 class _Trial(NamedTuple):
     engine: Engine
     agreement: Agreement
-    rate: float
+    rate: float = 0.0
 
     @property
     def suffices(self) -> bool:
         return self.agreement.suffices(self.engine.precision)
+
+    @property
+    def worth(self) -> float:
+        return self.rate / (1.0 if self.engine.precision == "32" else _LEAST_GAIN)
 
 
 class MeasuredEngine:
@@ -57,21 +73,15 @@ class MeasuredEngine:
     Args:
         exact: float32 on torch: what others are compared with.
         candidates: The engines to choose from; ``exact`` may be one of them.
-        precision: In which all of them compute.
         photos: How many photos will come; None for many.
-
-    Attributes:
-        precision: In which it computes, whatever it takes.
     """
 
     def __init__(
         self,
         exact: Engine,
         candidates: Sequence[Candidate],
-        precision: str,
         photos: int | None = None,
     ) -> None:
-        self.precision = precision
         self._exact = exact
         self._candidates = tuple(candidates)
         self._photos = photos
@@ -82,6 +92,14 @@ class MeasuredEngine:
     def name(self) -> str:
         """Of the engine that was taken; ``auto`` before."""
         return self._taken.name if self._taken else "auto"
+
+    @property
+    def precision(self) -> str:
+        """In which it computes; ``auto`` before that is known."""
+        if self._taken:
+            return self._taken.precision
+        precisions = {each.precision for each in self._all()}
+        return precisions.pop() if len(precisions) == 1 else "auto"
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -114,7 +132,7 @@ class MeasuredEngine:
         """
         if not self._tried:
             return {}
-        rows = {trial.engine.name: _row(trial) for trial in self._tried}
+        rows = {_label(trial.engine): _row(trial) for trial in self._tried}
         return {"photos": self._tried[0].agreement.photos, "engines": rows}
 
     def encode(self, photos: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.float16]]:
@@ -127,6 +145,7 @@ class MeasuredEngine:
         photos: npt.NDArray[np.uint8],
         left: int | None = None,
         name: str | None = None,
+        precision: str | None = None,
     ) -> None:
         """Chooses, unless that was done.
 
@@ -134,6 +153,7 @@ class MeasuredEngine:
             photos: ``(B, S, S, 3)``, some of those that will be encoded; nothing is chosen on none.
             left: How many will come; as the constructor was told by default.
             name: The engine to keep to, if it is one of them.
+            precision: The precision to keep to, if one of them computes in it.
 
         Raises:
             LazarusError: If no candidate can run, or none agrees.
@@ -141,19 +161,31 @@ class MeasuredEngine:
         if self._taken is not None or not len(photos):
             return
         sample = photos[:_PHOTOS]
-        named = [each for each in self._candidates if each.name == name]
-        fitting = self._worth_starting(named or self._candidates, sample, left)
-        engines, problems = _started(fitting)
-        if engines != [self._exact]:
-            self._tried = self._trials(engines, sample)
-            problems += [_disagreement(trial) for trial in self._tried if not trial.suffices]
-            sound = [trial for trial in self._tried if trial.suffices]
-            engines = [trial.engine for trial in sorted(sound, key=lambda trial: -trial.rate)]
-        if not engines:
+        fitting = self._worth_starting(self._kept_to(name, precision), sample, left)
+        trials, problems = self._trials(fitting, sample)
+        if [trial.engine for trial in trials] != [self._exact]:
+            rates = _rates([trial.engine for trial in trials], sample)
+            pairs = zip(trials, rates, strict=True)
+            trials = self._tried = [trial._replace(rate=rate) for trial, rate in pairs]
+        sound = [trial for trial in trials if trial.suffices]
+        if not sound:
             raise LazarusError(problems[-1])
-        self._taken = engines[0]
+        self._taken = max(sound, key=lambda trial: trial.worth).engine
         for problem in problems:
-            _LOG.warning("%s: using %s", problem, self._taken.name)
+            _LOG.warning("%s: using %s", problem, _label(self._taken))
+
+    def _all(self) -> list[Candidate]:
+        return [each for candidate in self._candidates for each in candidate.in_turn()]
+
+    def _kept_to(self, name: str | None, precision: str | None) -> Sequence[Candidate]:
+        if name is None and precision is None:
+            return self._candidates
+        kept = [
+            each
+            for each in self._all()
+            if name in (None, each.name) and precision in (None, each.precision)
+        ]
+        return kept or self._candidates
 
     def _worth_starting(
         self, candidates: Sequence[Candidate], sample: npt.NDArray[np.uint8], left: int | None
@@ -167,28 +199,34 @@ class MeasuredEngine:
         pay = [each for each in candidates if ahead >= _PAYS_AFTER * each.seconds]
         return pay or candidates
 
-    def _trials(self, engines: Sequence[Engine], sample: npt.NDArray[np.uint8]) -> list[_Trial]:
-        exact = self._exact.encode(sample)
-        seen = [exact if one is self._exact else one.encode(sample) for one in engines]
-        agreements = [Agreement.of(exact, each) for each in seen]
-        rates = _rates(engines, sample)
-        return [_Trial(*each) for each in zip(engines, agreements, rates, strict=True)]
+    def _trials(
+        self, candidates: Sequence[Candidate], sample: npt.NDArray[np.uint8]
+    ) -> tuple[list[_Trial], list[str]]:
+        """What starts, and what is wrong with the others."""
+        trials: list[_Trial] = []
+        problems: list[str] = []
+        for candidate in candidates:
+            for each in candidate.in_turn():
+                try:
+                    engine = each.start()
+                except LazarusError as error:
+                    problems.append(str(error))
+                    break
+                trial = _Trial(engine, self._agreement(engine, sample))
+                trials.append(trial)
+                if trial.suffices:
+                    break
+                problems.append(_disagreement(trial))
+        return trials, problems
+
+    def _agreement(self, engine: Engine, sample: npt.NDArray[np.uint8]) -> Agreement:
+        if engine is self._exact:
+            return Agreement(len(sample), 1.0, 1.0)
+        return Agreement.of(self._exact.encode(sample), engine.encode(sample))
 
     @property
     def _engine(self) -> Engine:
         return self._taken or self._exact
-
-
-def _started(candidates: Sequence[Candidate]) -> tuple[list[Engine], list[str]]:
-    """Those that start, and what is wrong with the others."""
-    engines: list[Engine] = []
-    problems: list[str] = []
-    for candidate in candidates:
-        try:
-            engines.append(candidate.start())
-        except LazarusError as error:
-            problems.append(str(error))
-    return engines, problems
 
 
 def _rates(engines: Sequence[Engine], sample: npt.NDArray[np.uint8]) -> list[float]:
@@ -207,6 +245,10 @@ def _seconds(engine: Engine, batch: npt.NDArray[np.uint8]) -> float:
     started = time.perf_counter()
     engine.encode(batch)
     return time.perf_counter() - started
+
+
+def _label(engine: Engine) -> str:
+    return engine.name if engine.precision == "32" else f"{engine.name} {engine.precision}"
 
 
 def _row(trial: _Trial) -> dict[str, Any]:

@@ -73,7 +73,7 @@ class OpenVinoEngine:
         self.device = torch.device("cpu")
         self.identity: dict[str, Any] = encoder.identity
         self.layer_shapes = encoder.layer_shapes
-        graph = OpenVinoGraph(encoder, batch_size, folder)
+        graph = OpenVinoGraph(encoder, batch_size, folder, precision)
         model = _compiled(graph, encoder, precision, _most_beside(batch_size, photos))
         self._requests = _requests(model)
         self._batch = batch_size

@@ -21,6 +21,9 @@ from torch import Tensor, nn
 
 from lazarus_pl.data.atomic import replace_file
 from lazarus_pl.encoder.encoder import Encoder
+from lazarus_pl.encoder.folded_encoder import folded_encoder
+from lazarus_pl.encoder.leaf_images import leaf_images
+from lazarus_pl.encoder.round_to_bfloat16 import round_to_bfloat16
 
 if TYPE_CHECKING:
     from openvino import Core, Model
@@ -39,15 +42,23 @@ class OpenVinoGraph:
         encoder: The frozen backbone.
         batch_size: Photos at once, fixed in the graph.
         folder: Where the file lies; None to convert anew each time.
+        precision: ``32``, or ``bf16`` for weights in bfloat16.
 
     Attributes:
         path: The file: a zip archive, whose checksums tell a damaged one. Its name is a digest of
-            the encoder, the batch and OpenVINO's version.
+            the encoder, the batch, the precision and OpenVINO's version.
     """
 
-    def __init__(self, encoder: Encoder, batch_size: int, folder: Path | None = None) -> None:
+    def __init__(
+        self,
+        encoder: Encoder,
+        batch_size: int,
+        folder: Path | None = None,
+        precision: str = "32",
+    ) -> None:
         self._encoder = encoder
         self._batch_size = batch_size
+        self._precision = precision
         self.path = folder / f"openvino-{self._digest()}.zip" if folder else None
 
     @property
@@ -73,6 +84,8 @@ class OpenVinoGraph:
     def _digest(self) -> str:
         identity = self._encoder.identity
         parts = [FORMAT, identity["digest"], identity["layers"], self._batch_size, _version()]
+        if self._precision != "32":
+            parts.append(self._precision)
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:_DIGITS]
 
     def _converted(self) -> Model:
@@ -81,7 +94,8 @@ class OpenVinoGraph:
         size = self._encoder.spec.image_size
         pixels = torch.zeros(self._batch_size, size, size, 3, dtype=torch.uint8)
         with _quiet(), torch.no_grad():
-            program = torch.export.export(_Pixels(self._encoder).eval(), (pixels,), strict=False)
+            encoder = self._encoder if self._precision == "32" else _rounded(self._encoder)
+            program = torch.export.export(_Pixels(encoder).eval(), (pixels,), strict=False)
             return openvino.convert_model(program)
 
 
@@ -96,6 +110,13 @@ class _Pixels(nn.Module):
         features = self._encoder(self._encoder.normalise(photos))
         # not float16 in the graph: OpenVINO would clip what overflows, and the cache must see it
         return tuple(features[layer] for layer in self._encoder.layer_shapes)
+
+
+def _rounded(encoder: Encoder) -> Encoder:
+    # OpenVINO folds by itself, but after the biases are there
+    rounded = folded_encoder(encoder)
+    round_to_bfloat16(rounded, leaf_images(rounded))
+    return rounded
 
 
 def without_telemetry() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,13 +10,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lazarus_pl.encoder.agreement import Agreement
 from lazarus_pl.encoder.encoder import Encoder
 from lazarus_pl.encoder.engine_options import check_engine_options
 from lazarus_pl.encoder.find_device import find_device
+from lazarus_pl.encoder.folded_encoder import features_of_noise, folded_encoder
+from lazarus_pl.encoder.leaf_images import leaf_images
 from lazarus_pl.encoder.precision import MIN_COSINE, Precision, best_precision
+from lazarus_pl.encoder.round_to_bfloat16 import round_to_bfloat16
 from lazarus_pl.encoder.without_tf32 import without_tf32
 from lazarus_pl.errors import LazarusError
 
@@ -28,10 +30,10 @@ _DTYPES = {"bf16": torch.bfloat16, "16": torch.float16}
 class TorchEngine:
     """Runs an encoder in inference mode, ``channels_last``, with batch normalisation folded.
 
-    ``auto`` takes float32 on a CPU, for bf16 changes about one prediction in a hundred. On a GPU it
-    takes :func:`~lazarus_pl.encoder.precision.best_precision`. For reduced precision the weights
-    are cast once, where autocast would cast them for every batch; what that gives is compared with
-    float32 on a first batch, since some GPUs (GTX 16xx) give NaN in fp16.
+    ``auto`` takes float32 on a CPU, and on a GPU
+    :func:`~lazarus_pl.encoder.precision.best_precision`. For reduced precision the weights are cast
+    once, where autocast would cast them for every batch; what that gives is compared with float32
+    on a first batch, since some GPUs (GTX 16xx) give NaN in fp16.
 
     Args:
         encoder: The frozen backbone; a copy of it is used.
@@ -159,15 +161,11 @@ def agreement(encoder: Encoder, device: torch.device, precision: str) -> float:
 
 def _lower(encoder: Encoder, precision: str) -> float:
     """Casts an encoder's weights, and compares what it gives then with what it gave before."""
-    photos = noise_photos(encoder.spec.image_size)
-    before = _values(encoder, photos)
+    before = features_of_noise(encoder)
+    if precision == "bf16":
+        round_to_bfloat16(encoder, leaf_images(encoder))
     encoder.model.to(_DTYPES[precision])
-    return Agreement.of(before, _values(encoder, photos)).worst
-
-
-def _values(encoder: Encoder, photos: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.float64]]:
-    features = _run(encoder, torch.from_numpy(photos))
-    return {layer: values.double().cpu().numpy() for layer, values in features.items()}
+    return Agreement.of(before, features_of_noise(encoder)).worst
 
 
 @torch.inference_mode()
@@ -182,24 +180,8 @@ def _run(encoder: Encoder, photos: Tensor) -> dict[str, Tensor]:
 
 
 def _ready(encoder: Encoder, device: torch.device) -> Encoder:
-    """A copy on a device, folded if that gives the same values."""
-    ready = _folded(encoder) or copy.deepcopy(encoder)
-    return ready.to(device).to(memory_format=torch.channels_last)
-
-
-def _folded(encoder: Encoder) -> Encoder | None:
-    """A folded copy, if there is something to fold and it gives the same values."""
-    if not any(isinstance(part, nn.BatchNorm2d) for part in encoder.modules()):
-        return None
-    folded = encoder.folded().to(encoder.mean.device)
-    photos = noise_photos(encoder.spec.image_size)[:2]
-    same = Agreement.of(_values(encoder, photos), _values(folded, photos)).suffices("32")
-    return folded if same else None
-
-
-def noise_photos(size: int) -> npt.NDArray[np.uint8]:
-    """Eight photos of noise ``(8, S, S, 3)``, to compare what two ways of computing give."""
-    return np.random.default_rng(0).integers(0, 256, (8, size, size, 3), dtype=np.uint8)
+    """A folded copy on a device."""
+    return folded_encoder(encoder).to(device).to(memory_format=torch.channels_last)
 
 
 def _automatic(device: torch.device) -> str:

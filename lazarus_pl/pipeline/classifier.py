@@ -95,7 +95,8 @@ class Classifier:
         if looks is not None:
             options = replace(options, batch_size=min(options.batch_size, looks))
         self._batch_size = options.batch_size
-        self._engine = make_engine(self._spec, options, photos=looks)
+        # what is said of a photo does not depend on how many others come with it
+        self._engine = make_engine(self._spec, options, photos=looks, rounding=False)
         trained, here = self.task.encoder["digest"], self._engine.identity["digest"]
         if trained != here:
             raise LazarusError(

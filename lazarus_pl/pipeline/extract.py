@@ -17,6 +17,7 @@ from lazarus_pl.encoder.precision import Precision
 from lazarus_pl.encoder.windows_spec import WindowsSpec
 from lazarus_pl.views.views_spec import ViewsSpec
 
+_ON_ANY_DEVICE: tuple[Precision, ...] = ("32", "bf16")
 _SIDES = ("train", "val", "test", "unused")
 _ENCODER = EncoderSpec()
 _SPLIT = SplitSpec()
@@ -89,13 +90,15 @@ def extract(
 
 
 def _as_begun(options: EngineOptions, out: Path) -> EngineOptions:
-    """A GPU goes on in float32 where the cache was begun in it, and nothing else is asked for.
+    """Goes on in the precision in which the cache was begun, where nothing else is asked for.
 
-    The other way round one is asked: a CPU may compute in fp16 at a twentieth of its speed.
+    Not in fp16: a CPU may compute in it at a twentieth of its speed, so that one is asked.
     """
     if options.precision != "auto" or not any(out.glob("jobs/*.npz")):
         return options
-    return replace(options, precision="32") if CacheHeader.read(out).precision == "32" else options
+    begun_in = CacheHeader.read(out).precision
+    kept = [precision for precision in _ON_ANY_DEVICE if precision == begun_in]
+    return replace(options, precision=kept[0]) if kept else options
 
 
 def _say(text: str) -> None:

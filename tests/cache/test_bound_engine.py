@@ -16,6 +16,7 @@ from lazarus_pl.cache.extraction import Extraction, ExtractionSummary
 from lazarus_pl.data.split.split_spec import SplitSpec
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
 from lazarus_pl.encoder.engine_options import EngineOptions
+from lazarus_pl.encoder.measured_engine import Candidate, MeasuredEngine
 from lazarus_pl.errors import LazarusError
 from tests.cache.engines import MeanColourEngine
 from tests.conftest import Lazarus, save_noise
@@ -48,7 +49,7 @@ def named(name: str, precision: str) -> MeanColourEngine:
 def extract(
     data: Path,
     out: Path,
-    engine: MeanColourEngine,
+    engine: MeanColourEngine | MeasuredEngine,
     options: EngineOptions | None = None,
 ) -> ExtractionSummary:
     spec = EncoderSpec(weights="random")
@@ -115,6 +116,55 @@ def test_what_was_begun_in_float32_goes_on_in_it(
     assert "6 extracted now" in done.out
     assert CacheHeader.read(out).precision == "32"
     assert len(list(out.glob("jobs/*.npz"))) > begun
+
+
+@pytest.mark.parametrize("best", ["32", "bf16"])
+def test_what_was_begun_in_bf16_goes_on_in_it_on_any_processor(
+    best: str, data: Path, tmp_path: Path, lazarus: Lazarus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lazarus_pl.encoder import make_engine
+
+    out = tmp_path / "cache"
+    words = ("extract", "--data", data, "--out", out, "--encoder.weights", "random")
+    words = (*words, "--encoder.image_size", "64", "--engine", "torch")
+    assert lazarus(*words, "--precision", "bf16").code == 0
+    for number in range(200, 206):
+        save_noise(data / "a" / f"IMG_{number:04d}.png")
+    monkeypatch.setattr(make_engine, "best_precision", lambda device: best)
+    done = lazarus(*words)
+    assert done.code == 0, done.err
+    assert "6 extracted now" in done.out
+    assert CacheHeader.read(out).precision == "bf16"
+
+
+def choice(*engines: MeanColourEngine) -> MeasuredEngine:
+    candidates = [
+        Candidate(each.name, lambda each=each: each, precision=each.precision)  # type: ignore[misc]
+        for each in engines
+    ]
+    return MeasuredEngine(engines[0], candidates)
+
+
+@pytest.mark.parametrize(("quick", "taken"), [("32", "32"), ("bf16", "bf16")])
+def test_the_precision_that_was_measured_is_written_down_and_kept_to(
+    quick: str, taken: str, data: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "cache"
+    exact, lower = named("torch", "32"), named("torch", "bf16")
+    (lower if quick == "32" else exact).seconds = 0.01
+    engine = choice(exact, lower)
+    assert engine.precision == "auto"
+    assert extract(data, out, engine).extracted == 80
+    assert (engine.precision, CacheHeader.read(out).precision) == (taken, taken)
+    for number in range(200, 206):
+        save_noise(data / "a" / f"IMG_{number:04d}.png")
+    # now the other one would be faster
+    exact, lower = named("torch", "32"), named("torch", "bf16")
+    (exact if quick == "32" else lower).seconds = 0.01
+    again = choice(exact, lower)
+    assert extract(data, out, again).extracted == 6
+    assert again.precision == taken
+    assert [each["name"] for each in CacheHeader.read(out).engines] == ["torch"]
 
 
 def test_a_finished_cache_is_told_of_without_torch(data: Path, tmp_path: Path) -> None:

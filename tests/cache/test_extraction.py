@@ -574,8 +574,10 @@ def test_engines_do_not_mix_in_reduced_precision(noise: Noise, tmp_path: Path) -
         extract(data, out, named("second", "bf16"))
     # a choice among engines keeps to the one that began
     slow, quick = named("first", "bf16", 0.01), named("second", "bf16")
-    candidates = [Candidate(each.name, lambda each=each: each) for each in (quick, slow)]
-    chosen = MeasuredEngine(slow, candidates, "bf16")
+    candidates = [
+        Candidate(each.name, lambda each=each: each, precision="bf16") for each in (quick, slow)
+    ]
+    chosen = MeasuredEngine(slow, candidates)
     extract(data, out, chosen)
     assert (chosen.name, quick.encoded) == ("first", 0)
 
@@ -586,7 +588,7 @@ def test_the_choice_among_engines_is_written_down_and_made_once(
     data, out = noise({"a": 64, "b": 64}), tmp_path / "cache"
     slow, quick = named("slow", seconds=0.01), named("quick")
     candidates = [Candidate(each.name, lambda each=each: each) for each in (slow, quick)]
-    extract(data, out, MeasuredEngine(slow, candidates, "32"))
+    extract(data, out, MeasuredEngine(slow, candidates))
     (record,) = CacheHeader.read(out).engines
     assert record["name"] == "quick"
     assert record["measured"]["photos"] == 16

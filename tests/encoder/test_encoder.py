@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -233,7 +234,7 @@ def test_a_fold_that_changes_values_is_not_taken(
     lite0: Encoder, pixels: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     exact = TorchEngine(lite0, "cpu", "32").encode(pixels)
-    other = Encoder.from_spec(EncoderSpec(weights="random"))
+    other = Encoder.from_spec(replace(lite0.spec, weights="random"))
     monkeypatch.setattr(Encoder, "folded", lambda self: other)
     engine = TorchEngine(lite0, "cpu", "32")
     assert engine.identity == lite0.identity
@@ -277,12 +278,13 @@ def test_memory_that_runs_out_names_the_ways_out(
 
     engine = TorchEngine(lite0, "cpu", "32")
 
-    def short(encoder: Encoder, photos: torch.Tensor) -> None:
+    def short(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
     monkeypatch.setattr(torch_engine, "_run", short)
     with pytest.raises(LazarusError, match=r"8 photos at once: use a smaller --batch_size$"):
         engine.encode(pixels)
+    monkeypatch.setattr(torch_engine, "folded_encoder", short)
     with pytest.raises(LazarusError, match=r"the encoder 'tf_efficientnet_lite0': use a smaller"):
         TorchEngine(lite0, "cpu", "32")
 

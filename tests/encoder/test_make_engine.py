@@ -4,6 +4,7 @@ import logging
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -95,8 +96,16 @@ def test_what_float16_cannot_hold_is_infinite_not_clipped() -> None:
         assert not np.isfinite(engine.encode(photos)["pooled"]).all()
 
 
+@pytest.fixture
+def processor(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The precision that the processor is best in."""
+    monkeypatch.setattr(module, "best_precision", lambda device: request.param)
+    return str(request.param)
+
+
+@pytest.mark.parametrize("processor", ["32"], indirect=True)
 def test_auto_measures_what_there_is(
-    pixels: np.ndarray, kept: Path, monkeypatch: pytest.MonkeyPatch
+    processor: str, pixels: np.ndarray, kept: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = make_engine(_SPEC, EngineOptions("cpu"), folder=kept)
     assert isinstance(engine, MeasuredEngine)
@@ -111,6 +120,45 @@ def test_auto_measures_what_there_is(
     assert isinstance(make_engine(_SPEC, EngineOptions("cpu", engine="torch")), TorchEngine)
     monkeypatch.setattr(module, "_openvino_is_installed", lambda: False)
     assert isinstance(make_engine(_SPEC, EngineOptions("cpu")), TorchEngine)
+
+
+@pytest.mark.parametrize("processor", ["bf16"], indirect=True)
+@pytest.mark.parametrize(
+    ("asked", "tried"),
+    [
+        (EngineOptions("cpu"), {"torch", "openvino bf16"}),
+        (EngineOptions("cpu", engine="torch"), {"torch", "torch bf16"}),
+        (EngineOptions("cpu", engine="openvino"), {"openvino bf16"}),
+        (EngineOptions("cpu", "32"), {"torch", "openvino"}),
+        (EngineOptions("cpu", "bf16"), {"torch bf16", "openvino bf16"}),
+    ],
+    ids=lambda given: f"{given.engine}-{given.precision}" if hasattr(given, "engine") else "",
+)
+def test_where_a_processor_computes_in_bf16_it_is_measured_too(
+    asked: EngineOptions, tried: set[str], processor: str, pixels: np.ndarray, kept: Path
+) -> None:
+    engine = make_engine(_SPEC, asked, folder=kept)
+    assert isinstance(engine, MeasuredEngine)
+    features = engine.encode(pixels)
+    assert set(engine.measured["engines"]) == tried
+    exact = TorchEngine(Encoder.from_spec(_SPEC), "cpu", "32").encode(pixels)
+    assert Agreement.of(exact, features).suffices(engine.precision)
+
+
+@pytest.mark.parametrize("processor", ["bf16"], indirect=True)
+def test_float32_may_be_asked_of_a_cpu_alone(processor: str) -> None:
+    options = EngineOptions("cpu", engine="torch")
+    assert make_engine(_SPEC, options).precision == "auto"
+    assert make_engine(_SPEC, options, rounding=False).precision == "32"
+    lower = replace(options, precision="bf16")
+    assert make_engine(_SPEC, lower, rounding=False).precision == "bf16"
+
+
+@pytest.mark.parametrize("processor", ["bf16"], indirect=True)
+def test_a_few_photos_are_encoded_in_float32(processor: str, pixels: np.ndarray) -> None:
+    engine = make_engine(_SPEC, EngineOptions("cpu", engine="torch"), photos=len(pixels))
+    engine.encode(pixels)
+    assert (engine.name, engine.precision) == ("torch", "32")
 
 
 def test_openvino_is_not_started_for_a_few_photos(
@@ -151,7 +199,8 @@ def test_a_kept_graph_is_not_converted_again(
         assert np.array_equal(values, again[layer])
     others = EncoderSpec("test_resnet", "random", 96), EncoderSpec("test_convnext", "random", 64)
     paths = {OpenVinoGraph(Encoder.from_spec(each), 4, path.parent).path for each in others}
-    assert len({path, OpenVinoGraph(encoder, 8, path.parent).path, *paths}) == 4
+    paths |= {OpenVinoGraph(encoder, 4, path.parent, "bf16").path}
+    assert len({path, OpenVinoGraph(encoder, 8, path.parent).path, *paths}) == 5
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "empty"])
@@ -219,7 +268,7 @@ def test_auto_falls_back_to_torch_if_the_features_disagree(
     engine.encode(pixels)
     assert engine.name == "torch"
     assert "not those of torch" in caplog.text
-    with pytest.raises(LazarusError, match="not those of torch"):
+    with pytest.raises(LazarusError, match="32 are not those of torch"):
         make_engine(_SPEC, EngineOptions("cpu", engine="openvino"), folder=kept).encode(pixels)
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -13,9 +15,11 @@ from tests.cache.engines import MeanColourEngine
 class Skewed(MeanColourEngine):
     """Adds an error to what it sees."""
 
-    def __init__(self, name: str, seconds: float, error: float = 0.0) -> None:
+    def __init__(
+        self, name: str, seconds: float, error: float = 0.0, precision: str = "32"
+    ) -> None:
         super().__init__(name, seconds)
-        self.error = error
+        self.error, self.precision = error, precision
 
     def encode(self, photos: np.ndarray) -> dict[str, np.ndarray]:
         noise = np.random.default_rng(0).normal(0, self.error, (len(photos), 1, 1, 3)) * 255
@@ -27,9 +31,12 @@ def photos() -> np.ndarray:
     return np.random.default_rng(1).integers(60, 190, (24, 16, 16, 3), dtype=np.uint8)
 
 
-def measured(*engines: MeanColourEngine, precision: str = "32", **options: int) -> MeasuredEngine:
-    candidates = [Candidate(each.name, lambda each=each: each) for each in engines]  # type: ignore[misc]
-    return MeasuredEngine(engines[0], candidates, precision, **options)
+def candidate(engine: MeanColourEngine, **options: Any) -> Candidate:  # noqa: ANN401
+    return Candidate(engine.name, lambda: engine, precision=engine.precision, **options)
+
+
+def measured(*engines: MeanColourEngine, **options: int) -> MeasuredEngine:
+    return MeasuredEngine(engines[0], [candidate(each) for each in engines], **options)
 
 
 def test_the_fastest_that_agrees_is_taken(photos: np.ndarray) -> None:
@@ -50,9 +57,8 @@ def test_the_fastest_that_agrees_is_taken(photos: np.ndarray) -> None:
 
 def test_reduced_precision_may_differ_a_little_and_float32_may_not(photos: np.ndarray) -> None:
     for precision, taken in (("32", "exact"), ("bf16", "near")):
-        near = Skewed("near", 0.0, 0.02)
-        near.precision = precision
-        engine = measured(Skewed("exact", 0.01), near, precision=precision)
+        near = Skewed("near", 0.0, 0.02, precision)
+        engine = measured(Skewed("exact", 0.01), near)
         engine.settle(photos)
         assert engine.name == taken
 
@@ -66,6 +72,42 @@ def test_before_the_choice_so_many_are_taken_as_fill_any(
     assert engine.batch_size == at_once
     engine.settle(photos)
     assert engine.batch_size == 8
+
+
+def test_what_rounds_more_has_to_be_much_faster(photos: np.ndarray) -> None:
+    for seconds, taken in ((0.009, "32"), (0.004, "bf16")):
+        near = Skewed("torch", seconds, 0.01, "bf16")
+        engine = measured(Skewed("torch", 0.01), near)
+        assert engine.precision == "auto"
+        engine.settle(photos)
+        assert (engine.name, engine.precision) == ("torch", taken)
+        assert set(engine.measured["engines"]) == {"torch", "torch bf16"}
+
+
+@pytest.mark.parametrize(
+    ("error", "tried"), [(0.01, {"torch", "other bf16"}), (0.3, {"torch", "other", "other bf16"})]
+)
+def test_float32_is_tried_where_bf16_is_not_near_enough(
+    error: float, tried: set[str], photos: np.ndarray, caplog: pytest.LogCaptureFixture
+) -> None:
+    exact, other = Skewed("torch", 0.01), candidate(Skewed("other", 0.0))
+    lower = candidate(Skewed("other", 0.0, error, "bf16"), otherwise=other)
+    engine = MeasuredEngine(exact, [candidate(exact), lower])
+    engine.settle(photos)
+    assert set(engine.measured["engines"]) == tried
+    assert (engine.name, engine.precision) == ("other", "32" if "other" in tried else "bf16")
+    assert ("other in precision bf16 are not those of torch" in caplog.text) == (error > 0.1)
+
+
+@pytest.mark.parametrize(
+    ("name", "precision"), [("other", "32"), ("other", "bf16"), ("torch", "32"), (None, "32")]
+)
+def test_what_began_is_kept_to(name: str | None, precision: str, photos: np.ndarray) -> None:
+    exact, other = Skewed("torch", 0.01), candidate(Skewed("other", 0.0))
+    lower = candidate(Skewed("other", 0.0, precision="bf16"), otherwise=other)
+    engine = MeasuredEngine(exact, [candidate(exact), lower])
+    engine.settle(photos, name=name, precision=precision)
+    assert (engine.name, engine.precision) == (name or "other", precision)
 
 
 def test_an_engine_that_began_is_kept_to(photos: np.ndarray) -> None:
@@ -91,7 +133,7 @@ def test_what_starts_slowly_is_for_many_photos(
         return fast
 
     candidates = [Candidate("slow", lambda: slow), Candidate("fast", start, 2.0)]
-    engine = MeasuredEngine(slow, candidates, "32")
+    engine = MeasuredEngine(slow, candidates)
     engine.settle(photos, left)
     assert engine.name == taken
     assert started == (["fast"] if taken == "fast" else [])
@@ -99,7 +141,7 @@ def test_what_starts_slowly_is_for_many_photos(
 
 def test_nothing_is_chosen_on_nothing_and_none_that_agrees_is_an_error(photos: np.ndarray) -> None:
     wrong = Skewed("wrong", 0.0, 0.3)
-    engine = MeasuredEngine(Skewed("exact", 0.0), [Candidate("wrong", lambda: wrong)], "32")
+    engine = MeasuredEngine(Skewed("exact", 0.0), [candidate(wrong)])
     assert engine.encode(photos[:0])["pooled"].shape == (0, 3)
     assert engine.name == "auto"
     with pytest.raises(LazarusError, match="features of wrong in precision 32 are not those"):
