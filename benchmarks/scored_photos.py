@@ -40,9 +40,15 @@ def test_side(folder: Path) -> Photos:
     return features, [cache.manifest.photos[index].label for index in indices]
 
 
-@torch.inference_mode()
 def score(checkpoint: Path, photos: Photos) -> float:
     """Macro-F1 over the classes that the photos have."""
+    predicted, names = named(checkpoint, photos)
+    return macro_f1(photos[1], predicted, names)
+
+
+@torch.inference_mode()
+def named(checkpoint: Path, photos: Photos) -> tuple[npt.NDArray[np.int64], list[str]]:
+    """Indices of the classes that a checkpoint names, ``(N,)``, and the classes."""
     task, (features, truth) = load_task(checkpoint), photos
     predicted = []
     for start in range(0, len(truth), _BATCH):
@@ -51,7 +57,7 @@ def score(checkpoint: Path, photos: Photos) -> float:
             for layer in task.feature_shapes
         }
         predicted.append(task(batch).argmax(1).numpy())
-    return macro_f1(truth, np.concatenate(predicted), task.class_names)
+    return np.concatenate(predicted), task.class_names
 
 
 def macro_f1(truth: list[str], predicted: npt.NDArray[np.int64], names: list[str]) -> float:

@@ -86,6 +86,14 @@ def test_a_layer_that_is_called_twice_keeps_its_bias() -> None:
     assert not torch.equal(model.once.bias, before.once.bias)
 
 
+def test_images_of_leaves_are_always_the_same() -> None:
+    encoder = Encoder.from_spec(EncoderSpec("test_resnet", "random", 64))
+    images = leaf_images(encoder)
+    assert images.shape == (7, 3, 64, 64)
+    assert torch.equal(images, leaf_images(encoder))
+    assert len(torch.unique(images.flatten(1), dim=0)) == 7
+
+
 def test_features_of_real_weights_come_nearer_to_those_of_float32() -> None:
     exact = folded_encoder(Encoder.from_spec(EncoderSpec(image_size=128)))
     photos = [leaf_scene(shape=(128, 128), seed=seed)[0] for seed in range(8)]
