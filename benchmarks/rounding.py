@@ -76,7 +76,7 @@ def main() -> None:
     rows = []
     for line in board:
         before, names = named(options.run / line["checkpoint"], exact)
-        row: dict[str, str | float] = {"what": line["run"]}
+        row: dict[str, str | float] = {"what": f"{line['head']}, {line['lr']}"}
         for way, given in seen.items():
             told, _ = named(options.run / line["checkpoint"], given)
             row[f"{way}: macro-F1"] = macro_f1(truth, told, names)

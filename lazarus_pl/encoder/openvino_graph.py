@@ -28,7 +28,7 @@ from lazarus_pl.encoder.round_to_bfloat16 import round_to_bfloat16
 if TYPE_CHECKING:
     from openvino import Core, Model
 
-FORMAT = 1
+FORMAT = 2
 
 _LOG = logging.getLogger(__name__)
 _DIGITS = 12
@@ -96,7 +96,10 @@ class OpenVinoGraph:
         with _quiet(), torch.no_grad():
             encoder = self._encoder if self._precision == "32" else _rounded(self._encoder)
             program = torch.export.export(_Pixels(encoder).eval(), (pixels,), strict=False)
-            return openvino.convert_model(program)
+            model = openvino.convert_model(program)
+        # whatever the program says, the converter leaves sizes open, which costs time at every call
+        model.reshape(list(pixels.shape))
+        return model
 
 
 class _Pixels(nn.Module):

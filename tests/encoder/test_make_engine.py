@@ -197,6 +197,8 @@ def test_a_kept_graph_is_not_converted_again(
     again = OpenVinoEngine(encoder, 4, folder=tmp_path / "engine").encode(pixels)
     for layer, values in first.items():
         assert np.array_equal(values, again[layer])
+    graph = OpenVinoGraph(encoder, 4, tmp_path / "engine").model(openvino.Core())
+    assert not graph.is_dynamic()
     others = EncoderSpec("test_resnet", "random", 96), EncoderSpec("test_convnext", "random", 64)
     paths = {OpenVinoGraph(Encoder.from_spec(each), 4, path.parent).path for each in others}
     paths |= {OpenVinoGraph(encoder, 4, path.parent, "bf16").path}
