@@ -27,6 +27,7 @@ from lazarus_pl.data.ordered_map import ordered_map
 from lazarus_pl.data.photo import Photo
 from lazarus_pl.encoder.encode_photos import Features, encode_photos
 from lazarus_pl.encoder.engine import Engine
+from lazarus_pl.encoder.engine_ahead import EngineAhead
 from lazarus_pl.encoder.sliding_windows import SlidingWindows
 from lazarus_pl.encoder.windows_spec import WindowsSpec
 from lazarus_pl.errors import LazarusError
@@ -49,12 +50,19 @@ class _Encoded(NamedTuple):
     unusable: list[ReadRow]
 
 
+class _Stored(NamedTuple):
+    """Photos of a job that have features, and rows of it that no progress has counted yet."""
+
+    photos: int
+    uncounted: int
+
+
 class JobRunner:
     """Extracts the features of pending jobs, beside other processes that do the same.
 
     Photos are decoded by threads, and many views made by processes, while the encoder works on
-    earlier ones, and files are written by another thread; memory does not depend on the number of
-    photos.
+    earlier ones in a thread of its own, and files are written by another; memory does not depend on
+    the number of photos.
 
     Args:
         root: What the photos' paths are relative to.
@@ -101,27 +109,24 @@ class JobRunner:
             self._windows_of(row.sha256) for number in pending for row in self._plan.jobs[number]
         ]
         self._check_space(read)
-        photos = finished = 0
+        photos = 0
         decoded = self._read_ahead(pending, read)
         try:
             with (
                 Progress("extracting", len(read), self._unit) as progress,
                 ThreadPoolExecutor(1) as writer,
+                # left first: what is not encoded yet is left out, and the writer need not wait
+                EngineAhead(self._engine) as engine,
                 closing(decoded),
             ):
-                writing: Future[None] | None = None
-                for number, rows in groupby(
-                    chain.from_iterable(decoded), key=lambda item: item.job
-                ):
-                    encoded = self._encode(number, rows, progress)
-                    if writing:
-                        writing.result()
-                    writing = writer.submit(self._store, encoded)
-                    photos += len(encoded.kept)
-                    finished += 1
-                    progress.advance(0, note=f"job {finished} of {len(pending)}")
-                if writing:
-                    writing.result()
+                jobs = groupby(chain.from_iterable(decoded), key=lambda item: item.job)
+                writing = (
+                    writer.submit(self._store, self._encode(engine, number, rows, progress))
+                    for number, rows in jobs
+                )
+                for finished, job in enumerate(_one_behind(writing), 1):
+                    photos += job.photos
+                    progress.advance(job.uncounted, f"job {finished} of {len(pending)}")
         finally:
             for lock in self._held.values():
                 lock.release()
@@ -181,14 +186,16 @@ class JobRunner:
             yield ReadTask(number, row, self._photos.get(sha256), views)
             row += len(views)
 
-    def _encode(self, number: int, rows: Iterator[ReadRow], progress: Progress) -> _Encoded:
+    def _encode(
+        self, engine: EngineAhead, number: int, rows: Iterator[ReadRow], progress: Progress
+    ) -> _Encoded:
         """Encodes one job in batches of fixed composition, drawing its rows as they come."""
         encoded = _Encoded(number, [], [], [])
         usable = _usable(rows, encoded)
-        for features in encode_photos(self._engine, usable, self._windows.overlap):
+        for features in encode_photos(engine, usable, self._windows.overlap):
             encoded.features.append(features)
-            progress.advance()
-        progress.advance(len(encoded.unusable))
+            if self._windows.count > 1:
+                progress.advance()
         return encoded
 
     def _job(self, encoded: _Encoded) -> JobFile:
@@ -232,7 +239,7 @@ class JobRunner:
                     "try --precision 32, or another encoder"
                 )
 
-    def _store(self, encoded: _Encoded) -> None:
+    def _store(self, encoded: _Encoded) -> _Stored:
         number = encoded.number
         try:
             job = self._job(encoded)
@@ -240,6 +247,20 @@ class JobRunner:
             self._index.remember(number, job)
         finally:
             self._held.pop(number).release()
+        photos = len(encoded.kept)
+        counted = photos if self._windows.count > 1 else 0
+        return _Stored(photos, photos + len(encoded.unusable) - counted)
+
+
+def _one_behind(futures: Iterator[Future[_Stored]]) -> Iterator[_Stored]:
+    """Waits for each after the next one has begun."""
+    before: Future[_Stored] | None = None
+    for future in futures:
+        if before:
+            yield before.result()
+        before = future
+    if before:
+        yield before.result()
 
 
 def _are_finite(values: npt.NDArray[np.float16]) -> bool:

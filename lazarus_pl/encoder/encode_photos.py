@@ -3,19 +3,38 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from lazarus_pl.encoder.engine import MOST_AT_ONCE, Engine
+from lazarus_pl.encoder.engine import MOST_AT_ONCE
 from lazarus_pl.encoder.sliding_windows import SlidingWindows
 
-Features = dict[str, npt.NDArray[np.float16]]
+Features = Mapping[str, npt.NDArray[np.float16]]
+
+
+class Encodes(Protocol):
+    """What is needed of an :class:`~lazarus_pl.encoder.engine.Engine`."""
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Of the encoder, with ``image_size``."""
+        ...
+
+    @property
+    def batch_size(self) -> int:
+        """Photos that are best encoded at once."""
+        ...
+
+    def encode(self, photos: npt.NDArray[np.uint8]) -> Features:
+        """Features by layer, one row a photo."""
+        ...
 
 
 def encode_photos(
-    engine: Engine, photos: Iterable[npt.NDArray[np.uint8]], overlap: float = 0.25
+    engine: Encodes, photos: Iterable[npt.NDArray[np.uint8]], overlap: float = 0.25
 ) -> Iterator[Features]:
     """Encodes photos in the engine's batches, which windows of several photos may share.
 
@@ -49,10 +68,26 @@ def encode_photos(
     yield from _whole(begun, encoded)
 
 
-def _encoded(engine: Engine, batch: list[npt.NDArray[np.uint8]]) -> Iterator[Features]:
-    layers = engine.encode(np.stack(batch))
-    for row in range(len(batch)):
-        yield {name: values[row] for name, values in layers.items()}
+class _Row(Features):
+    """One photo's part of a batch; what is not there yet is waited for when it is asked for."""
+
+    def __init__(self, batch: Features, row: int) -> None:
+        self._batch, self._row = batch, row
+
+    def __getitem__(self, layer: str) -> npt.NDArray[np.float16]:
+        values: npt.NDArray[np.float16] = self._batch[layer][self._row]
+        return values
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._batch)
+
+    def __len__(self) -> int:
+        return len(self._batch)
+
+
+def _encoded(engine: Encodes, batch: list[npt.NDArray[np.uint8]]) -> list[Features]:
+    features = engine.encode(np.stack(batch))
+    return [_Row(features, row) for row in range(len(batch))]
 
 
 def _whole(begun: deque[SlidingWindows], encoded: list[Features]) -> Iterator[Features]:

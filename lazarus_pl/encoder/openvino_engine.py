@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from lazarus_pl.encoder.encode_photos import Features
 from lazarus_pl.encoder.encoder import Encoder
 from lazarus_pl.encoder.engine import MOST_AT_ONCE
 from lazarus_pl.encoder.openvino_graph import OpenVinoGraph, without_telemetry
@@ -21,6 +20,9 @@ if TYPE_CHECKING:
 
 
 _HINTS = {"32": "f32", "bf16": "bf16"}
+
+
+Features = dict[str, npt.NDArray[np.float16]]
 
 
 class _Batch(NamedTuple):

@@ -64,14 +64,14 @@ class SlidingWindows:
 
     def join(
         self, windows: Sequence[Mapping[str, npt.NDArray[np.float16]]]
-    ) -> dict[str, npt.NDArray[np.float16]]:
+    ) -> Mapping[str, npt.NDArray[np.float16]]:
         """Layers of the whole photo from those of its windows, in the order of :meth:`cut`.
 
         Grids ``(h, w, C)`` are stitched; of a vector ``(C,)`` it is the mean over the windows, so
         what two windows see counts twice.
         """
         if len(windows) == 1:
-            return dict(windows[0])
+            return windows[0]
         stacked = {name: np.stack([each[name] for each in windows]) for name in windows[0]}
         return {
             name: self.stitch(values)

