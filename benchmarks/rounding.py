@@ -2,10 +2,11 @@
 
     python benchmarks/rounding.py --cache CACHE --run RUN
 
-CACHE was extracted with ``--precision 32``, RUN is a grid on it. The photos of val and test are
-encoded in float32, in bfloat16 with every weight rounded to the nearest, and in bfloat16 as
-``lazarus extract`` does it, with biases that make up for the rounding. Changed are predictions of a
-head that was trained on features in float32. Cosines are of the layer where they are lowest.
+CACHE was extracted with ``--precision 32``, RUN is a grid on it. Its photos are encoded in float32,
+in bfloat16 with every weight rounded to the nearest, and in bfloat16 as ``lazarus extract`` does
+it, with biases that make up for the rounding. Changed are predictions of a head that was trained on
+features in float32, of all photos and of those of val and test, which are scored. Cosines are of
+the layer where they are lowest.
 """
 
 from __future__ import annotations
@@ -55,8 +56,8 @@ def main() -> None:
     parser.add_argument("--engine", choices=("openvino", "torch"), default="openvino")
     options = parser.parse_args()
     cache = FeatureCache(options.cache)
-    indices = np.concatenate([cache.indices("val"), cache.indices("test")])
-    photos = [cache.manifest.photos[index] for index in indices]
+    photos = cache.manifest.photos
+    scored = np.concatenate([cache.indices("val"), cache.indices("test")])
     root, size = Path(cache.header.data), int(cache.header.encoder["image_size"])
     kind = cache.header.encoder["interpolation"]
     pixels = [read_pixels((root / photo.path).read_bytes(), size, kind) for photo in photos]
@@ -79,8 +80,11 @@ def main() -> None:
         row: dict[str, str | float] = {"what": f"{line['head']}, {line['lr']}"}
         for way, given in seen.items():
             told, _ = named(options.run / line["checkpoint"], given)
-            row[f"{way}: macro-F1"] = macro_f1(truth, told, names)
+            row[f"{way}: macro-F1"] = macro_f1(
+                [truth[index] for index in scored], told[scored], names
+            )
             row[f"{way}: changed"] = float((told != before).mean())
+            row[f"{way}: changed of val and test"] = float((told != before)[scored].mean())
         rows.append(row)
     report("rounding", rows, {"photos": len(photos), "engine": options.engine, **cosines})
 
