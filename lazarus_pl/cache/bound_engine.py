@@ -162,12 +162,15 @@ def _record(engine: Engine) -> dict[str, Any]:
 
 
 def _sample(root: Path, manifest: Manifest, engine: Engine) -> npt.NDArray[np.uint8]:
-    """Pixels of a few photos from all over the manifest, to measure engines on."""
+    """Pixels of a few photos from all over the manifest, to measure engines on.
+
+    A black one where none can be read now, since one of the engines has to be bound.
+    """
     size, kind = engine.identity["image_size"], engine.identity["interpolation"]
-    pixels = [np.empty((0, size, size, 3), np.uint8)]
+    pixels: list[npt.NDArray[np.uint8]] = []
     for photo in manifest.photos[:: max(1, len(manifest.photos) // _SAMPLE)][:_SAMPLE]:
         try:
-            pixels.append(read_pixels(read_bytes(root / photo.path), size, kind)[None])
+            pixels.append(read_pixels(read_bytes(root / photo.path), size, kind))
         except PhotoError:
             continue
-    return np.concatenate(pixels)
+    return np.stack(pixels or [np.zeros((size, size, 3), np.uint8)])

@@ -68,7 +68,7 @@ def encode_photos(
     yield from _whole(begun, encoded)
 
 
-class _Row(Features):
+class _Row(Mapping[str, npt.NDArray[np.float16]]):
     """One photo's part of a batch; what is not there yet is waited for when it is asked for."""
 
     def __init__(self, batch: Features, row: int) -> None:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 # to start OpenVINO with the encoder to convert, and with it converted
 _CONVERTING, _STARTING = 5.0, 0.5
-_ROUNDING = 1.0
+# to round the weights, and to see what that does
+_LOWERING = 1.0
 _OPTIONS = EngineOptions()
 
 
@@ -29,20 +30,21 @@ def make_engine(
     options: EngineOptions = _OPTIONS,
     photos: int | None = None,
     folder: Path | None = None,
-    rounding: bool = True,
+    may_round: bool = True,
 ) -> Engine:
     """Builds the encoder and what runs it; torch is imported here, not before.
 
-    On a CPU there may be several: OpenVINO where it is installed, and bf16 beside float32 where the
-    processor computes in it and the precision is ``auto``. Then the engine measures them on the
-    first photos that it is given, see :class:`~lazarus_pl.encoder.measured_engine.MeasuredEngine`.
+    On a CPU there may be several: OpenVINO where it is installed, and bf16 where the processor
+    computes in it and the precision is ``auto``. Then the engine measures them on the first photos
+    that it is given, see :class:`~lazarus_pl.encoder.measured_engine.MeasuredEngine`. Of OpenVINO
+    it starts float32 only where bf16 cannot be taken, for to convert an encoder takes seconds.
 
     Args:
         spec: The encoder.
         options: How it is to be run.
         photos: How many will be encoded, if that is known: for a few, OpenVINO is not started.
         folder: Where OpenVINO keeps the converted encoder; None to convert it anew each time.
-        rounding: Whether ``auto`` may take bf16 on a CPU.
+        may_round: Whether ``auto`` may take bf16 on a CPU.
 
     Raises:
         LazarusError: If the weights, the device, the precision or the engine cannot be used.
@@ -55,7 +57,7 @@ def make_engine(
     if options.engine == "openvino" and options.device == "auto":
         options = replace(options, device="cpu")
     place = find_device(options.device)
-    if place.type == "cpu" and options.precision == "auto" and not rounding:
+    if place.type == "cpu" and options.precision == "auto" and not may_round:
         options = replace(options, precision="32")
     if place.type == "cpu" and options.precision != "16":
         return _on_cpu(encoder, options, photos, folder)
@@ -84,10 +86,14 @@ def _on_cpu(
         return MeasuredEngine(on_torch("32"), [other._replace(start=lambda: started)], photos)
     first = on_torch(precisions[-1])
     candidates = [Candidate("torch", lambda: first, precision=first.precision)]
+    lower = Candidate("torch", lambda: on_torch("bf16"), _LOWERING, "bf16")
     if options.engine == "auto" and _openvino_is_installed():
         candidates.append(_openvino(encoder, options.batch_size, precisions, folder, photos))
+        if len(precisions) > 1:
+            # slower than OpenVINO: to go on with what another call began
+            candidates[0] = candidates[0]._replace(otherwise=lower)
     elif len(precisions) > 1:
-        candidates.append(Candidate("torch", lambda: on_torch("bf16"), _ROUNDING, "bf16"))
+        candidates.append(lower)
     if len(candidates) == 1:
         return first
     return MeasuredEngine(first if "32" in precisions else on_torch("32"), candidates, photos)

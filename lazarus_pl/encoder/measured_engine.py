@@ -34,7 +34,7 @@ class Candidate(NamedTuple):
         start: Builds it; raises LazarusError where it cannot run.
         seconds: What that takes, about.
         precision: In which it computes.
-        otherwise: What is tried where its features are not those of float32.
+        otherwise: What is tried where it cannot run, or its features are not those of float32.
     """
 
     name: str
@@ -171,7 +171,7 @@ class MeasuredEngine:
         if not sound:
             raise LazarusError(problems[-1])
         self._taken = max(sound, key=lambda trial: trial.worth).engine
-        for problem in problems:
+        for problem in dict.fromkeys(problems):
             _LOG.warning("%s: using %s", problem, _label(self._taken))
 
     def _all(self) -> list[Candidate]:
@@ -211,7 +211,7 @@ class MeasuredEngine:
                     engine = each.start()
                 except LazarusError as error:
                     problems.append(str(error))
-                    break
+                    continue
                 trial = _Trial(engine, self._agreement(engine, sample))
                 trials.append(trial)
                 if trial.suffices:

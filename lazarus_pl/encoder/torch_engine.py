@@ -163,7 +163,8 @@ def _lower(encoder: Encoder, precision: str) -> float:
     """Casts an encoder's weights, and compares what it gives then with what it gave before."""
     before = features_of_noise(encoder)
     if precision == "bf16":
-        round_to_bfloat16(encoder, leaf_images(encoder))
+        with without_tf32():
+            round_to_bfloat16(encoder, leaf_images(encoder))
     encoder.model.to(_DTYPES[precision])
     return Agreement.of(before, features_of_noise(encoder)).worst
 

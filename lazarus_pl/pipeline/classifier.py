@@ -96,7 +96,7 @@ class Classifier:
             options = replace(options, batch_size=min(options.batch_size, looks))
         self._batch_size = options.batch_size
         # what is said of a photo does not depend on how many others come with it
-        self._engine = make_engine(self._spec, options, photos=looks, rounding=False)
+        self._engine = make_engine(self._spec, options, photos=looks, may_round=False)
         trained, here = self.task.encoder["digest"], self._engine.identity["digest"]
         if trained != here:
             raise LazarusError(

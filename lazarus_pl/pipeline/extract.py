@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,11 +14,11 @@ from lazarus_pl.data.split.split_spec import SplitSpec
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
 from lazarus_pl.encoder.engine_options import EngineName, EngineOptions
 from lazarus_pl.encoder.make_engine import make_engine
-from lazarus_pl.encoder.precision import Precision
+from lazarus_pl.encoder.precision import Precision, best_training_precision
 from lazarus_pl.encoder.windows_spec import WindowsSpec
 from lazarus_pl.views.views_spec import ViewsSpec
 
-_ON_ANY_DEVICE: tuple[Precision, ...] = ("32", "bf16")
+_LOG = logging.getLogger(__name__)
 _SIDES = ("train", "val", "test", "unused")
 _ENCODER = EncoderSpec()
 _SPLIT = SplitSpec()
@@ -59,10 +60,11 @@ def extract(
             together; pooled is then the mean over a photo's windows. --windows 2 is short for
             --windows.count 2.
         device: auto, cpu, cuda, cuda:1, mps.
-        precision: Of the encoder; auto takes 32 on a CPU, 16 on a GPU from Volta on.
+        precision: Of the encoder; auto takes 16 on a GPU from Volta on, bf16 on a CPU that computes
+            in it where that is faster, else 32.
         batch_size: Photos that the encoder takes at once.
         engine: What runs the encoder: torch, openvino (on a CPU), or auto, which measures and takes
-            the faster one that gives the features of torch.
+            the faster one whose features are those of torch.
         verify: Read every finished job again and compare its digest.
     """
     options = EngineOptions(device, precision, batch_size, engine)
@@ -97,8 +99,19 @@ def _as_begun(options: EngineOptions, out: Path) -> EngineOptions:
     if options.precision != "auto" or not any(out.glob("jobs/*.npz")):
         return options
     begun_in = CacheHeader.read(out).precision
-    kept = [precision for precision in _ON_ANY_DEVICE if precision == begun_in]
-    return replace(options, precision=kept[0]) if kept else options
+    if begun_in == "32":
+        return replace(options, precision="32")
+    if begun_in != "bf16":
+        return options
+    from lazarus_pl.encoder.find_device import find_device
+
+    if best_training_precision(find_device(options.device)) != "bf16":
+        _LOG.warning(
+            "'%s' was begun in bf16, which this device does not compute in: going on slowly; for "
+            "float32 name another folder with --out",
+            out,
+        )
+    return replace(options, precision="bf16")
 
 
 def _say(text: str) -> None:

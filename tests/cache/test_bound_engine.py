@@ -120,9 +120,15 @@ def test_what_was_begun_in_float32_goes_on_in_it(
 
 @pytest.mark.parametrize("best", ["32", "bf16"])
 def test_what_was_begun_in_bf16_goes_on_in_it_on_any_processor(
-    best: str, data: Path, tmp_path: Path, lazarus: Lazarus, monkeypatch: pytest.MonkeyPatch
+    best: str,
+    data: Path,
+    tmp_path: Path,
+    lazarus: Lazarus,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     from lazarus_pl.encoder import make_engine
+    from lazarus_pl.pipeline import extract
 
     out = tmp_path / "cache"
     words = ("extract", "--data", data, "--out", out, "--encoder.weights", "random")
@@ -131,10 +137,12 @@ def test_what_was_begun_in_bf16_goes_on_in_it_on_any_processor(
     for number in range(200, 206):
         save_noise(data / "a" / f"IMG_{number:04d}.png")
     monkeypatch.setattr(make_engine, "best_precision", lambda device: best)
+    monkeypatch.setattr(extract, "best_training_precision", lambda device: best)
     done = lazarus(*words)
     assert done.code == 0, done.err
     assert "6 extracted now" in done.out
     assert CacheHeader.read(out).precision == "bf16"
+    assert ("does not compute in: going on slowly" in caplog.text) == (best == "32")
 
 
 def choice(*engines: MeanColourEngine) -> MeasuredEngine:
@@ -165,6 +173,22 @@ def test_the_precision_that_was_measured_is_written_down_and_kept_to(
     assert extract(data, out, again).extracted == 6
     assert again.precision == taken
     assert [each["name"] for each in CacheHeader.read(out).engines] == ["torch"]
+
+
+def test_an_engine_is_bound_though_no_photo_can_be_read_to_measure_it(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lazarus_pl.cache import bound_engine
+    from lazarus_pl.data.decode import PhotoError
+
+    def away(_: Path) -> bytes:
+        raise PhotoError("is away for a moment")
+
+    monkeypatch.setattr(bound_engine, "read_bytes", away)
+    extract(data, tmp_path / "cache", choice(named("torch", "32"), named("torch", "bf16")))
+    header = CacheHeader.read(tmp_path / "cache")
+    assert header.precision in ("32", "bf16")
+    assert [each["name"] for each in header.engines] == ["torch"]
 
 
 def test_a_finished_cache_is_told_of_without_torch(data: Path, tmp_path: Path) -> None:

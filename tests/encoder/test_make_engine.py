@@ -146,12 +146,24 @@ def test_where_a_processor_computes_in_bf16_it_is_measured_too(
 
 
 @pytest.mark.parametrize("processor", ["bf16"], indirect=True)
+@pytest.mark.parametrize("name", ["torch", "openvino"])
+@pytest.mark.parametrize("precision", ["32", "bf16"])
+def test_whatever_another_call_began_can_be_gone_on_with(
+    name: str, precision: str, processor: str, pixels: np.ndarray, kept: Path
+) -> None:
+    engine = make_engine(_SPEC, EngineOptions("cpu"), folder=kept)
+    assert isinstance(engine, MeasuredEngine)
+    engine.settle(pixels, name=name, precision=precision)
+    assert (engine.name, engine.precision) == (name, precision)
+
+
+@pytest.mark.parametrize("processor", ["bf16"], indirect=True)
 def test_float32_may_be_asked_of_a_cpu_alone(processor: str) -> None:
     options = EngineOptions("cpu", engine="torch")
     assert make_engine(_SPEC, options).precision == "auto"
-    assert make_engine(_SPEC, options, rounding=False).precision == "32"
+    assert make_engine(_SPEC, options, may_round=False).precision == "32"
     lower = replace(options, precision="bf16")
-    assert make_engine(_SPEC, lower, rounding=False).precision == "bf16"
+    assert make_engine(_SPEC, lower, may_round=False).precision == "bf16"
 
 
 @pytest.mark.parametrize("processor", ["bf16"], indirect=True)

@@ -99,6 +99,20 @@ def test_float32_is_tried_where_bf16_is_not_near_enough(
     assert ("other in precision bf16 are not those of torch" in caplog.text) == (error > 0.1)
 
 
+def test_float32_is_tried_where_bf16_cannot_start(
+    photos: np.ndarray, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse() -> MeanColourEngine:
+        raise LazarusError("no bf16 here")
+
+    exact, other = Skewed("torch", 0.01), candidate(Skewed("other", 0.0))
+    lower = Candidate("other", refuse, precision="bf16", otherwise=other)
+    engine = MeasuredEngine(exact, [candidate(exact), lower])
+    engine.settle(photos)
+    assert (engine.name, engine.precision) == ("other", "32")
+    assert "no bf16 here: using other" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("name", "precision"), [("other", "32"), ("other", "bf16"), ("torch", "32"), (None, "32")]
 )

@@ -169,7 +169,7 @@ def test_the_engine_gets_as_many_photos_as_it_takes_at_once(
 
     def wide(*args: object, **options: object) -> Engine:
         asked = EngineOptions(batch_size=24, engine="torch")
-        engine = make_engine(args[0], asked, rounding=False)  # type: ignore[arg-type]
+        engine = make_engine(args[0], asked, may_round=False)  # type: ignore[arg-type]
         assert isinstance(engine, TorchEngine)
         return engine
 
@@ -429,17 +429,21 @@ def test_demo_does_it_all_and_repeats_nothing(
     tmp_path: Path, lazarus: Lazarus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "demo"
-    # all nine heads, each for a few epochs, on two small photos of each leaf
+    # two heads, each for an epoch, on two small photos of each leaf
+    heads = {
+        name: str(shipped_config(f"heads/{name}.yaml").resolve()) for name in ("linear", "mlp")
+    }
+    (tmp_path / "grid.yaml").write_text(yaml.safe_dump({"configs": heads}))
     short = partial(
         RunSettings,
-        grid=GridOptions(overrides={"trainer.max_epochs": 3}),
+        grid=GridOptions(tmp_path / "grid.yaml", {"trainer.max_epochs": 1}),
         encoder=EncoderSpec(image_size=64),
     )
     monkeypatch.setattr(demo, "RunSettings", short)
-    few = partial(ProceduralLeaves, photos_per_leaf=(2, 2))
+    few = partial(ProceduralLeaves, photos_per_leaf=(2, 2), size=64)
     monkeypatch.setattr(demo, "ProceduralLeaves", few)
-    # time for the heads, none for fine-tuning
-    words = ("demo", "--out", out, "--leaves", 0.1, "--time", "20s")
+    # heads are always trained, and there is no time for fine-tuning
+    words = ("demo", "--out", out, "--leaves", 0.1, "--time", "1s")
     done = lazarus(*words)
     assert done.code == 0, done.err
     assert "| 1    |" in done.out
