@@ -25,6 +25,7 @@ from PIL import Image
 from lazarus_pl.audit import shortcuts
 from lazarus_pl.cli import main
 from lazarus_pl.data.procedural.procedural_leaves import ProceduralLeaves
+from tests import forked
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -45,6 +46,12 @@ def _small_forests() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(shortcuts, "_TREES", 40)
         yield
+
+
+@pytest.fixture(scope="session")
+def forks() -> None:
+    """What begins the processes of tests/forked.py is at work."""
+    forked.serve()
 
 
 class Outcome(NamedTuple):

@@ -80,8 +80,9 @@ def test_extract_views_and_fit_on_them(
     assert f"views of photos of train by the policy '{policy.stem}'" in done.out
     assert "(0 extracted now, " in done.out
     assert len(list(copy.glob("views/*/views.png"))) == 1
-    # photos in windows have no views
-    for head in (config for config in HEADS if config != WINDOWS):
+    # photos in windows have no views; a policy changes only what the numbers are
+    heads = [config for config in HEADS if config != WINDOWS]
+    for head in heads if policy == POLICIES[0] else heads[:1]:
         # whole photos can be mixed, patches cannot
         mixup = () if head.stem == "patches" else ("--model.init_args.mixup=0.2",)
         options = ("--data.init_args.views=all", *mixup)

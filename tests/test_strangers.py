@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import re
 import shutil
-import subprocess
-import sys
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -19,6 +16,7 @@ import yaml
 from lazarus_pl.cli import VERBS, _load, main
 from lazarus_pl.shipped_config import shipped_config
 from tests.conftest import Lazarus
+from tests.forked import begin_lazarus
 
 ROOT = Path(__file__).parent.parent
 LINEAR = ROOT / "configs" / "heads" / "linear.yaml"
@@ -286,9 +284,9 @@ def test_the_configs_that_a_grid_and_a_run_name_import_nothing(
     assert not proof.exists()
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("forks")
 def test_own_classes_are_allowed_by_the_environment_not_by_a_config(
-    proof: Path, cache: Path, lazarus: Lazarus
+    proof: Path, cache: Path, tmp_path: Path, lazarus: Lazarus
 ) -> None:
     Path("own.yaml").write_text(yaml.safe_dump(PLACES["callback"]), encoding="utf-8")
     words = ("fit", "-c", LINEAR, "-c", "own.yaml", "--data.init_args.cache", cache, *QUIET)
@@ -297,11 +295,10 @@ def test_own_classes_are_allowed_by_the_environment_not_by_a_config(
     assert "LAZARUS_CLASSES" in refused.err
     assert not proof.exists()
     # what is allowed is allowed for the process
-    path = os.pathsep.join([str(ROOT), str(proof.parent / "guest")])
-    allowed = {**os.environ, "LAZARUS_CLASSES": "other, stranger", "PYTHONPATH": path}
-    command = [sys.executable, "-m", "lazarus_pl", *map(str, words)]
-    done = subprocess.run(command, env=allowed, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    log = tmp_path / "log"
+    process = begin_lazarus(words, tmp_path, log, {"LAZARUS_CLASSES": "other, stranger"})
+    process.join()
+    assert process.exitcode == 0, log.read_text()
     assert proof.exists()
 
 

@@ -2,13 +2,12 @@ from __future__ import annotations
 
 import json
 import math
-import multiprocessing
 import os
 import sys
 import time
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import torch
@@ -25,13 +24,11 @@ from lightning.pytorch.plugins import MixedPrecision
 
 from callbacks import CheckpointVersions, MetricRollback
 from tests.callbacks.tiny import Fault, Scripted, Tiny, data, fit, loss_of, same, trainer
-
-if TYPE_CHECKING:
-    # there are none on Windows
-    from multiprocessing.context import ForkServerContext, ForkServerProcess
+from tests.forked import begin
 
 NAN = float("nan")
 FAULTS = ("rate", "nan", "labels", "inf")
+TRIALS = 20
 KILLS = 20
 
 
@@ -44,7 +41,7 @@ def events(folder: Path) -> list[dict[str, Any]]:
 def test_no_fault_lowers_the_final_score(kind: str, tmp_path: Path) -> None:
     """Twenty seeded trials a fault, at any place, the last epoch included."""
     tolerance, undone = 0.01, 0
-    for seed in range(20):
+    for seed in range(TRIALS):
         fault = Fault(kind, epoch=1 + seed % 4, batch=seed % 4)
         model = Tiny(seed)
         rollback = MetricRollback("val_loss", tolerance=tolerance, dirpath=tmp_path / str(seed))
@@ -58,7 +55,7 @@ def test_no_fault_lowers_the_final_score(kind: str, tmp_path: Path) -> None:
         undone += bool(rollback.rollbacks)
     # Lightning's own way takes long where calls are nested deeply
     assert same(dict(Tiny.load_from_checkpoint(path).state_dict()), dict(model.state_dict()))
-    assert undone >= (20 if kind in ("nan", "inf") else 10)
+    assert undone >= (TRIALS if kind in ("nan", "inf") else TRIALS // 2)
 
 
 def test_without_it_the_same_faults_ruin_the_run(tmp_path: Path) -> None:
@@ -673,14 +670,6 @@ def test_fast_dev_run_writes_nothing(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-@pytest.fixture(scope="module")
-def processes() -> ForkServerContext:
-    """Forks of a process that has imported all this and trained nothing."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    return context
-
-
 def _train(folder: Path, ckpt: Path | None = None) -> None:
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
@@ -697,26 +686,20 @@ def _train(folder: Path, ckpt: Path | None = None) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="needs fork")
-def test_kill_9_leaves_whole_files_and_a_run_that_goes_on_exactly(
-    processes: ForkServerContext, tmp_path: Path
-) -> None:
-    def begin(*arguments: Path | None) -> ForkServerProcess:
-        process = processes.Process(target=_train, args=arguments)
-        process.start()
-        return process
-
+@pytest.mark.usefixtures("forks")
+def test_kill_9_leaves_whole_files_and_a_run_that_goes_on_exactly(tmp_path: Path) -> None:
     def final(folder: Path) -> Any:
         return torch.load(folder / "final.pt", weights_only=True)
 
     # the first one waits for the imports
-    begin(tmp_path / "first").join()
+    begin(_train, tmp_path / "first").join()
     began = time.monotonic()
-    begin(tmp_path / "whole").join()
+    begin(_train, tmp_path / "whole").join()
     took = time.monotonic() - began
     killed = 0
     for part in range(KILLS):
         folder = tmp_path / str(part)
-        process = begin(folder)
+        process = begin(_train, folder)
         process.join((0.1 + 0.8 * part / (KILLS - 1)) * took)
         process.kill()
         process.join()
@@ -727,7 +710,7 @@ def test_kill_9_leaves_whole_files_and_a_run_that_goes_on_exactly(
             for entry in json.loads(index.read_text()):
                 assert (index.parent / entry["file"]).exists(), entry
         last = folder / "last.ckpt"
-        begin(folder, last if last.exists() else None).join()
+        begin(_train, folder, last if last.exists() else None).join()
         assert same(final(folder), final(tmp_path / "whole")), part
     assert killed >= KILLS // 4, killed
 
@@ -754,13 +737,10 @@ def _train_a_rank(rank: int, port: int, folder: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="needs fork, and gloo by its default name")
-def test_ranks_decide_alike(processes: ForkServerContext, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("forks")
+def test_ranks_decide_alike(tmp_path: Path) -> None:
     port = find_free_network_port()
-    ranks = [
-        processes.Process(target=_train_a_rank, args=(rank, port, tmp_path)) for rank in (0, 1)
-    ]
-    for process in ranks:
-        process.start()
+    ranks = [begin(_train_a_rank, rank, port, tmp_path) for rank in (0, 1)]
     for process in ranks:
         process.join(300)
         process.kill()

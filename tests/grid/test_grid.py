@@ -11,6 +11,7 @@ import pytest
 import torch
 import yaml
 
+from lazarus_pl.cli import main
 from lazarus_pl.data.folder_lock import FolderLock
 from lazarus_pl.errors import LazarusError
 from lazarus_pl.fit_words import callbacks_of
@@ -36,6 +37,17 @@ def small(tmp_path: Path) -> Path:
     heads = Path(__file__).parent.parent.parent / "configs" / "heads"
     (tmp_path / "grid.yaml").write_text(SMALL.format(heads=heads))
     return tmp_path / "grid.yaml"
+
+
+@pytest.fixture(scope="module")
+def finished(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with grid.yaml and, in run, what it gave."""
+    folder = tmp_path_factory.mktemp("finished")
+    heads = Path(__file__).parent.parent.parent / "configs" / "heads"
+    (folder / "grid.yaml").write_text(SMALL.format(heads=heads))
+    words = ["grid", "-c", folder / "grid.yaml", "--cache", cache, "--out", folder / "run"]
+    assert main([str(word) for word in words]) == 0
+    return folder
 
 
 def note_failed(results: RunResults, run: GridRun) -> None:
@@ -137,10 +149,12 @@ def test_a_run_tells_what_it_is_set_to(tmp_path: Path) -> None:
 
 
 def test_where_nothing_can_be_promised_the_reason_is_told(
-    small: Path, cache: Path, tmp_path: Path, lazarus: Lazarus
+    finished: Path, cache: Path, lazarus: Lazarus
 ) -> None:
     """Val has three leaves."""
-    done = lazarus("grid", "-c", small, "--cache", cache, "--out", tmp_path / "run")
+    done = lazarus(
+        "grid", "-c", finished / "grid.yaml", "--cache", cache, "--out", finished / "run"
+    )
     assert done.code == 0
     assert "doubt: 0.0% of test are answered" in done.out
     assert "no photo is answered, since val has too few leaves to promise a coverage" in done.out
@@ -179,11 +193,11 @@ def test_nine_runs_end_to_end(cache: Path, tmp_path: Path, lazarus: Lazarus) -> 
 
 
 def test_a_second_call_repeats_nothing_and_a_lost_run_alone_is_trained_again(
-    small: Path, cache: Path, tmp_path: Path, lazarus: Lazarus
+    finished: Path, cache: Path, tmp_path: Path, lazarus: Lazarus
 ) -> None:
     out = tmp_path / "run"
-    words = ("grid", "-c", small, "--cache", cache, "--out", out)
-    assert lazarus(*words).code == 0
+    shutil.copytree(finished / "run", out)
+    words = ("grid", "-c", finished / "grid.yaml", "--cache", cache, "--out", out)
     times = {p: p.stat().st_mtime_ns for p in out.rglob("best.ckpt")}
     first = rows(out)
     assert lazarus(*words).code == 0
@@ -198,12 +212,10 @@ def test_a_second_call_repeats_nothing_and_a_lost_run_alone_is_trained_again(
 
 
 def test_a_run_of_the_grid_equals_lazarus_fit(
-    small: Path, cache: Path, tmp_path: Path, lazarus: Lazarus, monkeypatch: pytest.MonkeyPatch
+    finished: Path, cache: Path, tmp_path: Path, lazarus: Lazarus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from lazarus_pl.tasks.load_task import load_task
 
-    out = tmp_path / "run"
-    assert lazarus("grid", "-c", small, "--cache", cache, "--out", out).code == 0
     monkeypatch.chdir(tmp_path)
     done = lazarus(
         "fit",
@@ -213,7 +225,7 @@ def test_a_run_of_the_grid_equals_lazarus_fit(
         "--trainer.enable_progress_bar=false",
     )
     assert done.code == 0, done.err
-    ours = load_task(out / "runs" / "mlp-lr0.01" / "checkpoints" / "best.ckpt")
+    ours = load_task(finished / "run" / "runs" / "mlp-lr0.01" / "checkpoints" / "best.ckpt")
     theirs = load_task(Path("lightning_logs/version_0/checkpoints/best.ckpt"))
     for name, value in ours.state_dict().items():
         assert value.equal(theirs.state_dict()[name]), name
@@ -344,7 +356,9 @@ def test_a_run_twice_is_one_sentence(tmp_path: Path) -> None:
         _runs(tmp_path, "{model.init_args.head: ['a/b', 'a:b']}")
 
 
-def test_one_grid_a_folder(small: Path, cache: Path, tmp_path: Path, lazarus: Lazarus) -> None:
+def test_one_grid_a_folder(
+    finished: Path, small: Path, cache: Path, tmp_path: Path, lazarus: Lazarus
+) -> None:
     out = tmp_path / "run"
     words = ("grid", "-c", small, "--cache", cache, "--out", out)
     with FolderLock(out, "grid"):
@@ -353,6 +367,7 @@ def test_one_grid_a_folder(small: Path, cache: Path, tmp_path: Path, lazarus: La
     assert f"'{out}' is in use by another lazarus grid (process {os.getpid()} on " in refused.err
     assert not (out / "runs").exists()
     # `lazarus run` holds a lock of its own
+    shutil.copytree(finished / "run", out, dirs_exist_ok=True)
     with FolderLock(out, "run"):
         assert lazarus(*words).code == 0
 

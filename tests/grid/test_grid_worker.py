@@ -23,6 +23,7 @@ from lazarus_pl.grid.grid_worker import GridWorker
 from lazarus_pl.grid.run_grid import run_grid
 from lazarus_pl.grid.run_results import RunResults
 from lazarus_pl.grid.run_trainer import RunTrainer
+from tests.forked import Piped
 from tests.grid.test_grid import note_failed
 from tests.grid.test_stacks import HEADS, scores, write
 
@@ -84,6 +85,16 @@ class Eager(GridWorker):
         return self
 
 
+class Forked(GridWorker):
+    """Starts at once; how the interpreter starts and ends is seen where scores are compared."""
+
+    def _start(self) -> Any:  # noqa: ANN401
+        if sys.platform == "win32":
+            return super()._start()
+        self._log.parent.mkdir(parents=True, exist_ok=True)
+        return Piped(grid_worker.work, self._log)
+
+
 class Idle(GridWorker):
     """Does nothing."""
 
@@ -98,6 +109,7 @@ def test_scores_are_those_of_one_process_with_half_of_the_cores(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     trained_here: list[tuple[int, int]],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(grid_module, "cut_stacks", lambda *_: None)
@@ -111,6 +123,9 @@ def test_scores_are_those_of_one_process_with_half_of_the_cores(
     monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
     monkeypatch.setattr(grid_module, "GridWorker", Eager)
     run_grid(small, cache, tmp_path / "two")
+    log = (tmp_path / "two" / "locks" / "worker.log").read_text()
+    assert "the second process" not in caplog.text, log
+    assert "Fatal" not in log
     assert (2, 1) not in trained_here, "the second process did not take the part of two"
     assert {cores for _, cores in trained_here} <= {1}
     assert len(scores(tmp_path / "two")) == 3
@@ -187,29 +202,29 @@ def test_a_run_that_failed_in_the_second_process_is_on_the_board_and_not_trained
     assert [row["error"] for row in scores(out)] == ["", "", ""]
 
 
+@pytest.mark.usefixtures("forks")
 def test_the_second_process_leaves_a_claimed_part_alone_and_ends_well(
     runs: list[GridRun], cache: Path, tmp_path: Path
 ) -> None:
     with FileLock(_claims(tmp_path) / f"{runs[0].name}.lock"):
-        with GridWorker([runs[:2], runs[2:]], cache, tmp_path, None, 1) as worker:
+        with Forked([runs[:2], runs[2:]], cache, tmp_path, None, 1) as worker:
             process = worker._process
             assert process is not None
         log = (tmp_path / "locks" / "worker.log").read_text()
         assert process.returncode == 0, log
-    assert "Fatal" not in log
     assert [path.name for path in (tmp_path / "runs").iterdir()] == [runs[2].name]
     assert (tmp_path / "runs" / runs[2].name / "result.json").is_file()
 
 
 @pytest.fixture
-def endless(small: GridSpec, cache: Path, tmp_path: Path) -> GridWorker:
+def endless(forks: None, small: GridSpec, cache: Path, tmp_path: Path) -> GridWorker:
     text = Path(small.configs["mlp"]).read_text(encoding="utf-8")
     patient = re.sub(r"patience: \d+", "patience: 1000000", text)
     assert patient != text
     (tmp_path / "mlp.yaml").write_text(patient, encoding="utf-8")
     spec = write(tmp_path, f"configs: {{{{mlp: {(tmp_path / 'mlp.yaml').as_posix()}}}}}\n")
     runs = GridSpec(spec.configs, small.axes, {"trainer.max_epochs": 1_000_000}).runs()
-    return GridWorker([list(runs)], cache, tmp_path, None, 1)
+    return Forked([list(runs)], cache, tmp_path, None, 1)
 
 
 def _at_work(worker: GridWorker, out: Path) -> subprocess.Popen[bytes]:

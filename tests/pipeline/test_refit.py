@@ -65,8 +65,8 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "encoder": {"image_size": 64},
         "engine": "torch",
         "grid": {"config": "grid.yaml"},
-        "views_head": {"overrides": {"trainer.max_epochs": 2}},
-        "finetune": {"overrides": {"trainer.max_epochs": 2}},
+        "views_head": {"overrides": {"trainer.max_epochs": 1}},
+        "finetune": {"overrides": {"trainer.max_epochs": 1}},
     }
     (folder / "run.yaml").write_text(json.dumps(content))
     return folder / "run.yaml"
@@ -315,11 +315,20 @@ def last_of(candidates: Sequence[Candidate]) -> Candidate:
 
 
 @pytest.fixture(scope="module")
-def on_views(photos: Path, config: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """The command of a run whose fine-tuned model is chosen."""
+def on_views(
+    whole: tuple[Path, list[str]],
+    photos: Path,
+    config: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> list[str]:
+    """The command of a run whose fine-tuned model is chosen, after the same grid."""
     out = tmp_path_factory.mktemp("views") / "run"
+    shutil.copytree(whole[0], out)
+    for stage in ("choose", "refit", "test"):
+        (out / "stages" / f"{stage}.json").unlink()
+        shutil.rmtree(out / stage)
     words = ["run", "-c", str(config), "--data", str(photos), "--out", str(out), *QUICK[:2]]
-    words += ["--gallery=0", "--views.count=1", "--grid.overrides={trainer.max_epochs: 1}"]
+    words += ["--gallery=0", "--views.count=1"]
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(choose_stage, "choose", last_of)
         patched.setattr(refit_stage, "_on_val", full_marks)

@@ -42,7 +42,7 @@ from lazarus_pl.pipeline.run.report.curves import read_curves
 from lazarus_pl.pipeline.run.report.write_report import write_report
 from lazarus_pl.pipeline.run.run_settings import RunSettings
 from lazarus_pl.pipeline.run.stage_record import StageRecord
-from lazarus_pl.pipeline.run.stages import refit_stage
+from lazarus_pl.pipeline.run.stages import choose_stage, refit_stage
 from lazarus_pl.pipeline.run.stages.choose_stage import _may_compete
 from lazarus_pl.pipeline.run.stages.test_stage import TestStage
 from lazarus_pl.pipeline.run.stages.views_stage import ViewsStage
@@ -50,6 +50,7 @@ from lazarus_pl.shipped_config import shipped_config
 from lazarus_pl.tasks.load_task import load_task
 from lazarus_pl.tasks.read_checkpoint import read_checkpoint
 from tests.conftest import Lazarus, save_noise
+from tests.forked import begin_lazarus
 from tests.pipeline.browser import find_browser, look_at
 
 ODD = '<b>x & "y'
@@ -379,13 +380,24 @@ def test_a_second_run_does_nothing_without_torch_and_at_once(
     assert {p for p in before if before[p] != after.get(p)} <= {whole / "run.lock"}
 
 
+@pytest.fixture(scope="module")
+def quick_stages(
+    whole: Path, photos: Path, config: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The run, after its quick stages alone were asked for."""
+    out = tmp_path_factory.mktemp("quick") / "run"
+    shutil.copytree(whole, out)
+    words = ["--data", str(photos), "--out", str(out), *QUICK]
+    assert main(["run", "-c", str(config), *words]) == 0
+    return out
+
+
 @pytest.fixture
-def quick(whole: Path, photos: Path, config: Path, tmp_path: Path) -> tuple[Path, list[str]]:
+def quick(quick_stages: Path, photos: Path, config: Path, tmp_path: Path) -> tuple[Path, list[str]]:
     """A copy of the photos and of the run, and the command of its quick stages."""
-    shutil.copytree(whole, tmp_path / "run")
+    shutil.copytree(quick_stages, tmp_path / "run")
     shutil.copytree(photos, tmp_path / "photos")
     words = ["--data", str(tmp_path / "photos"), "--out", str(tmp_path / "run"), *QUICK]
-    assert main(["run", "-c", str(config), *words]) == 0
     return tmp_path / "run", ["run", "-c", str(config), *words]
 
 
@@ -407,6 +419,7 @@ def test_what_changed_is_done_again_and_nothing_else(
     quick: tuple[Path, list[str]], lazarus: Lazarus
 ) -> None:
     out, words = quick
+    assert lazarus(*words).code == 0
     photo = next((out.parent / "photos" / "healthy").glob("*.jpg"))
     readings = summary_of(out)["test_readings"]
     grid = (out / "stages" / "grid.json").stat().st_mtime_ns
@@ -501,7 +514,7 @@ def test_batches_are_taken_in_parts_to_keep_within_the_budget(
     before, after = summary_of(whole), summary_of(out)
     assert after["stages"] == before["stages"]
     assert (before["budget_gpu_mb"], after["budget_gpu_mb"]) == (None, 4000)
-    overrides = "--finetune.overrides={budget.micro_batch: 8, trainer.max_epochs: 2}"
+    overrides = "--finetune.overrides={budget.micro_batch: 8, trainer.max_epochs: 1}"
     done = lazarus(*words, overrides, "--refit.skip")
     assert done.code == 0, done.err
     split = summary_of(out)
@@ -561,6 +574,7 @@ def test_without_the_head_on_views_the_best_of_the_grid_is_fine_tuned(
 ) -> None:
     out, words = copied
     words = [*words, "--views_head.skip", "--refit.skip"]
+    words.append("--finetune.overrides={trainer.max_epochs: 1}")
     done = lazarus(*words)
     assert done.code == 0, done.err
     fitted = yaml.safe_load((out / "finetune" / "config.yaml").read_text())
@@ -591,12 +605,18 @@ def test_views_that_were_asked_for_before_are_not_taken_for_others(
     assert {item["stage"] for item in summary_of(out)["candidates"]} == {"grid"}
 
 
+def head_on_views(candidates: Sequence[Candidate]) -> Candidate:
+    return next(item for item in candidates if item.stage == "views_head")
+
+
 def test_where_time_is_short_fewer_views_are_made(
     copied: tuple[Path, list[str]], lazarus: Lazarus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, words = copied
     shutil.rmtree(out / "cache" / "views")
     monkeypatch.setattr(ViewsStage, "_affordable", lambda *_: 1)
+    # a head is soon trained again
+    monkeypatch.setattr(choose_stage, "choose", head_on_views)
     monkeypatch.setattr(refit_stage, "_on_val", lambda *_: 1.0)
     words = [*words, "--views.count", "2", "--budget.time", "1h"]
     done = lazarus(*words)
@@ -744,6 +764,7 @@ def test_one_run_a_folder(quick: tuple[Path, list[str]], lazarus: Lazarus) -> No
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("forks")
 def test_killed_in_the_middle_the_same_command_goes_on(
     whole: Path, photos: Path, config: Path, tmp_path: Path, lazarus: Lazarus
 ) -> None:
@@ -753,19 +774,15 @@ def test_killed_in_the_middle_the_same_command_goes_on(
     shutil.rmtree(out / "grid")
     shutil.rmtree(out / "finetune")
     moment = out / "finetune" / "plan.json"
-    words = ["--data", str(photos), "--out", str(out), *SKIPS[:2], "--gallery=0"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "lazarus_pl", "run", "-c", str(config), *words],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    words = ["--data", str(photos), "--out", str(out), *SKIPS[:2], "--refit.skip", "--gallery=0"]
+    process = begin_lazarus(["run", "-c", config, *words], tmp_path, tmp_path / "log")
     deadline = time.monotonic() + 120
-    while not moment.exists() and process.poll() is None:
+    while not moment.exists() and process.exitcode is None:
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    assert process.poll() is None, "it ended before it could be killed"
+    assert process.exitcode is None, "it ended before it could be killed"
     process.kill()
-    process.wait()
+    process.join()
     done = lazarus("run", "-c", config, *words)
     assert done.code == 0, done.err
     assert not (out / "run.holder.json").exists()
@@ -870,7 +887,7 @@ def test_a_damaged_late_model_is_trained_again_or_does_not_compete(
     damaged = out / "patches" / "checkpoints" / "best.ckpt"
     damaged.write_bytes(damaged.read_bytes()[:1000])
     words = ["run", "-c", config, "--data", photos, "--out", out, *SKIPS[1:]]
-    done = lazarus(*words, "--audit.skip", "--gallery=0")
+    done = lazarus(*words, "--audit.skip", "--gallery=0", "--refit.skip")
     assert done.code == 0, done.err
     assert is_whole(damaged)
     assert {item["stage"] for item in summary_of(out)["candidates"]} == {"grid", "patches"}

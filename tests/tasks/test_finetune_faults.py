@@ -19,7 +19,7 @@ from lazarus_pl.tasks.finetune_task import FinetuneTask
 BATCHES = 3
 # every batch of an epoch is hit; benchmarks/faults.py has 20 trials of each
 TRIALS = BATCHES
-FEW = 2
+FEW = 1
 TOLERANCE = 0.01
 MONITOR = "val/loss"
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import random
-import subprocess
-import sys
 import time
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ import torch
 from callbacks.version_files import is_whole
 from lazarus_pl.lightning_cli import run_lightning
 from lazarus_pl.tasks.load_task import load_task
+from tests.forked import begin_lazarus
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 KILLS = 2
@@ -39,6 +39,7 @@ def start(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("forks")
 def test_killed_at_random_and_resumed(start: Path, viewed: Path, tmp_path: Path) -> None:
     rng = random.Random(0)
     best = -1.0
@@ -47,7 +48,8 @@ def test_killed_at_random_and_resumed(start: Path, viewed: Path, tmp_path: Path)
         process = begin(start, viewed, tmp_path)
         ended = kills == KILLS or not killed(process, tmp_path, rng.uniform(SOONEST, LATEST))
         if ended:
-            assert process.wait(PATIENCE) == 0, (tmp_path / "log").read_text()
+            process.join(PATIENCE)
+            assert process.exitcode == 0, (tmp_path / "log").read_text()
         kills += not ended
         for path in tmp_path.rglob("*.ckpt"):
             assert is_whole(path), path
@@ -63,41 +65,34 @@ def test_killed_at_random_and_resumed(start: Path, viewed: Path, tmp_path: Path)
     assert all(value.isfinite().all() for value in task.state_dict().values())
 
 
-def begin(start: Path, cache: Path, folder: Path) -> subprocess.Popen[bytes]:
+def begin(start: Path, cache: Path, folder: Path) -> BaseProcess:
     """The fine-tuning, or what is left of it."""
     last = last_of(folder)
-    with (folder / "log").open("ab") as log:
-        return subprocess.Popen(
-            [
-                *(sys.executable, "-m", "lazarus_pl", "fit"),
-                f"--config={CONFIGS / 'finetune' / 'progressive.yaml'}",
-                *(f"--data.init_args.cache={cache}", f"--model.init_args.start={start}"),
-                # so slow that nothing is rolled back, which could end it
-                *("--model.init_args.lr=1e-5", "--budget.micro_batch=12"),
-                f"--trainer.max_epochs={EPOCHS}",
-                *("--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"),
-                *([f"--ckpt_path={last}"] if last.is_file() else []),
-            ],
-            cwd=folder,
-            stdout=log,
-            stderr=log,
-        )
+    words = [
+        *("fit", f"--config={CONFIGS / 'finetune' / 'progressive.yaml'}"),
+        *(f"--data.init_args.cache={cache}", f"--model.init_args.start={start}"),
+        # so slow that nothing is rolled back, which could end it
+        *("--model.init_args.lr=1e-5", "--budget.micro_batch=12"),
+        f"--trainer.max_epochs={EPOCHS}",
+        *("--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"),
+        *([f"--ckpt_path={last}"] if last.is_file() else []),
+    ]
+    return begin_lazarus(words, folder, folder / "log")
 
 
-def killed(process: subprocess.Popen[bytes], folder: Path, seconds: float) -> bool:
+def killed(process: BaseProcess, folder: Path, seconds: float) -> bool:
     """Waits for the training to begin, and kills it a while after; False if it has ended."""
     runs = len(list(folder.rglob("config.yaml")))
     deadline = time.monotonic() + PATIENCE
-    while process.poll() is None and len(list(folder.rglob("config.yaml"))) == runs:
+    while process.exitcode is None and len(list(folder.rglob("config.yaml"))) == runs:
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    try:
-        process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-        return True
-    return False
+    process.join(seconds)
+    if process.exitcode is not None:
+        return False
+    process.kill()
+    process.join()
+    return True
 
 
 def last_of(folder: Path) -> Path:
