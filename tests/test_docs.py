@@ -231,7 +231,17 @@ def test_every_benchmark_and_every_file_of_results_is_named() -> None:
 
 # columns of a table of benchmarks/README.md, and where its figures are
 FIGURES = {
-    "extraction.json": ("photos_per_second", ["14.2", "89.7", "2217.7", "116.1", "110.4"], 1),
+    "extraction.json": ("photos_per_second", ["16.3", "221.3", "1779.3", "341.3", "286.3"], 1),
+    "extraction_torch_bf16.json": (
+        "photos_per_second",
+        ["14.9", "92.6", "2071.5", "127.3", "119.9"],
+        1,
+    ),
+    "extraction_float32.json": (
+        "photos_per_second",
+        ["14.2", "89.7", "2217.7", "116.1", "110.4"],
+        1,
+    ),
     "chain.json": ("test", ["0.934", "0.923", "0.937", "0.956", "0.961"], 3),
     "chain_full.json": ("test", ["0.914", "0.902", "0.892", "0.892", "0.907", "0.934"], 3),
     "depthwise.json": ("processor_seconds", ["0.78", "1.02", "0.56"], 2),
