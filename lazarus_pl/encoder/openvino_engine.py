@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 
 
 _HINTS = {"32": "f32", "bf16": "bf16"}
-
-
-Features = dict[str, npt.NDArray[np.float16]]
+_Features = dict[str, npt.NDArray[np.float16]]
 
 
 class _Batch(NamedTuple):
@@ -30,7 +28,7 @@ class _Batch(NamedTuple):
 
     pixels: npt.NDArray[np.uint8]
     start: int
-    features: Features
+    features: _Features
 
 
 class OpenVinoEngine:
@@ -81,7 +79,7 @@ class OpenVinoEngine:
         self._batch = batch_size
         self.batch_size = batch_size * len(self._requests)
 
-    def encode(self, photos: npt.NDArray[np.uint8]) -> Features:
+    def encode(self, photos: npt.NDArray[np.uint8]) -> _Features:
         """Features of pixels.
 
         Args:
