@@ -148,10 +148,10 @@ class BoundEngine:
             )
 
     def _write_down(self, header: CacheHeader) -> None:
-        if self.engine.name not in [each["name"] for each in header.engines]:
-            header = replace(header, engines=(*header.engines, _record(self.engine)))
         bound = replace(header, precision=self.engine.precision)
-        if bound != CacheHeader.read(self._out):
+        if self.engine.name not in [each["name"] for each in header.engines]:
+            bound = replace(bound, engines=(*header.engines, _record(self.engine)))
+        if bound != header:
             bound.write(self._out)
 
 

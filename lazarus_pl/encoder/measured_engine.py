@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -205,6 +206,7 @@ class MeasuredEngine:
         """What starts, and what is wrong with the others."""
         trials: list[_Trial] = []
         problems: list[str] = []
+        exact = cache(lambda: self._exact.encode(sample))
         for candidate in candidates:
             for each in candidate.in_turn():
                 try:
@@ -212,17 +214,15 @@ class MeasuredEngine:
                 except LazarusError as error:
                     problems.append(str(error))
                     continue
-                trial = _Trial(engine, self._agreement(engine, sample))
+                if engine is self._exact:
+                    trial = _Trial(engine, Agreement(len(sample), 1.0, 1.0))
+                else:
+                    trial = _Trial(engine, Agreement.of(exact(), engine.encode(sample)))
                 trials.append(trial)
                 if trial.suffices:
                     break
                 problems.append(_disagreement(trial))
         return trials, problems
-
-    def _agreement(self, engine: Engine, sample: npt.NDArray[np.uint8]) -> Agreement:
-        if engine is self._exact:
-            return Agreement(len(sample), 1.0, 1.0)
-        return Agreement.of(self._exact.encode(sample), engine.encode(sample))
 
     @property
     def _engine(self) -> Engine:
