@@ -19,7 +19,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
 from beside import beside
-from depthwise import noise_grids, step
+from depthwise import frozen_norms, noise_grids, step
 from report import Row, report
 from torch import nn
 
@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=4)
     options = parser.parse_args()
     grids = noise_grids(options.batch)
-    ours, theirs = (EncoderTail(Encoder.from_spec(EncoderSpec())) for _ in range(2))
+    ours, theirs = (frozen_norms(EncoderTail(Encoder.from_spec(EncoderSpec()))) for _ in range(2))
     for part in theirs.modules():
         if isinstance(part, nn.Conv2d) and part.groups == 1:
             vars(part).pop("forward", None)

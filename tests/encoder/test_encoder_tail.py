@@ -42,6 +42,21 @@ def test_training_it_leaves_the_encoder_alone(encoder: Encoder) -> None:
     assert not any(parameter.requires_grad for parameter in encoder.parameters())
 
 
+def test_the_gradient_of_the_pool_lies_in_memory_as_maps_do(encoder: Encoder) -> None:
+    maps = torch.rand(2, 8, 6, 6).to(memory_format=torch.channels_last)
+    gradients: list[torch.Tensor] = []
+    for pool in (EncoderTail(encoder).pool, encoder.model.global_pool):
+        assert isinstance(pool, torch.nn.Module)
+        given = maps.clone().requires_grad_()
+        # of what is not a leaf: a leaf's is laid out as it is
+        between = given * 1
+        between.register_hook(gradients.append)
+        pool(between).square().sum().backward()
+    ours, theirs = gradients
+    assert ours.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(ours, theirs)
+
+
 def test_names_of_the_backbone(encoder: Encoder) -> None:
     tail = EncoderTail(encoder)
     assert tail.stages == ("block5", "block6", "last")
