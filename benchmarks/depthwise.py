@@ -11,7 +11,11 @@ mean instead of timm's pool. All take turns; seconds are of the processor, the b
 from __future__ import annotations
 
 import argparse
+import os
 from functools import partial
+
+# as the command sets it: before torch is loaded
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
 from report import Row, report
@@ -22,6 +26,7 @@ from turns import best_of_turns
 from lazarus_pl.encoder.encoder import Encoder
 from lazarus_pl.encoder.encoder_spec import EncoderSpec
 from lazarus_pl.encoder.encoder_tail import EncoderTail
+from lazarus_pl.encoder.exact_depthwise import exact_depthwise
 
 _GRID = (16, 16, 112)
 _OURS = "bfloat16 (lazarus)"
@@ -35,12 +40,14 @@ def main() -> None:
     options = parser.parse_args()
     grids = noise_grids(options.batch)
     encoder = Encoder.from_spec(EncoderSpec())
-    ours, plain = frozen_norms(EncoderTail(encoder)), frozen_norms(EncoderTail(encoder))
+    ours, slow, plain = (frozen_norms(EncoderTail(encoder)) for _ in range(3))
+    take_back_gradients(slow, encoder)
     as_torch_has_it(plain, encoder)
     ways = {
         "float32": (plain, False),
         "float32 (lazarus)": (ours, False),
         "bfloat16": (plain, True),
+        "bfloat16 (lazarus, torch's gradients)": (slow, True),
         _OURS: (ours, True),
     }
     steps = {way: partial(step, tail, grids, mixed) for way, (tail, mixed) in ways.items()}
@@ -67,13 +74,22 @@ def frozen_norms(tail: EncoderTail) -> EncoderTail:
     return tail
 
 
-def as_torch_has_it(tail: EncoderTail, encoder: Encoder) -> None:
-    """Takes back what lazarus does otherwise than timm and torch."""
+def take_back_gradients(tail: EncoderTail, encoder: Encoder) -> None:
+    """Takes back what lazarus does about wide kernels and the pool alone."""
     for part in tail.modules():
-        vars(part).pop("forward", None)
+        if isinstance(part, nn.Conv2d) and part.groups > 1:
+            del vars(part)["forward"]
+    exact_depthwise(tail)
     pool = encoder.model.global_pool
     assert isinstance(pool, nn.Module)
     tail.pool = pool
+
+
+def as_torch_has_it(tail: EncoderTail, encoder: Encoder) -> None:
+    """Takes back all that lazarus does otherwise than timm and torch."""
+    take_back_gradients(tail, encoder)
+    for part in tail.modules():
+        vars(part).pop("forward", None)
 
 
 def noise_grids(batch: int) -> torch.Tensor:

@@ -164,11 +164,9 @@ class LazarusCLI(LightningCLI):
             )
 
     def _begin_with(self, path: str) -> None:
-        """A fine-tuned checkpoint holds all that scoring it needs."""
+        """A fine-tuned checkpoint holds all that scoring it needs; its start may be gone."""
         model = self._get(self.config, "model")
-        if model.class_path.rpartition(".")[2] == FinetuneTask.__name__ and (
-            model.init_args.start is None
-        ):
+        if model.class_path.rpartition(".")[2] == FinetuneTask.__name__:
             model.init_args.start = path
 
     def instantiate_classes(self) -> None:
@@ -207,6 +205,8 @@ class LazarusCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: object) -> Trainer:
         """Trains on what works here, in its best precision, where the config names none.
 
+        Scores are those of float32, as ``lazarus run`` and ``lazarus classify`` have them.
+
         Raises:
             LazarusError: If the trainer would only find out in the middle that it cannot.
         """
@@ -221,7 +221,8 @@ class LazarusCLI(LightningCLI):
                 "--budget.micro_batch, and leave it out of trainer.callbacks"
             )
         accelerator = _usable(asked.get("accelerator", "auto"))
-        precision = asked.get("precision") or _best_precision(accelerator)
+        usual = "32-true" if self.subcommand in _SCORING else _best_precision(accelerator)
+        precision = asked.get("precision") or usual
         chosen: dict[str, object] = {"accelerator": accelerator, "precision": precision}
         if asked.get("devices", "auto") == "auto" and not _is_launched():
             # Lightning takes all GPUs that there are, and starts this program once for each

@@ -11,9 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from lightning.pytorch import Trainer
 
+from lazarus_pl import lightning_cli
 from lazarus_pl.data.manifest import Manifest
 from lazarus_pl.doubt.doubt import Doubt
+from lazarus_pl.lightning_cli import LazarusCLI
 from lazarus_pl.tasks.load_task import load_task
 from lazarus_pl.tasks.read_checkpoint import read_checkpoint
 from tests.conftest import Lazarus
@@ -66,6 +69,34 @@ def test_fit_validate_test_predict(
     of_test = {photo.path: photo.label for photo in Manifest.read(cache).side("test")}
     assert {row["file"] for row in rows} == of_test.keys()
     assert {row["predicted"] for row in rows} <= set(of_test.values())
+
+
+@pytest.mark.parametrize("asked", [(), ("--trainer.precision=bf16-mixed",)], ids=["", "asked"])
+def test_scores_are_those_of_float32_unless_asked_otherwise(
+    asked: tuple[str, ...],
+    cache: Path,
+    tmp_path: Path,
+    lazarus: Lazarus,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # a processor that trains in bf16
+    monkeypatch.setattr(lightning_cli, "best_training_precision", lambda device: "bf16")
+    words = ("-c", LINEAR, f"--data.init_args.cache={cache}")
+    folder = f"--trainer.default_root_dir={tmp_path}"
+    built: list[str] = []
+    build = LazarusCLI.instantiate_trainer
+
+    def note(self: LazarusCLI, **named: object) -> Trainer:
+        trainer = build(self, **named)
+        built.append(str(trainer.precision))
+        return trainer
+
+    monkeypatch.setattr(LazarusCLI, "instantiate_trainer", note)
+    assert lazarus("fit", *words, *SHORT, folder, *asked).code == 0
+    checkpoint = next(tmp_path.rglob("best.ckpt"))
+    done = lazarus("test", *words, f"--ckpt_path={checkpoint}", folder, *asked)
+    assert done.code == 0, done.err
+    assert built == ["bf16-mixed", "bf16-mixed" if asked else "32-true"]
 
 
 @pytest.mark.parametrize("policy", POLICIES, ids=lambda path: path.stem)

@@ -106,10 +106,10 @@ class EncoderTail(nn.Module):
 
 
 class _Mean(nn.Module):
-    """The mean over a map, whose gradient lies in memory as maps do here: channels last.
+    """The mean over a map, which is the pool of every EfficientNet of timm's.
 
-    That of timm's pool does not, and on a CPU the batch normalisation before it took five times as
-    long to go back over it.
+    Its gradient lies in memory as maps do here, channels last. That of timm's pool does not, and on
+    a CPU the batch normalisation before it took many times as long to go back over it.
     """
 
     def forward(self, maps: Tensor) -> Tensor:

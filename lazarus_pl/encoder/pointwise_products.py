@@ -14,8 +14,8 @@ def pointwise_products(module: nn.Module) -> None:
 
     The values are the same but for rounding. Beside another program that takes a core, threads of a
     convolution's backward pass in bfloat16 spend most of their time in waiting for each other,
-    those of a product do not: a training step takes three fifths of the time, and on an idle
-    machine hardly more. ``benchmarks/busy_step.py`` measures it.
+    those of a product do not: a training step takes half of the time, and on an idle
+    machine no more. ``benchmarks/busy_step.py`` measures it.
     """
     for part in module.modules():
         if type(part) is nn.Conv2d and _is_pointwise(part):

@@ -26,9 +26,10 @@ def wide_depthwise(module: nn.Module) -> None:
     """Has a module's depthwise convolutions find the gradients of wide kernels in parts on a CPU.
 
     oneDNN's own kernel for the gradient of depthwise weights takes up to three columns. A kernel of
-    five goes to the one for dense convolutions, which takes three times as long as the columns do
-    three and two at a time; with a stride, those that see the same columns of the maps go together.
-    The values are the same but for rounding. ``benchmarks/depthwise.py`` measures it.
+    five goes to the one for dense convolutions, which takes two to three times as long as the
+    columns do three and two at a time; with a stride, those that see the same columns of the maps
+    go together. The values are the same but for rounding; there is no second derivative.
+    ``benchmarks/depthwise.py`` measures it.
     """
     for part in module.modules():
         if isinstance(part, nn.Conv2d) and _is_wide(part):
@@ -86,8 +87,9 @@ def _of_weight(
     if stride != (1, 1) and any(padding):
         maps, padding = pad(maps, (padding[1], padding[1], padding[0], padding[0])), (0, 0)
     found = torch.empty_like(weight)
-    for first, column in product(range(stride[0]), _columns(weight.shape[3], stride[1])):
-        rows = slice(first, None, stride[0])
+    phases = range(min(stride[0], weight.shape[2]))
+    for phase, column in product(phases, _columns(weight.shape[3], stride[1])):
+        rows = slice(phase, None, stride[0])
         part = found[:, :, rows, column]
         seen = given.shape[3] + part.shape[3] - 1
         under = _under(maps[:, :, rows], column.start - padding[1], seen, stride[1])
@@ -107,7 +109,7 @@ def _columns(width: int, stride: int) -> Iterator[slice]:
 
 
 def _under(maps: Tensor, start: int, count: int, stride: int) -> Tensor:
-    """Columns of maps, with zeros where there are none; these only without a stride."""
+    """Columns of maps, with zeros where there are none: with a stride none are missing."""
     before = min(count, max(0, -start))
     kept = maps[..., max(0, start) : max(0, start + count * stride) : stride]
     after = count - before - kept.shape[3]

@@ -14,6 +14,8 @@ Entry = dict[str, Any]
 
 _COLUMNS = ("version", "epoch", "phase", "metric", "parent", "why", "file")
 _INDEX = "versions.json"
+# statistics, whose numbers are so much larger than weights that no change of these would show
+_NO_WEIGHTS = (".running_mean", ".running_var", ".mean", ".scale")
 
 
 def checkpoints(
@@ -64,13 +66,29 @@ def _entries(folder: Path) -> list[Entry]:
         entries = read_versions(folder)
     except MisconfigurationException as error:
         raise LazarusError(str(error)) from error
-    if any(not entry.keys() >= set(_COLUMNS) for entry in entries):
+    if not all(map(_is_whole, entries)):
         raise LazarusError(
             f"'{folder / _INDEX}' does not say all of each version: it is damaged, move it away"
         )
     if not entries:
         raise LazarusError(f"'{folder}' keeps no version: its files are gone, train again")
     return entries
+
+
+def _is_whole(entry: Entry) -> bool:
+    """Whether an entry says all that is asked of it, in the types that it is written in."""
+    if not entry.keys() >= set(_COLUMNS):
+        return False
+    file, why = entry["file"], entry["why"]
+    return (
+        isinstance(entry["version"], int)
+        # beside the index, not elsewhere
+        and isinstance(file, str)
+        and file == Path(file).name
+        and isinstance(why, list)
+        and all(isinstance(reason, str) for reason in why)
+        and isinstance(entry["metric"], int | float | None)
+    )
 
 
 def _find(entries: Sequence[Entry], version: int) -> Entry:
@@ -117,7 +135,8 @@ def _difference(folder: Path, before: Entry, after: Entry) -> str:
         if name not in ("version", "file", "time") and then.get(name) != now[name]:
             lines.append(f"{name}: {_cell(then.get(name))} -> {_cell(now[name])}")
     moved = _moved(old["state_dict"], new["state_dict"])
-    lines += [f"weights of {stage}: changed by {share:.3%}" for stage, share in moved.items()]
+    for stage, share in moved.items():
+        lines.append(f"weights of {stage}: {f'changed by {100 * share:.3g}%' if share else 'same'}")
     return "\n".join(lines)
 
 
@@ -128,6 +147,7 @@ def _moved(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, float]:
     for name, value in new.items():
         if (
             "." not in name
+            or name.endswith(_NO_WEIGHTS)
             or not value.is_floating_point()
             or name not in old
             or old[name].shape != value.shape

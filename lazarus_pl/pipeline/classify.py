@@ -79,7 +79,8 @@ def classify(
         weights: File of the encoder's weights, where the extraction was given a file.
         label_from: In a folder, the label is the whole path of folders, the top one, or the parent.
         device: auto, cpu, cuda, cuda:1, mps.
-        precision: Of the encoder; auto takes 32 on a CPU, 16 on a GPU from Volta on.
+        precision: Of the encoder; auto takes 32 on a CPU, 16 on a GPU from Volta on. Where a cache
+            was extracted in bf16, a run that reads it may name a doubtful photo otherwise.
         batch_size: Photos that the encoder takes at once.
         tta: Views that are looked at beside each photo; probabilities are averaged, and the time is
             1 + tta times as long.
@@ -125,6 +126,8 @@ def classify(
     ):
         if line:
             print(line)
+    if not usable:
+        raise LazarusError(f"nothing of '{data}' can be used: '{out}' says why")
 
 
 def _write(predictions: Sequence[Prediction], class_names: Sequence[str], out: Path) -> None:

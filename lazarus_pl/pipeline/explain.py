@@ -93,6 +93,9 @@ def explain(
     refused, weak = (sum(bool(row[name]) for row in rows) for name in ("reason", "weak"))
     note = f", {refused} with a reason" if refused else ""
     print(f"{len(rows) - refused} photos in '{out / 'index.html'}'{note}; {weak} maps are weak")
+    if refused == len(rows):
+        table = out / "explanations.csv"
+        raise LazarusError(f"nothing of '{data}' can be used: '{table}' says why")
 
 
 def open_writer(out: Path, classifier: Classifier) -> ExplanationWriter:

@@ -96,7 +96,8 @@ def test_a_photo_smaller_than_a_patch_has_a_reason(
     Image.new("RGB", (12, 40), "green").save(tmp_path / "tiny.png")
     words = ("--data", tmp_path / "tiny.png", "--out", tmp_path / "out")
     done = lazarus("explain", "--ckpt", checkpoints["patches"], *words)
-    assert done.code == 0, done.err
+    assert done.code == 2
+    assert "tiny.png' can be used: " in done.err
     assert "less than one patch" in (tmp_path / "out" / "explanations.csv").read_text()
 
 

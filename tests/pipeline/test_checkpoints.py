@@ -148,7 +148,24 @@ def test_the_weights_that_changed(run: Path, lazarus: Lazarus) -> None:
             value *= 1.5
     torch.save(content, folder / "v0003.ckpt")
     compared = lazarus("checkpoints", "diff", run, "--version=3", "--against=4")
-    assert "weights of head.classifier: changed by 50.000%" in compared.out
+    assert "weights of head.classifier: changed by 50%" in compared.out
+    same = lazarus("checkpoints", "diff", run, "--version=4", "--against=4")
+    assert "weights of head.classifier: same" in same.out
+
+
+def test_statistics_do_not_hide_what_weights_did(run: Path, lazarus: Lazarus) -> None:
+    folder = run / "checkpoints"
+    content = torch.load(folder / "v0004.ckpt", weights_only=True)
+    for version, factor in ((3, 1.0), (4, 1.02)):
+        state = {
+            "tail.block6.0.conv_pw.weight": factor * torch.ones(8),
+            "tail.block6.0.bn1.running_var": torch.full((8,), 2577.0),
+            "standardise.grid32.mean": torch.ones(8),
+        }
+        torch.save({**content, "state_dict": state}, folder / f"v{version:04d}.ckpt")
+    compared = lazarus("checkpoints", "diff", run, "--version=4", "--against=3")
+    assert "weights of tail.block6: changed by 2%" in compared.out
+    assert "standardise" not in compared.out
 
 
 @pytest.mark.parametrize(
@@ -186,6 +203,21 @@ def test_a_version_without_parent_and_a_broken_index(run: Path, lazarus: Lazarus
     done = lazarus("checkpoints", "list", run)
     assert done.code == 2
     assert "is no list of versions" in done.err
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"why": None}, {"version": "9"}, {"file": "../other/v0004.ckpt"}, {"metric": "high"}],
+    ids=str,
+)
+def test_an_index_of_other_types(wrong: dict[str, object], run: Path, lazarus: Lazarus) -> None:
+    index = run / "checkpoints" / "versions.json"
+    shutil.copytree(run / "checkpoints", run / "other")
+    entries = json.loads(index.read_text())
+    index.write_text(json.dumps([*entries[:-1], {**entries[-1], **wrong}]))
+    done = lazarus("checkpoints", "promote", run)
+    assert done.code == 2
+    assert "does not say all of each version" in done.err
 
 
 def test_the_folder_of_a_lazarus_run_will_do(run: Path, tmp_path: Path, lazarus: Lazarus) -> None:

@@ -126,6 +126,10 @@ def test_classify_a_file_and_unreadable_ones(
     one = lazarus("classify", "--ckpt", checkpoint, "--data", folder / "fine.jpg", "--out", out)
     assert one.code == 0
     assert [row["file"] for row in rows(out)] == ["fine.jpg"]
+    none = lazarus("classify", "--ckpt", checkpoint, "--data", folder / "broken.jpg", "--out", out)
+    assert none.code == 2
+    assert "broken.jpg' can be used: " in none.err
+    assert rows(out)[0]["reason"] in none.out
 
 
 def test_every_engine_classifies_alike(

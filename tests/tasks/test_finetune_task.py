@@ -462,6 +462,9 @@ def test_through_the_command_line(
         again = lazarus(verb, *words, f"--ckpt_path={best}")
         assert again.code == 0, again.err
         assert "macro_f1" in again.out
+    # as its own config has it, where the start is no more
+    gone = lazarus("test", *words, "--model.init_args.start=gone.ckpt", f"--ckpt_path={best}")
+    assert gone.code == 0, gone.err
     last = run / "checkpoints" / "last.ckpt"
     more = lazarus("fit", *words, start, "--trainer.max_epochs=4", f"--ckpt_path={last}")
     assert more.code == 0, more.err
