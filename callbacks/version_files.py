@@ -15,6 +15,7 @@ INDEX = "versions.json"
 
 # what the index says of one file, by key
 Version = dict[str, Any]
+_KEYS = {"version", "epoch", "phase", "metric", "parent", "why", "file"}
 
 
 def is_whole(path: Path) -> bool:
@@ -30,18 +31,38 @@ def read_versions(folder: Path) -> list[Version]:
     """What a folder's ``versions.json`` says of the files that are there.
 
     Raises:
-        MisconfigurationException: If it is no list of versions.
+        MisconfigurationException: If it is no list of versions, or does not say all of each.
     """
     index = folder / INDEX
     if not index.is_file():
         return []
     try:
         entries: list[Version] = json.loads(index.read_text(encoding="utf-8"))
-        return [entry for entry in entries if (folder / entry["file"]).is_file()]
+        there = [entry for entry in entries if (folder / entry["file"]).is_file()]
     except (ValueError, KeyError, TypeError) as error:
         raise MisconfigurationException(
             f"'{index}' is no list of versions ({error}): move it away or take another dirpath"
         ) from error
+    if not all(map(_is_version, there)):
+        raise MisconfigurationException(
+            f"'{index}' does not say all of each version: it is damaged, move it away"
+        )
+    return there
+
+
+def _is_version(entry: Version) -> bool:
+    """Whether an entry says all that is asked of it, in the types that it is written in."""
+    if not entry.keys() >= _KEYS:
+        return False
+    file, why = entry["file"], entry["why"]
+    return (
+        isinstance(entry["version"], int)
+        # beside the index: it may be deleted
+        and file == Path(file).name
+        and isinstance(why, list)
+        and all(isinstance(reason, str) for reason in why)
+        and isinstance(entry["metric"], int | float | None)
+    )
 
 
 def write_versions(folder: Path, entries: list[Version]) -> None:

@@ -66,29 +66,9 @@ def _entries(folder: Path) -> list[Entry]:
         entries = read_versions(folder)
     except MisconfigurationException as error:
         raise LazarusError(str(error)) from error
-    if not all(map(_is_whole, entries)):
-        raise LazarusError(
-            f"'{folder / _INDEX}' does not say all of each version: it is damaged, move it away"
-        )
     if not entries:
         raise LazarusError(f"'{folder}' keeps no version: its files are gone, train again")
     return entries
-
-
-def _is_whole(entry: Entry) -> bool:
-    """Whether an entry says all that is asked of it, in the types that it is written in."""
-    if not entry.keys() >= set(_COLUMNS):
-        return False
-    file, why = entry["file"], entry["why"]
-    return (
-        isinstance(entry["version"], int)
-        # beside the index, not elsewhere
-        and isinstance(file, str)
-        and file == Path(file).name
-        and isinstance(why, list)
-        and all(isinstance(reason, str) for reason in why)
-        and isinstance(entry["metric"], int | float | None)
-    )
 
 
 def _find(entries: Sequence[Entry], version: int) -> Entry:

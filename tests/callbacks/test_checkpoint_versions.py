@@ -320,6 +320,19 @@ def test_state_round_trip() -> None:
     assert two.state_dict() == {"version": 7, "rollbacks": None}
 
 
+def test_an_index_that_names_a_file_elsewhere_deletes_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoints"
+    fit(tmp_path, [1.0, 2.0], CheckpointVersions("score", dirpath=folder))
+    elsewhere = tmp_path / "mine.ckpt"
+    elsewhere.write_bytes(b"mine")
+    index = folder / "versions.json"
+    entries = json.loads(index.read_text())
+    index.write_text(json.dumps([{**entries[0], "file": "../mine.ckpt"}, *entries[1:]]))
+    with pytest.raises(MisconfigurationException, match="does not say all of each version"):
+        fit(tmp_path, [1.0, 2.0, 3.0], CheckpointVersions("score", dirpath=folder))
+    assert elsewhere.read_bytes() == b"mine"
+
+
 def test_errors(tmp_path: Path) -> None:
     with pytest.raises(MisconfigurationException, match=r"'nope', which nothing.*score"):
         fit(tmp_path, [1.0], CheckpointVersions("nope", dirpath=tmp_path))
