@@ -70,7 +70,7 @@ def frozen_norms(tail: EncoderTail) -> EncoderTail:
     """The tail with its batch normalisation frozen, as fine-tuning has it."""
     for part in tail.modules():
         if isinstance(part, _BatchNorm):
-            part.eval()
+            part.eval().requires_grad_(False)
     return tail
 
 
